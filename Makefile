@@ -1,0 +1,81 @@
+# cht-sync for operators. `make` alone lists what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Node.js comes as a Python package where the machine has none.
+COMMA := ,
+NODE_EXTRA := $(if $(and $(shell command -v node),$(shell command -v npm)),,$(COMMA)node)
+PIP_INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help local gamma prod down status logs test test-fast lint format env-template constraints clean
+
+help: ## Show this list
+	@echo "cht-sync: CouchDB to PostgreSQL for the Community Health Toolkit"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+local: $(VENV)/.local ## Run everything on this machine, with generated documents
+	@$(BIN)/cht-sync up --env local --detach
+
+gamma: $(VENV)/.local ## Run beside a test CouchDB (settings in .env)
+	@$(BIN)/cht-sync up --env gamma --detach
+
+prod: $(VENV)/.local ## Run beside the real CouchDB and PostgreSQL (settings in .env)
+	@$(BIN)/cht-sync up --env prod --detach
+
+down: $(VENV)/.local ## Stop everything; the data stays
+	@$(BIN)/cht-sync down
+
+status: $(VENV)/.local ## Show what runs, what is pending, how far behind
+	@$(BIN)/cht-sync status
+
+logs: $(VENV)/.local ## Follow all logs
+	@$(BIN)/cht-sync logs --follow
+
+test: lint ## Check everything, as CI does
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+test-fast: $(VENV)/.dev ## Run the tests that need no whole environment
+	@$(BIN)/pytest --ignore tests/e2e $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## Check form, types and layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/shellcheck postgres/*.sh data-generator/*.sh .ci/run
+
+format: $(VENV)/.dev ## Bring the code into form
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+env-template: $(VENV)/.local ## Write env.template anew from the declared settings
+	@$(BIN)/python -c 'from cht_sync.settings import env_template; print(env_template(), end="")' > env.template
+
+constraints: $(VENV)/.dev ## Pin the newest versions that fit together
+	@$(BIN)/pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --no-header --python-version 3.11 \
+	    --extra local --extra node --extra dev setup.cfg --output-file constraints.txt
+
+clean: ## Delete what was installed and built (not the data)
+	rm -rf $(VENV) build dist *.egg-info
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); \
+	    sys.exit(0 if ok else "cht-sync needs Python 3.11 to 3.13, this is " + sys.version.split()[0] \
+	    + ". Name another one: make PYTHON=python3.12 ...")'
+	@echo "Making $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { echo "On Debian and Ubuntu: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.local: setup.cfg constraints.txt | $(BIN)/pip
+	@echo "Installing cht-sync and what it runs (once)"
+	@$(PIP_INSTALL) --editable '.[local$(NODE_EXTRA)]'
+	@touch $@
+
+$(VENV)/.dev: setup.cfg constraints.txt | $(BIN)/pip
+	@echo "Installing cht-sync and what its tests need (once)"
+	@$(PIP_INSTALL) --editable '.[local,dev$(NODE_EXTRA)]'
+	@touch $@ $(VENV)/.local

@@ -1,0 +1,107 @@
+"""Starting and stopping the ingest server."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import psycopg2.extensions
+from waitress import wasyncore
+from waitress.server import create_server
+
+from cht_sync.errors import ServiceError
+from cht_sync.ingest.app import IngestApp
+from cht_sync.ingest.config import MEBIBYTE, IngestConfig
+from cht_sync.ingest.pool import Pool, connect
+from cht_sync.ingest.schema_cache import SchemaCache
+
+logger = logging.getLogger(__name__)
+
+WaitressMap = Any
+"""A dict of dispatchers by file descriptor; the published type stubs say otherwise."""
+
+SERVICE = "postgrest"
+"""The name of the service whose place this server takes."""
+IDENT = "cht-sync-ingest"
+LOOP_TIMEOUT = 0.2
+"""Seconds after which the loop looks at `stop` when nothing else wakes it."""
+DRAIN_PATIENCE = 10.0
+"""Seconds that running requests get after `stop`."""
+BODY_IN_MEMORY = 8 * MEBIBYTE
+"""Bytes of one body that stay in memory while it arrives; what is longer waits in a file."""
+DRAINED_BODY = 1024 * MEBIBYTE
+"""Bodies above the limit are still received up to here, so that their sender reads the 413; a
+connection that is closed under a sender looks like an outage, which it would try again for ever."""
+RECEIVE_BYTES = 256 * 1024
+
+
+def serve(config: IngestConfig, stop: threading.Event, on_ready: Callable[[int], None] | None = None) -> None:
+    """Answer requests until `stop` is set, then let the running ones finish.
+
+    Returns after that. `on_ready` is called with the port once the server listens; while
+    PostgreSQL is not there it answers 503. Raises ServiceError when the address cannot be had.
+    """
+
+    def open_connection() -> psycopg2.extensions.connection:
+        return connect(config.db_uri)
+
+    listener = _listen(config.host, config.port)
+    cache = SchemaCache(open_connection, config.schemas, config.channel)
+    follower = threading.Thread(target=cache.follow, args=(stop,), name="schema-cache", daemon=True)
+    with closing(Pool(open_connection, size=config.pool_size, patience=config.pool_patience)) as pool:
+        sockets: WaitressMap = {}
+        server: Any = create_server(
+            IngestApp(config, cache, pool),
+            map=sockets,
+            sockets=[listener],
+            ident=IDENT,
+            # More than connections: who finds the pool full must be able to wait, and be told.
+            threads=config.pool_size * 2,
+            max_request_body_size=DRAINED_BODY,
+            inbuf_overflow=BODY_IN_MEMORY,
+            recv_bytes=RECEIVE_BYTES,
+            connection_limit=1_000,
+        )
+        follower.start()
+        logger.info("listening on %s port %d", config.host, listener.getsockname()[1])
+        try:
+            if on_ready is not None:
+                on_ready(listener.getsockname()[1])
+            while not stop.is_set():
+                wasyncore.loop(LOOP_TIMEOUT, use_poll=True, map=sockets, count=1)
+                if not follower.is_alive() and not stop.is_set():
+                    raise ServiceError(SERVICE, "the thread that follows the schema ended unexpectedly")
+        finally:
+            _drain(server, sockets)
+    follower.join()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[4][:2], family=address[0])
+    except OSError as error:
+        raise ServiceError(
+            SERVICE,
+            f"cannot listen on {host} port {port}: {error.strerror or error}",
+            hint="set PGRST_SERVER_PORT to a free one",
+        ) from error
+
+
+def _drain(server: Any, sockets: WaitressMap) -> None:
+    """Take no new connections, close the idle ones, let running requests finish, then end."""
+    # Not server.close(): that would also close the trigger by which answers reach the loop.
+    wasyncore.dispatcher.close(server)
+    deadline = time.monotonic() + DRAIN_PATIENCE
+    while server.active_channels and time.monotonic() < deadline:
+        for channel in list(server.active_channels.values()):
+            if not channel.requests and not channel.total_outbufs_len:
+                channel.will_close = True
+        wasyncore.loop(LOOP_TIMEOUT, use_poll=True, map=sockets, count=1)
+    server.task_dispatcher.shutdown(timeout=1)
+    wasyncore.close_all(sockets)

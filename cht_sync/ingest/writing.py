@@ -1,0 +1,179 @@
+"""The INSERT behind a POST, one statement with one row as its answer.
+
+The shape is PostgREST's own: the body goes through `json_to_recordset` into one INSERT, and the
+rows are counted in the same statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from psycopg2 import sql
+from psycopg2.extensions import QuotedString
+
+from cht_sync.ingest.errors import outside_subset
+from cht_sync.ingest.payload import Payload
+from cht_sync.ingest.prefer import IGNORE, MERGE, Preferences
+from cht_sync.ingest.query import Query
+from cht_sync.ingest.schema_cache import Column, Table
+from cht_sync.ingest.sqltext import (
+    EMPTY,
+    ROW,
+    Rendered,
+    Statement,
+    aliased,
+    as_json,
+    listed,
+    name,
+    parenthesised,
+    table_name,
+    verbatim,
+)
+
+IS_NEW = sql.Identifier("pgrst is new")
+"""A name that is no column's."""
+SHAPES_REMEMBERED = 256
+"""Requests that differ only in their body share their SQL."""
+
+
+class Written(NamedTuple):
+    """What an insert answers: rows written (a trigger may have kept some back), whether any was new,
+    the primary key of a single row as text, and the rows as JSON text; None where not asked for."""
+
+    rows: int
+    any_new: bool
+    key: list[str] | None
+    body: str | None
+
+
+def insert(table: Table, payload: Payload, query: Query, prefer: Preferences, *, single: bool) -> Statement:
+    """Build the INSERT of a POST; its row is a `Written`.
+
+    `single` asks for the first row as an object instead of an array. Raises ApiError PGRST204 for
+    a column that the table lacks.
+    """
+    text = _text(table, payload.columns, query, prefer, is_object=payload.is_object, single=single)
+    # Wrapped as bytes: the body is never decoded here, only escaped for PostgreSQL.
+    return Statement(text, (QuotedString(payload.body),))
+
+
+@lru_cache(SHAPES_REMEMBERED)
+def _text(
+    table: Table,
+    written: tuple[str, ...],
+    query: Query,
+    prefer: Preferences,
+    *,
+    is_object: bool,
+    single: bool,
+) -> Rendered:
+    columns = [table.column(column) for column in written]
+    conflict = _on_conflict(table, query, prefer)
+    merging = prefer.resolution == MERGE and bool(conflict)
+    if merging and table.is_view:
+        raise outside_subset("merge-duplicates into a view")
+    names = listed(name(column.name) for column in columns)
+    composed = sql.SQL(
+        "WITH source AS ("
+        "INSERT INTO {table} {columns} SELECT {values} FROM {rows} {conflict} RETURNING {returning}"
+        ") SELECT count(*), coalesce(bool_or({is_new}), false), {key}, {body} FROM source"
+    ).format(
+        table=table_name(table),
+        columns=parenthesised(names) if columns else EMPTY,
+        values=names,
+        rows=_rows(
+            columns,
+            is_object=is_object,
+            fill_defaults=prefer.missing == "default" and query.columns is not None,
+        ),
+        conflict=_conflict_clause(conflict, prefer, columns),
+        # A row that an upsert has just inserted was never locked or updated by a transaction.
+        returning=listed(
+            [
+                sql.SQL("{} AS {}").format(sql.SQL("xmax = 0" if merging else "true"), IS_NEW),
+                *(
+                    sql.SQL("{}.{}").format(table_name(table), name(column))
+                    for column in _returned(table, query, prefer)
+                ),
+            ]
+        ),
+        is_new=IS_NEW,
+        key=_single_key(table, prefer),
+        body=_returned_rows(table, query, prefer, single=single),
+    )
+    return Rendered(composed)
+
+
+def _on_conflict(table: Table, query: Query, prefer: Preferences) -> tuple[str, ...]:
+    """The columns that tell duplicates; none where the client has not asked for a resolution."""
+    if prefer.resolution is None:
+        return ()
+    return table.primary_key if query.on_conflict is None else query.on_conflict
+
+
+def _conflict_clause(
+    conflict: tuple[str, ...], prefer: Preferences, columns: Sequence[Column]
+) -> sql.Composable:
+    if not conflict:
+        return EMPTY
+    target = parenthesised(listed(map(name, conflict)))
+    if prefer.resolution == IGNORE or not columns:
+        return sql.SQL("ON CONFLICT {} DO NOTHING").format(target)
+    changes = listed(sql.SQL("{0} = EXCLUDED.{0}").format(name(column.name)) for column in columns)
+    return sql.SQL("ON CONFLICT {} DO UPDATE SET {}").format(target, changes)
+
+
+def _rows(columns: Sequence[Column], *, is_object: bool, fill_defaults: bool) -> sql.Composable:
+    """The body as rows: a FROM item with one column for each that is written."""
+    if not columns:
+        # Nothing to read from the objects, but as many rows as there are objects, all defaults.
+        many = "(SELECT %s::json) AS payload" if is_object else "json_array_elements(%s::json) AS payload"
+        return sql.SQL(many)
+    typed = listed(sql.SQL("{} {}").format(name(column.name), verbatim(column.type)) for column in columns)
+    if not fill_defaults:
+        function = "json_to_record" if is_object else "json_to_recordset"
+        return sql.SQL(function + "(%s::json) AS payload ({})").format(typed)
+    defaults = listed(
+        sql.SQL("{}, ({})").format(sql.Literal(column.name.replace("%", "%%")), verbatim(column.default))
+        for column in columns
+        if column.default is not None
+    )
+    objects = sql.SQL("jsonb_build_array(%s::jsonb)" if is_object else "%s::jsonb")
+    return sql.SQL(
+        "jsonb_to_recordset((SELECT jsonb_agg(jsonb_build_object({}) || given)"
+        " FROM jsonb_array_elements({}) AS given)) AS payload ({})"
+    ).format(defaults, objects, typed)
+
+
+def _returned(table: Table, query: Query, prefer: Preferences) -> tuple[str, ...]:
+    """The columns that the answer needs of each written row."""
+    if prefer.returning == "headers-only":
+        return table.primary_key
+    if prefer.returning != "representation":
+        return ()
+    if any(one.column == "*" for one in query.select):
+        return tuple(table.columns)
+    return tuple(dict.fromkeys(one.column for one in query.select))
+
+
+def _single_key(table: Table, prefer: Preferences) -> sql.Composable:
+    if prefer.returning != "headers-only" or not table.primary_key:
+        return sql.SQL("NULL::text[]")
+    parts = listed(sql.SQL("min({}::text)").format(name(column)) for column in table.primary_key)
+    return sql.SQL("CASE WHEN count(*) = 1 THEN ARRAY[{}] END").format(parts)
+
+
+def _returned_rows(table: Table, query: Query, prefer: Preferences, *, single: bool) -> sql.Composable:
+    if prefer.returning != "representation":
+        return sql.SQL("NULL::text")
+    shown: list[sql.Composable] = []
+    for one in query.select:
+        if one.column == "*":
+            shown += [name(column) for column in table.columns]
+        else:
+            shown.append(aliased(name(one.column), one.alias))
+    return sql.SQL("(SELECT {} FROM (SELECT {} FROM source) AS {})").format(
+        as_json(single=single), listed(shown), ROW
+    )

@@ -1,0 +1,103 @@
+"""Where the thread that reads the feed meets the one that delivers it.
+
+A bounded place for one batch. While a batch is on its way, the next one gathers here; so a batch is
+whatever has arrived, and its size follows the load by itself. A full place makes the reader wait:
+that is the back-pressure.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from cht_sync.errors import SourceError
+from cht_sync.pipeline.contracts import Position, Rejected
+from cht_sync.pipeline.event import Event
+
+
+@dataclass
+class Gathered:
+    """Changes in the order of the feed, only the last one of each document."""
+
+    events: dict[str, Event] = field(default_factory=dict)
+    rejected: list[Rejected] = field(default_factory=list)
+    position: Position | None = None
+    size: int = 0
+    """Bytes of the documents."""
+
+    def add(self, document_id: str, event: Event, size: int) -> None:
+        """Append a change; an earlier one of the same document is superseded by it."""
+        self.events.pop(document_id, None)
+        self.events[document_id] = event
+        self.size += size
+
+    def __len__(self) -> int:
+        return len(self.events) + len(self.rejected)
+
+    def absorb(self, later: Gathered) -> None:
+        """Append all of `later`."""
+        for document_id, event in later.events.items():
+            self.add(document_id, event, 0)
+        self.rejected += later.rejected
+        self.position = later.position or self.position
+        self.size += later.size
+
+
+class Handoff:
+    """A place for at most `most_events` changes or `most_bytes` bytes of documents (and one portion more)."""
+
+    def __init__(self, most_events: int, most_bytes: int) -> None:
+        self._most_events = most_events
+        self._most_bytes = most_bytes
+        self._waiting = Gathered()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._failure: SourceError | None = None
+
+    def put(self, portion: Gathered) -> bool:
+        """Wait until there is room, then add; True if it had to wait, that is, if we are behind."""
+        with self._changed:
+            behind = not self._has_room(portion)
+            while not self._closed and not self._has_room(portion):
+                self._changed.wait()
+            self._waiting.absorb(portion)
+            self._changed.notify_all()
+            return behind
+
+    def take(self, timeout: float) -> Gathered | None:
+        """Wait for something and take all of it; empty after `timeout` seconds, None when closed.
+
+        Raises the error with which the reader has given up, once all before it has been taken.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed or self._failure or len(self._waiting) or self._waiting.position, timeout
+            )
+            if self._closed:
+                return None
+            if not len(self._waiting) and self._failure is not None:
+                raise self._failure
+            taken, self._waiting = self._waiting, Gathered()
+            self._changed.notify_all()
+            return taken
+
+    def fail(self, error: SourceError) -> None:
+        """The reader gives up."""
+        with self._changed:
+            self._failure = error
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Nobody will take any more; a waiting reader goes on at once."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _has_room(self, portion: Gathered) -> bool:
+        waiting = self._waiting
+        if not len(waiting):
+            return True
+        return (
+            len(waiting) + len(portion) <= self._most_events
+            and waiting.size + portion.size <= self._most_bytes
+        )

@@ -1,0 +1,77 @@
+"""One login at a time per server, and a long pause after a refusal.
+
+CouchDB 3.4 locks an account for five minutes after six wrong passwords, from then on even for the
+right one. So all pipelines of a process share a gate per server and user: until one login has
+succeeded, only one is under way, and after a refusal none is tried for five minutes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cht_sync.errors import LoginRefused
+
+PAUSE = 300.0
+"""Seconds after a refused login; CouchDB's lock-out lasts as long."""
+REFUSED = (401, 403)
+
+Verdict = Callable[[int, str], None]
+"""Takes the HTTP status and the server's words; raises LoginRefused for a refusal."""
+
+
+class LoginGate:
+    """The shared knowledge of whether a login works."""
+
+    def __init__(self, user: str) -> None:
+        self._user = user
+        self._one_at_a_time = threading.Lock()
+        self._works = False
+        self._closed_until = 0.0
+
+    @contextmanager
+    def attempt(self, stop: threading.Event) -> Iterator[Verdict]:
+        """Make one request; the caller passes its status to the verdict. Waits while logins rest.
+
+        Raises LoginRefused at once while the pause after a refusal lasts.
+        """
+        if self._works:
+            yield self._verdict
+            return
+        while not self._one_at_a_time.acquire(timeout=0.2):
+            if stop.is_set():
+                raise LoginRefused("stopped before the login")
+        try:
+            remaining = self._closed_until - time.monotonic()
+            if remaining > 0:
+                raise LoginRefused(f"login of {self._user} rests for {remaining:.0f} s after a refusal")
+            yield self._verdict
+        finally:
+            self._one_at_a_time.release()
+
+    def remaining_pause(self) -> float:
+        """Seconds until the next login may be tried; 0 when it may be now."""
+        return max(0.0, self._closed_until - time.monotonic())
+
+    def _verdict(self, status: int, said: str) -> None:
+        if status in REFUSED:
+            self._works = False
+            self._closed_until = time.monotonic() + PAUSE
+            raise LoginRefused(
+                f"CouchDB refuses the login of {self._user}: {said or status}",
+                hint="Correct COUCHDB_USER and COUCHDB_PASSWORD; the next try comes in five minutes, "
+                "or at once after a restart.",
+            )
+        self._works = True
+
+
+_gates: dict[tuple[str, str], LoginGate] = {}
+_gates_lock = threading.Lock()
+
+
+def gate_for(address: str, user: str) -> LoginGate:
+    """The gate that all pipelines of this process share for a server and a user."""
+    with _gates_lock:
+        return _gates.setdefault((address, user), LoginGate(user))

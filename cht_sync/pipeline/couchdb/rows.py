@@ -1,0 +1,136 @@
+"""Lines of a changes feed turned into rows.
+
+Sources: CouchDB's documentation, "/{db}/_changes", and recorded answers of CouchDB 3.4. A normal feed
+is `{"results":[`, one row a line, each but the last with a comma, then `],`, `"last_seq":...` and
+`"pending":...}`. A continuous feed is one row a line and blank lines between them. Sequences are
+opaque texts (other servers of the protocol: integers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from cht_sync.errors import SourceUnavailable
+
+ROW_START = b'{"seq":'
+PAGE_START = b'{"results":['
+NO_DOCUMENT = (b"", b"null")
+WHOLE_WITHOUT_LINE_END = (b'{"results"', b"],", b'"last_seq"', b'{"last_seq"')
+"""What may stand at the end of an answer without a line end; a row there has been cut off."""
+
+
+class Revision(msgspec.Struct):
+    """One leaf of a document, as `changes` lists it."""
+
+    rev: str
+
+
+class Row(msgspec.Struct):
+    """A change. The document stays as the bytes that came: most are never looked into."""
+
+    id: str
+    seq: msgspec.Raw = msgspec.Raw(b"null")
+    changes: list[Revision] = []
+    deleted: bool = False
+    doc: msgspec.Raw = msgspec.Raw(b"")
+
+
+class Head(msgspec.Struct):
+    """What every document says of itself."""
+
+    id: str = msgspec.field(name="_id", default="")
+    rev: str = msgspec.field(name="_rev", default="")
+    deleted: Any = msgspec.field(name="_deleted", default=None)
+
+
+class _Page(msgspec.Struct):
+    results: list[msgspec.Raw]
+    last_seq: msgspec.Raw
+    pending: int | None = None
+
+
+class PageEnd(msgspec.Struct):
+    """What a page says after its rows; a continuous feed when it ends."""
+
+    last_seq: msgspec.Raw
+    pending: int | None = None
+
+
+decode_row = msgspec.json.Decoder(Row).decode
+decode_head = msgspec.json.Decoder(Head).decode
+_decode_page = msgspec.json.Decoder(_Page).decode
+_decode_page_end = msgspec.json.Decoder(PageEnd).decode
+
+
+def sequence_text(raw: msgspec.Raw) -> str | None:
+    """A sequence as the text to give back in `since`; None for null (`seq_interval` leaves some out)."""
+    value = bytes(raw)
+    if value == b"null":
+        return None
+    return str(msgspec.json.decode(value)) if value.startswith(b'"') else value.decode()
+
+
+def split_lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield the complete lines of each chunk that completes any; a row that was cut off is no line."""
+    rest = b""
+    for chunk in chunks:
+        rest += chunk
+        if b"\n" not in chunk:
+            continue
+        *lines, rest = rest.split(b"\n")
+        yield [line.rstrip(b"\r") for line in lines]
+    if rest.startswith(WHOLE_WITHOUT_LINE_END):
+        yield [rest]
+
+
+def page_rows(chunks: Iterable[bytes]) -> Iterator[list[bytes] | PageEnd]:
+    """Yield the rows of a normal feed as they come, as bytes, and the page's end last.
+
+    A server may also send the whole page as one line. Raises SourceUnavailable when the answer is no
+    changes feed, or ends before its end: the rows given before that are good.
+    """
+    lines = split_lines(chunks)
+    first = next(lines, [b""])
+    if first[0] != PAGE_START:
+        yield from _page_in_one([first, *lines])
+        return
+    end = bytearray()
+    for group in chain([first[1:]], lines):
+        rows: list[bytes] = []
+        for line in group:
+            if end or not line.startswith(b"{"):
+                end += line
+            else:
+                rows.append(line.removesuffix(b","))
+        if rows:
+            yield rows
+    text = bytes(end).lstrip(b"],\r\n ")
+    try:
+        yield _decode_page_end(b"{" + text)
+    except msgspec.DecodeError as error:
+        raise SourceUnavailable("the page of changes ended before its end") from error
+
+
+def continuous_end(line: bytes) -> PageEnd | None:
+    """The line with which a continuous feed ends in order; None if it is another one."""
+    if not line.startswith(b'{"last_seq"'):
+        return None
+    try:
+        return _decode_page_end(line)
+    except msgspec.DecodeError:
+        return None
+
+
+def _page_in_one(groups: Iterable[list[bytes]]) -> Iterator[list[bytes] | PageEnd]:
+    text = b"\n".join(line for group in groups for line in group)
+    try:
+        page = _decode_page(text)
+    except msgspec.DecodeError as error:
+        shown = text[:80].decode(errors="replace")
+        raise SourceUnavailable(f"the answer is no page of changes; it begins {shown!r}") from error
+    yield [bytes(row) for row in page.results]
+    yield PageEnd(page.last_seq, page.pending)

@@ -1,0 +1,144 @@
+"""couchdb_changes: every change of a CouchDB database, in order, with its document.
+
+Delivery: at least once. A batch moves the saved position only when the outputs have all of it; after
+a crash what was not acknowledged is read again. Of several changes of one document that wait together,
+only the last is given.
+
+Options and events are those of logstash-input-couchdb_changes 3.1.6; `batch_size`, `sequence_store` and
+`keep_tombstone` are ours. Two differences, both because the original loses or doubles data there: the
+position is saved after delivery, not before; and a reconnection goes on from it.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from cht_sync.pipeline.checkpoint import SequenceFile
+from cht_sync.pipeline.contracts import Batch, Position
+from cht_sync.pipeline.couchdb.client import CouchdbClient, Server
+from cht_sync.pipeline.couchdb.events import EventShape, event_maker
+from cht_sync.pipeline.couchdb.handoff import Handoff
+from cht_sync.pipeline.couchdb.login import gate_for
+from cht_sync.pipeline.couchdb.reader import ChangesReader, Pace
+from cht_sync.pipeline.decorate import decorate_read
+from cht_sync.pipeline.plugins import InputOptions, Password, PluginContext, option, register_input
+
+MOST_BYTES = 32 << 20
+"""Bytes of documents that may wait for delivery."""
+FROM_THE_START = "0"
+CLOSE_TIMEOUT = 5.0
+"""Seconds that the reading thread gets to end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(InputOptions):
+    """What can be set in a `couchdb_changes` block."""
+
+    db: str = option("string", required=True, help="Database, as it goes into the URL (percent-encoded)")
+    host: str = option("string", default="localhost", help="Host")
+    port: int = option("number", default=5984, help="Port")
+    secure: bool = option("boolean", default=False, help="Use https")
+    ca_file: Path | None = option("path", default=None, help="Certificate authority for https")
+    username: str | None = option("string", default=None, help="User for Basic authentication")
+    password: Password | None = option("password", default=None, help="The user's password")
+    heartbeat: int = option("number", default=1000, help="Milliseconds between signs of life of the feed")
+    sequence_path: str | None = option(
+        "string", default=None, help="File that keeps the position; unset: .couchdb_seq in the home folder"
+    )
+    initial_sequence: str | None = option(
+        "string", default=None, help="Where to begin when no position is saved: a sequence, or now"
+    )
+    keep_id: bool = option("boolean", default=False, help="Keep _id in the document")
+    keep_revision: bool = option("boolean", default=False, help="Keep _rev in the document")
+    ignore_attachments: bool = option("boolean", default=True, help="No effect; stubs are always kept")
+    always_reconnect: bool = option("boolean", default=True, help="Connect again when the feed ends")
+    reconnect_delay: int = option("number", default=10, help="Longest pause in seconds before that")
+    batch_size: int = option("number", default=1000, help="Most changes in one batch (not in Logstash)")
+    sequence_store: str = option(
+        "string",
+        default="file",
+        choices=("file", "postgrest"),
+        help="Who keeps the position: the file, or the http output's PostgREST (not in Logstash)",
+    )
+    keep_tombstone: bool = option(
+        "boolean", default=False, help="Give deletions with their document (not in Logstash)"
+    )
+
+
+class CouchdbChanges:
+    """The input; see the module."""
+
+    def __init__(self, options: Options, context: PluginContext) -> None:
+        self._options = options
+        scheme = "https" if options.secure else "http"
+        self._address = f"{scheme}://{options.host}:{options.port}"
+        database = unquote(options.db.rsplit("/", 1)[-1])
+        self.name = f"{options.host}/{database}"
+        kept_elsewhere = options.sequence_store == "postgrest"
+        self.source: str | None = self.name if kept_elsewhere else None
+        path = Path(options.sequence_path) if options.sequence_path else Path.home() / ".couchdb_seq"
+        self._file = SequenceFile(path, authoritative=not kept_elsewhere)
+        shape = EventShape(database, options.keep_id, options.keep_revision, options.keep_tombstone)
+        self._make_event = event_maker(shape, decorate_read(options))
+        self._handoff = self._new_handoff()
+        self._reader: ChangesReader | None = None
+        self._read_until: str | None = None
+
+    def start(self, position: Position | None, stop: threading.Event) -> None:
+        options = self._options
+        since = self._read_until = position.sequence if position else self._file.load()
+        server = Server(
+            self._address,
+            options.db,
+            options.username or "",
+            options.password.value if options.password else "",
+            str(options.ca_file) if options.ca_file else None,
+        )
+        self._handoff = self._new_handoff()
+        self._reader = ChangesReader(
+            CouchdbClient(server, gate_for(self._address, server.user)),
+            self._handoff,
+            self._make_event,
+            source=self.name,
+            since=since or options.initial_sequence or FROM_THE_START,
+            pace=Pace(options.batch_size, options.heartbeat / 1000, float(options.reconnect_delay)),
+        )
+        self._reader.start()
+
+    def read(self, stop: threading.Event, timeout: float) -> Batch | None:
+        gathered = None if stop.is_set() else self._handoff.take(timeout)
+        if gathered is None or self._reader is None:
+            return None
+        position = gathered.position
+        if position is not None:
+            self._read_until = position.sequence
+        elif self._read_until is not None and not len(gathered) and self._reader.live.is_set():
+            position = Position(self.name, self._read_until, 0)
+        return Batch(
+            list(gathered.events.values()),
+            gathered.rejected,
+            position,
+            lambda: self._file.save(position.sequence) if position else None,
+        )
+
+    def interrupt(self) -> None:
+        self._handoff.close()
+
+    def close(self) -> None:
+        self._handoff.close()
+        if self._reader is not None:
+            self._reader.close()
+            self._reader.join(CLOSE_TIMEOUT)
+        self._file.flush()
+
+    def _new_handoff(self) -> Handoff:
+        return Handoff(self._options.batch_size, MOST_BYTES)
+
+
+@register_input("couchdb_changes", Options)
+def build(options: Options, context: PluginContext) -> CouchdbChanges:
+    """Make the input; nothing is connected before `start`."""
+    return CouchdbChanges(options, context)

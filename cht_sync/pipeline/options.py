@@ -1,0 +1,94 @@
+"""Options of plugins: declared once each, checked and converted before anything is built.
+
+A plugin's options are a frozen dataclass whose fields are declared by `option`; the class is all that
+the configuration check, the plugin itself and the generated documentation need to know.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cht_sync.pipeline.conversions import CONVERSIONS, Kind, WrongValue, as_list, refuse_blocks
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known of one option.
+
+    `many` means a list of values of the kind (one alone is a list of one). `choices` are the only
+    values allowed. `check` raises ValueError for a converted value that cannot be used.
+    """
+
+    name: str
+    kind: Kind
+    required: bool = False
+    many: bool = False
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    check: Callable[[Any], object] | None = None
+    help: str = ""
+
+    def convert(self, value: Any) -> Any:
+        """Return `value` (text, number, list or dict of the configuration) as the option's type.
+
+        Raises WrongValue.
+        """
+        try:
+            refuse_blocks(value)
+            if self.many:
+                converted: Any = tuple(self._one(item) for item in as_list(value))
+            else:
+                converted = self._one(value)
+            if self.check is not None:
+                self.check(converted)
+        except ValueError as error:
+            raise WrongValue(str(error)) from None
+        return converted
+
+    def _one(self, value: Any) -> Any:
+        converted = CONVERSIONS[self.kind](value)
+        if self.choices and converted not in self.choices:
+            raise WrongValue(f"expected one of {', '.join(self.choices)}, got {converted!r}")
+        return converted
+
+
+def option(
+    kind: Kind,
+    *,
+    required: bool = False,
+    many: bool = False,
+    default: Any = None,
+    choices: Sequence[str] = (),
+    check: Callable[[Any], object] | None = None,
+    help: str = "",
+) -> Any:
+    """Declare one field of an Options dataclass; see `Option` for the meaning of the arguments.
+
+    The default is the converted value, except for a codec, where it is the codec's name.
+    """
+    metadata = {
+        "option": Option(
+            name="",
+            kind=kind,
+            required=required,
+            many=many,
+            default=default,
+            choices=tuple(choices),
+            check=check,
+            help=help,
+        )
+    }
+    if isinstance(default, dict | list):
+        raise TypeError("the default of an option must be immutable")
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def options_of(options_class: type[Any]) -> dict[str, Option]:
+    """Return the declared options of an Options dataclass by name, inherited ones first."""
+    return {
+        field.name: dataclasses.replace(field.metadata["option"], name=field.name)
+        for field in dataclasses.fields(options_class)
+    }

@@ -1,0 +1,179 @@
+"""http: events as JSON to an HTTP server.
+
+Delivery: at least once. A batch counts as delivered when every event was accepted or became a dead
+letter; until then it is sent again, with growing pauses, for as long as the server may recover.
+
+Options are those of logstash-output-http that cht-sync's configurations use. `position_headers` is
+ours: the server is then a PostgREST over cht-sync's schema, and the position goes with the data.
+Without it the status decides: 2xx is success; the retryable ones are tried again for ever; anything
+else is a dead letter in a file, where the original logs and drops.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import requests
+
+from cht_sync import backoff
+from cht_sync.errors import ConfigError
+from cht_sync.pipeline.contracts import Batch, Output, Position, Rejected
+from cht_sync.pipeline.dead_letter import DeadLetterFile
+from cht_sync.pipeline.event import Event
+from cht_sync.pipeline.plugins import OutputOptions, Password, PluginContext, option, register_output
+from cht_sync.pipeline.postgrest.connection import PostgrestConnection, Timeouts
+from cht_sync.pipeline.postgrest.storable import is_storable_text, storable
+from cht_sync.pipeline.postgrest.writer import Row, Writer
+from cht_sync.tokens import TokenSource
+
+log = logging.getLogger(__name__)
+
+RETRYABLE = frozenset({429, 500, 502, 503, 504})
+"""logstash-output-http's default of `retryable_codes`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(OutputOptions):
+    """What can be set in an `http` block."""
+
+    url: str = option("uri", required=True, help="Address of the request")
+    http_method: str = option(
+        "string", required=True, choices=("post", "put", "patch"), help="Method of the request"
+    )
+    headers: Mapping[str, str] | None = option("hash", default=None, help="Headers of the request")
+    content_type: str = option("string", default="application/json", help="Content-Type of the request")
+    format: str = option(
+        "string", default="json", choices=("json", "json_batch"), help="One event, or an array of them"
+    )
+    connect_timeout: int = option("number", default=10, help="Seconds until a connection stands")
+    request_timeout: int = option("number", default=60, help="Seconds until an answer begins")
+    position_headers: bool = option(
+        "boolean", default=False, help="Send the position as headers, to PostgREST (not in Logstash)"
+    )
+    jwt_secret: Password | None = option(
+        "password", default=None, help="Signs a short-lived token for each request (not in Logstash)"
+    )
+    jwt_role: str | None = option("string", default=None, help="The role in the token (not in Logstash)")
+
+
+class PostgrestOutput:
+    """The output to PostgREST; it keeps the position."""
+
+    def __init__(self, options: Options) -> None:
+        tokens = None
+        if options.jwt_secret is not None and options.jwt_role is not None:
+            tokens = TokenSource(options.jwt_secret.value, options.jwt_role)
+        base_url = options.url.partition("?")[0].rsplit("/", 1)[0]
+        self._connection = PostgrestConnection(
+            base_url, tokens, Timeouts(options.connect_timeout, options.request_timeout)
+        )
+        self._writer = Writer(self._connection, base_url, options.url)
+
+    def claim(self, source: str, stop: threading.Event) -> Position | None:
+        """See contracts.PositionKeeper."""
+        return self._writer.claim(source, stop)
+
+    def is_released(self, stop: threading.Event) -> bool:
+        """See contracts.PositionKeeper."""
+        return self._writer.is_released(stop)
+
+    def write(self, batch: Batch, stop: threading.Event) -> bool:
+        rows: list[Row] = []
+        rejected = list(batch.rejected)
+        for event in batch.events:
+            row = _row(event)
+            if is_storable_text(row.document_id):
+                rows.append(row)
+            else:
+                rejected.append(_unstorable_identity(row))
+        return self._writer.reject(rejected, stop) and self._writer.write(rows, batch.position, stop)
+
+    def close(self) -> None:
+        self._writer.release()
+        self._connection.close()
+
+
+class PlainOutput:
+    """The output to any other server."""
+
+    def __init__(self, options: Options, context: PluginContext) -> None:
+        self._options = options
+        self._dead_letters = DeadLetterFile(context.data_folder, context.pipeline_id)
+        self._headers = {"Content-Type": options.content_type, **(options.headers or {})}
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def write(self, batch: Batch, stop: threading.Event) -> bool:
+        bodies = [event.to_json() for event in batch.events]
+        if self._options.format == "json_batch" and bodies:
+            bodies = [b"[" + b",".join(bodies) + b"]"]
+        return all(self._deliver(body, stop) for body in bodies)
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _deliver(self, body: bytes, stop: threading.Event) -> bool:
+        delays = backoff.delays(first=0.2)
+        while not stop.is_set():
+            status, said = self._send(body)
+            if 200 <= status < 300:
+                return True
+            if status and status not in RETRYABLE:
+                self._dead_letters.append(
+                    [Rejected(None, None, None, f"HTTP {status}", said, body.decode(errors="replace"))]
+                )
+                log.error("%s answered %s; the events are now a dead letter", self._options.url, status)
+                return True
+            seconds = next(delays)
+            log.warning("%s: %s; next try in %.1f s", self._options.url, said or status, seconds)
+            stop.wait(seconds)
+        return False
+
+    def _send(self, body: bytes) -> tuple[int, str]:
+        """Return the status and what was said; status 0 when there was no answer."""
+        try:
+            response = self._session.request(
+                self._options.http_method.upper(),
+                self._options.url,
+                data=body,
+                headers=self._headers,
+                timeout=(self._options.connect_timeout, self._options.request_timeout),
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            return 0, f"no answer: {error}"
+        return response.status_code, response.text[:300]
+
+
+@register_output("http", Options)
+def build(options: Options, context: PluginContext) -> Output:
+    """Make the output; nothing is connected before the first request."""
+    if not options.position_headers:
+        return PlainOutput(options, context)
+    if options.format != "json_batch" or options.http_method != "post":
+        raise ConfigError('http: position_headers needs http_method => "post" and format => "json_batch"')
+    return PostgrestOutput(options)
+
+
+def _row(event: Event) -> Row:
+    body, replaced = storable(event.to_json())
+    row = Row(str(event.get("_id") or ""), str(event.get("_rev") or ""), body)
+    if replaced:
+        log.warning(
+            "document %r: %d characters that jsonb cannot hold were replaced", row.document_id, replaced
+        )
+    return row
+
+
+def _unstorable_identity(row: Row) -> Rejected:
+    return Rejected(
+        row.document_id,
+        row.revision,
+        None,
+        "22P05",
+        "its _id holds a character that PostgreSQL cannot store",
+        row.body.decode(errors="replace"),
+    )

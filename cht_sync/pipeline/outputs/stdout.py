@@ -1,0 +1,55 @@
+"""stdout: writes events to standard output.
+
+A batch is safe once the operating system has its bytes. Changes that the input rejected are shown as
+events of their own, tagged `_rejected`, so that nothing is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import threading
+from dataclasses import dataclass
+
+from cht_sync.errors import DeliveryError
+from cht_sync.pipeline.contracts import Batch, Output, Rejected
+from cht_sync.pipeline.event import TAGS, Event
+from cht_sync.pipeline.plugins import (
+    Codec,
+    CodecChoice,
+    OutputOptions,
+    PluginContext,
+    option,
+    register_output,
+)
+
+
+@dataclass(frozen=True)
+class Options(OutputOptions):
+    codec: CodecChoice = option("codec", default="rubydebug", help="How an event is written.")
+
+
+@register_output("stdout", Options)
+def build(options: Options, context: PluginContext) -> Output:
+    return StandardOutput(options.codec.build(context))
+
+
+class StandardOutput:
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def write(self, batch: Batch, stop: threading.Event) -> bool:
+        events = [*batch.events, *map(_rejected_event, batch.rejected)]
+        try:
+            sys.stdout.buffer.write(b"".join(map(self._codec.encode, events)))
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            raise DeliveryError(f"standard output cannot be written: {error.strerror}") from error
+        return True
+
+    def close(self) -> None:
+        """Nothing to let go of: standard output belongs to the process."""
+
+
+def _rejected_event(rejected: Rejected) -> Event:
+    return Event({**dataclasses.asdict(rejected), TAGS: ["_rejected"]})

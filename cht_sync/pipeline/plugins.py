@@ -1,0 +1,177 @@
+"""Plugins: the registry, and the context that they are built in.
+
+A plugin is one module, from top to bottom its options, its registration, its work::
+
+    @dataclass(frozen=True)
+    class Options(FilterOptions):
+        source: str = option("string", required=True, help="The field that holds the JSON text.")
+
+    @register_filter("json", Options)
+    def build(options: Options, context: PluginContext) -> Filter: ...
+
+A builder connects to nothing: connections are made when the plugin is first used. A new module in
+one of the packages `inputs`, `filters`, `outputs` and `codecs` is found by being there. All that a
+plugin's module needs to declare itself can be imported from here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from cht_sync.pipeline.common_options import (
+    CodecOptions,
+    FilterOptions,
+    InputOptions,
+    OutputOptions,
+    check_templates,
+)
+from cht_sync.pipeline.contracts import Filter, Input, Output
+from cht_sync.pipeline.conversions import Password
+from cht_sync.pipeline.event import Event
+from cht_sync.pipeline.options import Option, option, options_of
+
+__all__ = [
+    "Codec",
+    "CodecChoice",
+    "CodecOptions",
+    "FilterOptions",
+    "InputOptions",
+    "Option",
+    "OutputOptions",
+    "Password",
+    "PluginContext",
+    "PluginKind",
+    "Registration",
+    "check_templates",
+    "option",
+    "options_of",
+    "plugin",
+    "plugins",
+    "register_codec",
+    "register_filter",
+    "register_input",
+    "register_output",
+]
+
+PluginKind = Literal["input", "filter", "output", "codec"]
+
+_PACKAGES: dict[PluginKind, str] = {
+    "input": "cht_sync.pipeline.inputs",
+    "filter": "cht_sync.pipeline.filters",
+    "output": "cht_sync.pipeline.outputs",
+    "codec": "cht_sync.pipeline.codecs",
+}
+
+
+class Codec(Protocol):
+    """How an event becomes bytes."""
+
+    def encode(self, event: Event) -> bytes:
+        """Return the event as bytes, the end of the line included where there is one."""
+
+
+@dataclass(frozen=True)
+class PluginContext:
+    """What a plugin may know of the pipeline it belongs to."""
+
+    pipeline_id: str
+    data_folder: Path
+
+
+OptionsType = TypeVar("OptionsType")
+Built = TypeVar("Built")
+
+
+@dataclass(frozen=True)
+class Registration(Generic[OptionsType, Built]):
+    """One known plugin. `unsupported` names options of Logstash's plugin that this one refuses, and why."""
+
+    kind: PluginKind
+    name: str
+    options: type[OptionsType]
+    build: Callable[[OptionsType, PluginContext], Built]
+    unsupported: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CodecChoice:
+    """The value of an option of kind codec: which one, with its own options."""
+
+    registration: Registration[Any, Codec]
+    options: Any
+
+    def build(self, context: PluginContext) -> Codec:
+        """Make the codec."""
+        return self.registration.build(self.options, context)
+
+
+_registry: dict[tuple[PluginKind, str], Registration[Any, Any]] = {}
+
+
+def _register(
+    kind: PluginKind, name: str, options: type[OptionsType], unsupported: Mapping[str, str] | None
+) -> Callable[[Callable[[OptionsType, PluginContext], Built]], Callable[[OptionsType, PluginContext], Built]]:
+    def register(
+        build: Callable[[OptionsType, PluginContext], Built],
+    ) -> Callable[[OptionsType, PluginContext], Built]:
+        _registry[kind, name] = Registration(kind, name, options, build, unsupported or {})
+        return build
+
+    return register
+
+
+Builder = Callable[[OptionsType, PluginContext], Built]
+
+
+def register_input(
+    name: str, options: type[OptionsType], *, unsupported: Mapping[str, str] | None = None
+) -> Callable[[Builder[OptionsType, Input]], Builder[OptionsType, Input]]:
+    """Register the builder of an input under the name that configurations use."""
+    return _register("input", name, options, unsupported)
+
+
+def register_filter(
+    name: str, options: type[OptionsType], *, unsupported: Mapping[str, str] | None = None
+) -> Callable[[Builder[OptionsType, Filter]], Builder[OptionsType, Filter]]:
+    """Register the builder of a filter under the name that configurations use."""
+    return _register("filter", name, options, unsupported)
+
+
+def register_output(
+    name: str, options: type[OptionsType], *, unsupported: Mapping[str, str] | None = None
+) -> Callable[[Builder[OptionsType, Output]], Builder[OptionsType, Output]]:
+    """Register the builder of an output under the name that configurations use."""
+    return _register("output", name, options, unsupported)
+
+
+def register_codec(
+    name: str, options: type[OptionsType], *, unsupported: Mapping[str, str] | None = None
+) -> Callable[[Builder[OptionsType, Codec]], Builder[OptionsType, Codec]]:
+    """Register the builder of a codec under the name that configurations use."""
+    return _register("codec", name, options, unsupported)
+
+
+def plugins(kind: PluginKind) -> dict[str, Registration[Any, Any]]:
+    """Return all plugins of a kind by name."""
+    _import_built_in()
+    return {name: entry for (of_kind, name), entry in sorted(_registry.items()) if of_kind == kind}
+
+
+def plugin(kind: PluginKind, name: str) -> Registration[Any, Any] | None:
+    """Return one plugin, None where the name is unknown."""
+    _import_built_in()
+    return _registry.get((kind, name))
+
+
+@cache
+def _import_built_in() -> None:
+    for package_name in _PACKAGES.values():
+        package = importlib.import_module(package_name)
+        for module in pkgutil.iter_modules(package.__path__, f"{package_name}."):
+            importlib.import_module(module.name)

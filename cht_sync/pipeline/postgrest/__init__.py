@@ -1,0 +1,1 @@
+"""Writing through PostgREST: what its answers mean, and the position that travels with the data."""

@@ -1,0 +1,100 @@
+"""HTTP requests to PostgREST. The HTTP library's errors become ours here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import requests
+
+from cht_sync.errors import DeliveryError, DestinationUnavailable
+from cht_sync.pipeline.postgrest.answers import LOGIN_FAILED, SUCCESS, failure
+from cht_sync.tokens import TokenSource
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds until a connection stands, and until an answer begins."""
+
+    connect: float
+    answer: float
+
+
+class PostgrestConnection:
+    """A keep-alive connection to the tables below one address; for one thread at a time."""
+
+    def __init__(self, base_url: str, tokens: TokenSource | None, timeouts: Timeouts) -> None:
+        self._base_url = base_url
+        self._tokens = tokens
+        self._timeouts = (timeouts.connect, timeouts.answer)
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def insert(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        resolution: str = "merge-duplicates",
+    ) -> None:
+        """POST a JSON array of rows; returns once they are stored.
+
+        A refused token is renewed once. Raises the DeliveryError that the answer means.
+        """
+        prefer = f"resolution={resolution},return=minimal"
+        all_headers = {"Content-Type": "application/json", "Prefer": prefer, **headers}
+        error = self._insert_once(url, body, all_headers, resolution)
+        if error is not None and self._tokens is not None and error.code in ("PGRST301", "PGRST303"):
+            self._tokens.renew()
+            error = self._insert_once(url, body, all_headers, resolution)
+        if error is not None:
+            raise error
+
+    def select(self, table: str, columns: Sequence[str], **equal: str) -> list[dict[str, Any]]:
+        """GET the rows of a table in which each named column equals its text. Raises DeliveryError."""
+        query = "&".join(
+            [f"select={','.join(columns)}"]
+            + [f"{column}=eq.{quote(value, safe='')}" for column, value in equal.items()]
+        )
+        response = self._request("GET", f"{self._base_url}/{table}?{query}", None, {})
+        if response.status_code in LOGIN_FAILED and self._tokens is not None:
+            self._tokens.renew()
+            response = self._request("GET", f"{self._base_url}/{table}?{query}", None, {})
+        if response.status_code in SUCCESS:
+            try:
+                return msgspec.json.decode(response.content, type=list[dict[str, Any]])
+            except msgspec.DecodeError as error:
+                raise DestinationUnavailable(f"{table}: the answer is no list of rows") from error
+        refusal = failure(response.status_code, response.headers, response.content, "")
+        raise refusal or DestinationUnavailable(f"{table}: answered {response.status_code}")
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._session.close()
+
+    def _insert_once(
+        self, url: str, body: bytes, headers: Mapping[str, str], resolution: str
+    ) -> DeliveryError | None:
+        response = self._request("POST", url, body, headers)
+        return failure(response.status_code, response.headers, response.content, resolution)
+
+    def _request(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> requests.Response:
+        if self._tokens is not None:
+            headers = {**headers, "Authorization": f"Bearer {self._tokens.token()}"}
+        try:
+            return self._session.request(
+                method, url, data=body, headers=headers, timeout=self._timeouts, allow_redirects=False
+            )
+        except requests.RequestException as error:
+            raise DestinationUnavailable(f"PostgREST does not answer: {_short(error)}") from error
+
+
+def _short(error: requests.RequestException) -> str:
+    reason = error.args[0] if error.args else error
+    return str(getattr(reason, "reason", reason))[:200]

@@ -1,0 +1,133 @@
+"""Running a pipeline: each input has a thread that reads, filters, delivers and acknowledges."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cht_sync.errors import ChtSyncError, ConfigError, Superseded
+from cht_sync.pipeline.config import Pipeline
+from cht_sync.pipeline.contracts import Batch, Input, PositionKeeper
+from cht_sync.pipeline.dead_letter import DeadLetterFile
+
+log = logging.getLogger(__name__)
+
+SIGN_OF_LIFE = 30.0
+"""Seconds after which an idle pipeline touches its progress; the schema wants one a minute."""
+STANDBY = 10.0
+"""Seconds between two looks whether a writer that has taken over is gone."""
+
+
+@dataclass(frozen=True)
+class NamedPipeline:
+    """A pipeline, its id, and where it keeps changes that became no event and have no table to go to."""
+
+    id: str
+    pipeline: Pipeline
+    dead_letters: DeadLetterFile
+
+
+class _InputRunner:
+    """Takes one input's batches to the outputs."""
+
+    def __init__(self, named: NamedPipeline, source: Input, delivering: threading.Lock) -> None:
+        self._named = named
+        self._pipeline = named.pipeline
+        self._source = source
+        self._keeper = _keeper(named, source)
+        self._delivering = delivering
+
+    def run(self, stop: threading.Event) -> None:
+        """Read until the input ends or `stop` is set. Another writer that takes over is waited for."""
+        while not stop.is_set():
+            try:
+                self._follow(stop)
+                return
+            except Superseded as superseded:
+                log.error("%s: %s; standing by until it ends", self._named.id, superseded)
+            self._stand_by(stop)
+
+    def _follow(self, stop: threading.Event) -> None:
+        source, position = self._source, None
+        if self._keeper is not None and source.source is not None:
+            position = self._keeper.claim(source.source, stop)
+            if stop.is_set():
+                return
+            log.info("%s: reading after %s", self._named.id, position.sequence if position else "the start")
+        try:
+            source.start(position, stop)
+            while (batch := source.read(stop, SIGN_OF_LIFE)) is not None:
+                if not self._deliver(batch, stop):
+                    return  # not acknowledged: read again next time
+                batch.ack()
+        finally:
+            source.close()
+
+    def _deliver(self, batch: Batch, stop: threading.Event) -> bool:
+        events = self._pipeline.filter(batch.events)
+        with self._delivering:
+            if self._keeper is None:
+                self._named.dead_letters.append(batch.rejected)
+            for output, share in self._pipeline.route(events):
+                kept = output is self._keeper
+                part = Batch(share, batch.rejected if kept else [], batch.position if kept else None)
+                if not output.write(part, stop):
+                    return False
+        return True
+
+    def _stand_by(self, stop: threading.Event) -> None:
+        while not stop.wait(STANDBY):
+            if self._keeper is None or self._keeper.is_released(stop):
+                return
+
+
+def run_pipelines(pipelines: Sequence[NamedPipeline], stop: threading.Event) -> None:
+    """Run pipelines side by side until all have ended or `stop` is set.
+
+    Raises the first ChtSyncError with which one of them ended; the others are stopped in order then.
+    """
+    failures: list[ChtSyncError] = []
+
+    def guard(runner: _InputRunner) -> None:
+        try:
+            runner.run(stop)
+        except ChtSyncError as error:
+            failures.append(error)
+            stop.set()
+
+    threads: list[threading.Thread] = []
+    inputs = [source for named in pipelines for source in named.pipeline.inputs]
+    for named in pipelines:
+        delivering = threading.Lock()
+        for source in named.pipeline.inputs:
+            runner = _InputRunner(named, source, delivering)
+            threads.append(threading.Thread(target=guard, args=(runner,), name=named.id))
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                # In short steps, so that a signal reaches the main thread.
+                thread.join(0.2)
+                if stop.is_set():
+                    for source in inputs:
+                        source.interrupt()
+    finally:
+        for named in pipelines:
+            named.pipeline.close()
+    if failures:
+        raise failures[0]
+
+
+def _keeper(named: NamedPipeline, source: Input) -> PositionKeeper | None:
+    if source.source is None:
+        return None
+    keepers = [output for output in named.pipeline.outputs if isinstance(output, PositionKeeper)]
+    if len(keepers) != 1:
+        raise ConfigError(
+            f'pipeline {named.id}: sequence_store => "postgrest" needs one http output with '
+            f"position_headers => true; there are {len(keepers)}"
+        )
+    return keepers[0]

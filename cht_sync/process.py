@@ -1,0 +1,182 @@
+"""The only door to subprocesses.
+
+A process is remembered by its id *and* its start time, so that a number that the system gave to
+somebody else in the meantime is never signalled. Stopping asks, waits, then kills the whole family.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from cht_sync.errors import ChtSyncError
+from cht_sync.files import OWNER_ONLY_FILE
+
+START_TIME_TOLERANCE = 0.02
+"""Seconds; the start time passes through a text file and loses some digits."""
+KILL_TIMEOUT = 5.0
+"""Seconds that the kernel gets to remove a killed process."""
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process that can be found again, even after its parent is gone."""
+
+    pid: int
+    started: float
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessId:
+        """Identify a living process; raises psutil.NoSuchProcess."""
+        return cls(pid, psutil.Process(pid).create_time())
+
+    def find(self) -> psutil.Process | None:
+        """Return the process if it still is the same one and no zombie."""
+        try:
+            process = psutil.Process(self.pid)
+            if abs(process.create_time() - self.started) > START_TIME_TOLERANCE:
+                return None
+            return None if process.status() == psutil.STATUS_ZOMBIE else process
+        except psutil.NoSuchProcess:
+            return None
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: str | None = None,
+    timeout: float | None = None,
+    user: str | None = None,
+) -> str:
+    """Run a command to its end and return its standard output.
+
+    Raises ChtSyncError with the command's name and the end of what it said when it fails, cannot be
+    started or takes longer than `timeout` seconds; it is killed then, with every child it had.
+    Arguments never appear in the message.
+    """
+    name = Path(command[0]).name
+    try:
+        running = subprocess.Popen(
+            [str(part) for part in command],
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            user=user,
+        )
+    except OSError as error:
+        raise _not_started(name, cwd, error) from error
+    with running:
+        try:
+            output, errors = running.communicate(stdin, timeout=timeout)
+        except BaseException as error:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                kill(ProcessId.of(running.pid))
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise ChtSyncError(f"{name}: no end after {timeout:g} s") from error
+            raise
+    if running.returncode != 0:
+        said = (errors.strip() or output.strip()).splitlines()[-8:]
+        raise ChtSyncError(f"{name} ended with exit code {running.returncode}: " + "\n".join(said))
+    return output
+
+
+def start(
+    command: Sequence[str | Path],
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    user: str | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own, its output appended to `log` (mode 600).
+
+    A session of its own, so that Ctrl-C in the terminal reaches only the one who stops in order.
+    Raises ChtSyncError when it cannot be started.
+    """
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, OWNER_ONLY_FILE)
+    try:
+        return subprocess.Popen(
+            [str(part) for part in command],
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            start_new_session=True,
+            user=user,
+        )
+    except OSError as error:
+        raise _not_started(Path(command[0]).name, cwd, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def stop(identity: ProcessId, *, ask: signal.Signals = signal.SIGTERM, patience: float = 10.0) -> None:
+    """Ask a process to end; after `patience` seconds kill it and every child it has or had.
+
+    Raises ChtSyncError when the process is another user's.
+    """
+    process = identity.find()
+    if process is None:
+        return
+    family = {process, *_children(process)}
+    try:
+        process.send_signal(ask)
+    except psutil.NoSuchProcess:
+        pass
+    except psutil.AccessDenied as error:
+        raise _of_another_user(process) from error
+    _gone, alive = psutil.wait_procs(family, timeout=patience)
+    _kill({*alive, *_children(process)})
+
+
+def kill(identity: ProcessId) -> None:
+    """Kill a process and its children at once. Raises ChtSyncError when it is another user's."""
+    process = identity.find()
+    if process is not None:
+        _kill({process, *_children(process)})
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _kill(processes: Collection[psutil.Process]) -> None:
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+        except psutil.AccessDenied as error:
+            raise _of_another_user(process) from error
+    psutil.wait_procs(processes, timeout=KILL_TIMEOUT)
+
+
+def _not_started(name: str, cwd: Path | None, error: OSError) -> ChtSyncError:
+    if cwd is not None and not cwd.is_dir():
+        return ChtSyncError(f"{name}: there is no folder {cwd} to start it in")
+    if isinstance(error, FileNotFoundError):
+        return ChtSyncError(f"{name}: not found", hint=f"install {name}, or put it on PATH")
+    return ChtSyncError(f"{name}: cannot be started: {error.strerror}")
+
+
+def _of_another_user(process: psutil.Process) -> ChtSyncError:
+    return ChtSyncError(
+        f"process {process.pid} belongs to another user", hint="Do this as the user who started it."
+    )

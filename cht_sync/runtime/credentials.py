@@ -1,0 +1,67 @@
+"""Secrets that `local` makes for itself, once, and the files by which people's tools find them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from cht_sync.errors import ChtSyncError
+from cht_sync.files import private_folder, write_atomically
+from cht_sync.settings import Settings, missing_secrets
+
+SECRETS_FILE = "secrets.json"
+PGPASS_FILE = "pgpass"
+NETRC_FILE = "netrc"
+
+
+def kept_secrets(folder: Path) -> Mapping[str, str]:
+    """Return the secrets of the state folder; those that it lacks are made and kept.
+
+    Raises ChtSyncError when the file of secrets is damaged.
+    """
+    private_folder(folder)
+    path = folder / SECRETS_FILE
+    try:
+        kept = msgspec.json.decode(path.read_bytes(), type=dict[str, str]) if path.exists() else {}
+    except msgspec.DecodeError as error:
+        raise ChtSyncError(
+            f"{path} is damaged", hint="Restore it; or begin anew, without the data: cht-sync down --volumes"
+        ) from error
+    made = missing_secrets(kept)
+    if made:
+        kept |= made
+        write_atomically(path, msgspec.json.format(msgspec.json.encode(kept)))
+    return kept
+
+
+def write_for_tools(settings: Settings) -> None:
+    """Write a password file for psql and one for curl, so that no secret is ever typed or shown."""
+    folder = settings.state_folder
+    entries = [
+        ("127.0.0.1", settings.postgres_port, "*", user, password)
+        for user, password in (
+            (settings.postgres_user, settings.postgres_password),
+            (settings.dbt_role, settings.dbt_postgres_password),
+        )
+    ]
+    lines = [":".join(_pgpass_escaped(str(part)) for part in entry) for entry in entries]
+    write_atomically(folder / PGPASS_FILE, "\n".join(lines) + "\n")
+    write_atomically(
+        folder / NETRC_FILE,
+        f"machine {settings.couchdb_host} login {_netrc_escaped(settings.couchdb_user)}"
+        f" password {_netrc_escaped(settings.couchdb_password)}\n",
+    )
+
+
+def _pgpass_escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace(":", "\\:")
+
+
+def _netrc_escaped(text: str) -> str:
+    """Quoted as curl 7.84 and later reads it; plain where every curl does."""
+    if re.fullmatch(r"[^\s\"\\#]+", text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,87 @@
+"""The dbt loop, as its own process: it must never be in the way of the pipelines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from psycopg2 import sql
+
+from cht_sync.errors import ChtSyncError
+from cht_sync.runtime.service import Say, Service
+from cht_sync.settings import CHECKOUT, Settings
+from cht_sync.transform.options import TransformOptions
+from cht_sync.transform.package import locate_package
+from cht_sync.transform.results import last_run
+from cht_sync.warehouse.connection import dbt_endpoint
+
+OWN_PACKAGE = CHECKOUT / "dbt" / "packages" / "cht_pipeline"
+PROFILES = CHECKOUT / "dbt"
+
+
+def transform_options(settings: Settings) -> TransformOptions:
+    """What the transformation needs of the settings. Raises SettingsError for a package it cannot use."""
+    endpoint = dbt_endpoint(settings)
+    return TransformOptions(
+        project=locate_package(settings.cht_pipeline_branch_url or None, OWN_PACKAGE),
+        profiles=PROFILES,
+        work_folder=settings.state_folder / "dbt",
+        host=endpoint.host,
+        port=endpoint.port,
+        user=endpoint.user,
+        password=endpoint.password,
+        database=endpoint.database,
+        sslmode=endpoint.sslmode,
+        schema=settings.dbt_postgres_schema,
+        raw_schema=settings.postgres_schema,
+        model_table=settings.postgres_table,
+        interval=settings.dataemon_interval,
+    )
+
+
+class Dbt(Service):
+    """Ready once a run has ended, and, where documents are generated, once models have rows."""
+
+    name = "dbt"
+    patience = 15.0
+    start_timeout = 180.0
+
+    def __init__(self, settings: Settings, *, wait_for_documents: bool) -> None:
+        self._settings = settings
+        self._options = transform_options(settings)
+        self._wait_for_documents = wait_for_documents and not settings.cht_pipeline_branch_url
+        self._started_at = datetime.now(UTC)
+
+    def prepare(self, say: Say) -> None:
+        self._started_at = datetime.now(UTC)
+        say("first run")
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "cht_sync", "dbt", "loop"]
+
+    def environment(self) -> Mapping[str, str]:
+        return {"CHT_SYNC_HOME": str(self._settings.home)}
+
+    def work_folder(self) -> Path:
+        return self._settings.state_folder
+
+    def ready(self) -> bool:
+        schema = self._settings.dbt_postgres_schema
+        try:
+            with dbt_endpoint(self._settings).connect() as connection:
+                last = last_run(connection, schema)
+                if last is None or last.last_run < self._started_at:
+                    return False
+                if not self._wait_for_documents or last.result == "failed":
+                    return True
+                with connection.cursor() as cursor:
+                    cursor.execute(
+                        sql.SQL("select exists (select from {})").format(
+                            sql.Identifier(schema, "data_record")
+                        )
+                    )
+                    return cursor.fetchone() == (True,)
+        except ChtSyncError:
+            return False

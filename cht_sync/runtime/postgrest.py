@@ -1,0 +1,69 @@
+"""PostgREST: a `postgrest` program where there is one, else the embedded ingest server."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+
+import requests
+
+from cht_sync.errors import ServiceError
+from cht_sync.runtime import postgres
+from cht_sync.runtime.service import Say, Service
+from cht_sync.settings import Settings
+from cht_sync.warehouse import schema
+from cht_sync.warehouse.connection import authenticator_endpoint
+
+PROGRAM = "postgrest"
+REQUEST_TIMEOUT = 5.0
+POOL = 10
+"""Connections: more than there are writers, so that one that waits for the lock stops no other."""
+
+
+class Postgrest(Service):
+    """The way into PostgreSQL, on loopback. Brings the schema up to date before it starts."""
+
+    name = "postgrest"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.port = settings.postgrest_port
+        self._program = shutil.which(settings.postgrest_bin or PROGRAM)
+        if settings.postgrest_bin and self._program is None:
+            raise ServiceError(
+                self.name,
+                f"POSTGREST_BIN names no program: {settings.postgrest_bin}",
+                hint="correct or unset it",
+            )
+
+    def prepare(self, say: Say) -> None:
+        say("bringing the schema up to date")
+        schema.initialise(self._settings, psql_folder=postgres.binaries_if_installed())
+
+    def command(self) -> list[str]:
+        if self._program is not None:
+            return [self._program]
+        return [sys.executable, "-m", "cht_sync", "ingest", "serve"]
+
+    def environment(self) -> Mapping[str, str]:
+        settings = self._settings
+        return {
+            "PGRST_DB_URI": authenticator_endpoint(settings).uri(),
+            "PGRST_DB_SCHEMAS": settings.postgres_schema,
+            "PGRST_DB_ANON_ROLE": settings.anonymous_role,
+            "PGRST_JWT_SECRET": settings.pgrst_jwt_secret,
+            "PGRST_SERVER_HOST": "127.0.0.1",
+            "PGRST_SERVER_PORT": str(self.port),
+            "PGRST_DB_POOL": str(POOL),
+            "PGRST_OPENAPI_MODE": "disabled",
+            "PGRST_LOG_LEVEL": "warn",
+        }
+
+    def ready(self) -> bool:
+        try:
+            answer = requests.get(f"http://127.0.0.1:{self.port}/couchdb_progress", timeout=REQUEST_TIMEOUT)
+        except requests.ConnectionError:
+            return False
+        # The anonymous role may read nothing: to be refused by the database is to be connected to it.
+        return answer.status_code == 401

@@ -1,0 +1,182 @@
+"""What the user sees: progress while services start, the final screen, the status table."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from cht_sync.runtime import postgres
+from cht_sync.runtime.control import elapsed
+from cht_sync.runtime.state import EnvironmentState, ServiceState
+from cht_sync.settings import CHECKOUT, Settings, file_name
+
+STYLES = {
+    "waiting": "dim",
+    "starting": "yellow",
+    "running": "green",
+    "restarting": "yellow",
+    "stopped": "red",
+    "failed": "red",
+}
+
+
+class Progress:
+    """One line a service while they start: moving on a terminal, printed once each elsewhere."""
+
+    def __init__(self, console: Console, live: Live | None) -> None:
+        self._console = console
+        self._live = live
+        self._said: dict[str, str] = {}
+        self._spinners: dict[str, Spinner] = {}
+
+    def show(self, state: EnvironmentState) -> None:
+        """Bring the lines up to date."""
+        if self._live is not None:
+            self._live.update(Group(*(self._line(one) for one in state.services)))
+            return
+        for one in state.services:
+            text = one.doing or one.state
+            if one.state != "waiting" and self._said.get(one.name) != text:
+                self._said[one.name] = text
+                self._console.print(f"  {one.name:<15} {text}", highlight=False, markup=False)
+
+    def _line(self, one: ServiceState) -> RenderableType:
+        text = Text.assemble((f"{one.name:<15} ", ""), (one.doing or one.state, STYLES.get(one.state, "")))
+        if one.state != "starting":
+            mark = {"running": "✓", "failed": "✗"}.get(one.state, " ")
+            return Text.assemble("  ", (mark, STYLES.get(one.state, "")), " ", text)
+        spinner = self._spinners.setdefault(one.name, Spinner("dots"))
+        spinner.update(text=text)
+        table = Table.grid()
+        table.add_row("  ", spinner)
+        return table
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Progress]:
+    """Show the progress of a start until the block ends."""
+    if not console.is_terminal:
+        yield Progress(console, None)
+        return
+    with Live(console=console, refresh_per_second=12) as live:
+        yield Progress(console, live)
+
+
+def final_screen(console: Console, state: EnvironmentState, settings: Settings, missing: list[str]) -> None:
+    """Say what runs where, and how to look at the data."""
+    console.print(
+        f"\n[bold]cht-sync {state.environment}[/bold] is running ({state.runtime})\n", highlight=False
+    )
+    table = Table.grid(padding=(0, 3))
+    for one in state.services:
+        table.add_row("", one.name, _where(one, settings))
+    console.print(table, highlight=False)
+    for name in missing:
+        console.print(f"   {name:<15}  not part of this version", style="dim", highlight=False)
+    console.print("\nLook at the data:", highlight=False)
+    for line in _commands(state, settings):
+        console.print(f"   {line}", highlight=False, markup=False, soft_wrap=True)
+    console.print()
+
+
+def status_view(status: dict[str, Any]) -> RenderableType:
+    """The status as tables."""
+    services = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("service", "state", "port", "for"):
+        services.add_column(heading)
+    for one in status["services"]:
+        services.add_row(
+            one["name"],
+            Text(one["state"], STYLES.get(one["state"], "")),
+            str(one["port"] or ""),
+            _age(one["since"]),
+        )
+    databases = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("database", "documents", "rows", "pending", "behind", "documents/s", "dead letters"):
+        databases.add_column(heading, justify="left" if heading == "database" else "right")
+    for one in status["databases"]:
+        letters = one["dead_letters"]
+        behind = one["seconds_behind"]
+        databases.add_row(
+            one["name"],
+            _number(one["documents"]),
+            _number(one["rows"]),
+            _number(one["pending"]),
+            "?" if behind is None else f"{behind:.0f} s",
+            "?" if one["documents_per_second"] is None else f"{one['documents_per_second']:.1f}",
+            Text(_number(letters), "red" if letters else ""),
+        )
+    parts: list[RenderableType] = [
+        Text(f"cht-sync {status['environment']} ({status['runtime']})\n", "bold"),
+        services,
+        Text(),
+        databases,
+        Text(),
+        _dbt_line(status["dbt"]),
+    ]
+    parts += [Text(f"! {problem}", "red") for problem in status["problems"]]
+    return Group(*parts)
+
+
+def _dbt_line(dbt: dict[str, Any] | None) -> Text:
+    if dbt is None:
+        return Text("dbt: no run yet", "dim")
+    line = Text(f"dbt: last run {_age(dbt['last_run'])} ago, {dbt['seconds']:.1f} s, ")
+    if dbt["result"] == "success":
+        return line.append("success", "green")
+    return line.append("failed: " + ", ".join(dbt["failed"]), "red")
+
+
+def _age(moment: str | None) -> str:
+    return "" if moment is None else elapsed(datetime.fromisoformat(moment).timestamp())
+
+
+def _number(value: int | None) -> str:
+    return "?" if value is None else f"{value:,}"
+
+
+def _where(one: ServiceState, settings: Settings) -> str:
+    if one.name == "postgres":
+        return f"127.0.0.1:{one.port}, database {settings.postgres_db}"
+    if one.name == "couchdb":
+        return f"http://localhost:{one.port}, databases {' '.join(settings.couchdb_dbs)}"
+    if one.name == "postgrest":
+        return f"http://127.0.0.1:{one.port}"
+    if one.name == "logstash":
+        return f"one pipeline each for {' '.join(settings.couchdb_dbs)}"
+    if one.name == "dbt":
+        return (
+            f"schema {settings.dbt_postgres_schema}, every {settings.dataemon_interval:g} s when data changed"
+        )
+    return ""
+
+
+def _commands(state: EnvironmentState, settings: Settings) -> Iterator[str]:
+    names = {one.name for one in state.services}
+    folder = settings.state_folder
+    if "postgres" in names:
+        folder_of_psql = postgres.binaries_if_installed()
+        psql = "psql" if shutil.which("psql") or not folder_of_psql else str(folder_of_psql / "psql")
+        schema = settings.dbt_postgres_schema
+        query = f'select contact_type, count(*) from "{schema}".contact group by 1'  # noqa: S608 (only shown)
+        words = [psql, "-h", "127.0.0.1", "-p", str(settings.postgres_port), "-U", settings.postgres_user]
+        words += [settings.postgres_db, "-c", query]
+        yield f"PGPASSFILE={shlex.quote(str(folder / 'pgpass'))} {shlex.join(words)}"
+    if "couchdb" in names:
+        address = f"http://localhost:{settings.couchdb_port}/{file_name(settings.couchdb_dbs[0])}/ada"
+        words = ["curl", "--netrc-file", str(folder / "netrc"), "-X", "PUT", address]
+        yield shlex.join([*words, "-d", '{"type": "person", "name": "Ada"}'])
+    program = "cht-sync" if shutil.which("cht-sync") else f"{CHECKOUT / '.venv' / 'bin' / 'cht-sync'}"
+    yield f"{program} status"
+    yield f"{program} logs -f"
+    yield f"{program} down"

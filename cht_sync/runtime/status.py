@@ -1,0 +1,143 @@
+"""How an environment is doing: services, databases, models. The shape of `cht-sync status --json`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import psycopg2
+import requests
+
+from cht_sync.errors import ChtSyncError
+from cht_sync.runtime.state import EnvironmentState, ServiceState
+from cht_sync.settings import Settings
+from cht_sync.transform.results import last_run
+from cht_sync.warehouse.connection import dbt_endpoint
+from cht_sync.warehouse.progress import DatabaseProgress, read_progress
+
+REQUEST_TIMEOUT = 5.0
+
+
+def gather(state: EnvironmentState, settings: Settings) -> dict[str, Any]:
+    """Ask every part; what does not answer is None, with the reason under `problems`."""
+    problems: list[str] = []
+    return {
+        "environment": state.environment.value,
+        "runtime": state.runtime,
+        "services": [_service(one) for one in state.services],
+        "databases": _databases(settings, problems),
+        "dbt": _dbt(settings, problems),
+        "problems": problems,
+    }
+
+
+def nothing_runs() -> dict[str, Any]:
+    """The same shape where nothing runs."""
+    return {
+        "environment": None,
+        "runtime": None,
+        "services": [],
+        "databases": [],
+        "dbt": None,
+        "problems": [],
+    }
+
+
+def _service(one: ServiceState) -> dict[str, Any]:
+    alive = one.process is not None and one.process.find() is not None
+    shown = one.state if alive or one.state in ("waiting", "starting", "restarting") else "stopped"
+    return {
+        "name": one.name,
+        "state": shown,
+        "port": one.port,
+        "since": datetime.fromtimestamp(one.since, UTC).isoformat(timespec="seconds") if one.since else None,
+        "restarts": one.restarts,
+    }
+
+
+def _databases(settings: Settings, problems: list[str]) -> list[dict[str, Any]]:
+    progress: dict[str, DatabaseProgress] = {}
+    try:
+        with dbt_endpoint(settings).connect() as connection:
+            progress = read_progress(connection, settings.postgres_schema, _sources(settings))
+    except (ChtSyncError, psycopg2.Error) as error:
+        problems.append(str(error).strip().splitlines()[0])
+    return [_database(name, progress.get(name), settings, problems) for name in settings.couchdb_dbs]
+
+
+def _database(
+    name: str, progress: DatabaseProgress | None, settings: Settings, problems: list[str]
+) -> dict[str, Any]:
+    documents, pending = _at_couchdb(name, progress.sequence if progress else None, settings, problems)
+    if pending is None and progress is not None:
+        pending = progress.pending
+    return {
+        "name": name,
+        "documents": documents,
+        "rows": progress.rows if progress else None,
+        "tombstones": progress.tombstones if progress else None,
+        "pending": pending,
+        "seconds_behind": _seconds_behind(progress, pending),
+        "documents_per_second": progress.documents_per_second if progress else None,
+        "dead_letters": progress.dead_letters if progress else None,
+    }
+
+
+def _seconds_behind(progress: DatabaseProgress | None, pending: int | None) -> float | None:
+    """0 when nothing waits; else the seconds since nothing waited for the last time."""
+    if progress is None or pending is None:
+        return None
+    if pending == 0:
+        return 0.0
+    return progress.seconds_since_caught_up
+
+
+def _at_couchdb(
+    name: str, sequence: str | None, settings: Settings, problems: list[str]
+) -> tuple[int | None, int | None]:
+    """Return the number of documents and of changes after `sequence`, None for what is not told."""
+    login = (settings.couchdb_user, settings.couchdb_password)
+    address = f"{settings.couchdb_url}/{quote(name, safe='')}"
+    try:
+        information = requests.get(address, auth=login, timeout=REQUEST_TIMEOUT)
+        information.raise_for_status()
+        documents = int(information.json()["doc_count"])
+        pending = None
+        if sequence is not None:
+            changes = requests.get(
+                f"{address}/_changes",
+                params={"limit": "0", "since": sequence},
+                auth=login,
+                timeout=REQUEST_TIMEOUT,
+            )
+            changes.raise_for_status()
+            pending = changes.json().get("pending")
+    except requests.RequestException as error:
+        problems.append(f"CouchDB, {name}: {type(error).__name__}")
+        return None, None
+    except (ValueError, KeyError):
+        problems.append(f"CouchDB, {name}: the answer is not CouchDB's")
+        return None, None
+    return documents, pending
+
+
+def _sources(settings: Settings) -> dict[str, str]:
+    return {database: settings.source(database) for database in settings.couchdb_dbs}
+
+
+def _dbt(settings: Settings, problems: list[str]) -> dict[str, Any] | None:
+    try:
+        with dbt_endpoint(settings).connect() as connection:
+            last = last_run(connection, settings.dbt_postgres_schema)
+    except (ChtSyncError, psycopg2.Error) as error:
+        problems.append(f"dbt: {str(error).strip().splitlines()[0]}")
+        return None
+    if last is None:
+        return None
+    return {
+        "last_run": last.last_run.isoformat(timespec="seconds"),
+        "result": last.result,
+        "seconds": round(last.seconds, 2),
+        "failed": last.failed,
+    }

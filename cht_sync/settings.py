@@ -1,0 +1,377 @@
+"""Every setting, once: its variable, default, meaning and check.
+
+A setting comes from the process environment, else from `.env`, else from its default. `load` reads
+and checks all of them before anything is started, and names every problem at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from dotenv import dotenv_values
+
+from cht_sync import values as checks
+from cht_sync.environments import Environment
+from cht_sync.errors import SettingsError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+"""Where cht-sync's own files are: templates, scripts, models."""
+
+OUTSIDE_LOCAL = frozenset({Environment.GAMMA, Environment.PROD})
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What is declared of a setting beside its type. The environment's name is the field's, in capitals."""
+
+    help: str
+    group: str
+    parse: Callable[[str], Any]
+    default: str
+    required: frozenset[Environment]
+    secret: bool
+    example: str
+    former_name: str | None
+
+
+def _variable(
+    group: str,
+    help: str,
+    *,
+    parse: Callable[[str], Any] = str,
+    default: str = "",
+    required: frozenset[Environment] = frozenset(),
+    secret: bool = False,
+    example: str = "",
+    former_name: str | None = None,
+) -> Any:
+    declared = Variable(help, group, parse, default, required, secret, example or default, former_name)
+    return field(metadata={"variable": declared}, repr=not secret)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of one installation, checked. Text that may be absent is empty then."""
+
+    environment: Environment
+    home: Path
+    """Where `.env` and the state folder `.cht-sync/` are."""
+    given: Mapping[str, str] = field(repr=False)
+    """What the operator set, as text by variable; the others have their defaults."""
+
+    compose_project_name: str = _variable("General", "Name of this installation", default="cht-sync")
+
+    couchdb_host: str = _variable(
+        "CouchDB: what is read", "Host, without scheme and port", parse=checks.host, default="localhost",
+        required=OUTSIDE_LOCAL, example="couchdb.example.org",
+    )  # fmt: skip
+    couchdb_port: int = _variable("CouchDB: what is read", "Port", parse=checks.port, default="5984")
+    couchdb_secure: bool = _variable(
+        "CouchDB: what is read", "true: https", parse=checks.yes_or_no, default="false"
+    )
+    couchdb_path: str = _variable(
+        "CouchDB: what is read",
+        "Path before the databases, behind a proxy",
+        parse=checks.path_prefix,
+        example="/couchdb",
+    )
+    couchdb_user: str = _variable(
+        "CouchDB: what is read", "A user who may read every database named below", default="medic",
+        required=OUTSIDE_LOCAL, example="cht-sync",
+    )  # fmt: skip
+    couchdb_password: str = _variable(
+        "CouchDB: what is read", "The user's password", required=OUTSIDE_LOCAL, secret=True
+    )
+    couchdb_dbs: tuple[str, ...] = _variable(
+        "CouchDB: what is read", "The databases to copy, separated by spaces or commas",
+        parse=checks.couchdb_databases, default="medic", required=OUTSIDE_LOCAL,
+        example='"medic medic-sentinel"', former_name="COUCHDB_DB",
+    )  # fmt: skip
+    couchdb_seq: str = _variable(
+        "CouchDB: what is read",
+        "Where a database without a saved position begins: 0 (everything) or now",
+        parse=checks.one_of("0", "now"), default="0",
+    )  # fmt: skip
+
+    postgres_host: str = _variable(
+        "PostgreSQL: where it goes", "Host; unset: the one that cht-sync starts (local, gamma)",
+        parse=checks.host, required=frozenset({Environment.PROD}), example="postgres.example.org",
+    )  # fmt: skip
+    postgres_port: int = _variable("PostgreSQL: where it goes", "Port", parse=checks.port, default="5432")
+    postgres_sslmode: str = _variable(
+        "PostgreSQL: where it goes", "As libpq's sslmode",
+        parse=checks.one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+        default="prefer",
+    )  # fmt: skip
+    postgres_db: str = _variable(
+        "PostgreSQL: where it goes", "Database", parse=checks.database_that_names_roles, default="data"
+    )
+    postgres_user: str = _variable(
+        "PostgreSQL: where it goes", "Owner of everything that cht-sync creates there",
+        parse=checks.identifier, default="postgres",
+    )  # fmt: skip
+    postgres_password: str = _variable(
+        "PostgreSQL: where it goes", "The owner's password", required=OUTSIDE_LOCAL, secret=True
+    )
+    postgres_schema: str = _variable(
+        "PostgreSQL: where it goes", "Schema of the documents", parse=checks.identifier, default="v1"
+    )
+    postgres_table: str = _variable(
+        "PostgreSQL: where it goes",
+        "The relation that models read: one of the databases, or else a view over all of them",
+        parse=checks.model_table, default="couchdb",
+    )  # fmt: skip
+
+    postgrest_port: int = _variable("PostgREST: the way in", "Port", parse=checks.port, default="3000")
+    http_endpoint: str = _variable(
+        "PostgREST: the way in", "host:port[/path] of another PostgREST; unset: the one that cht-sync starts",
+        parse=checks.endpoint, example="postgrest.example.org:3000",
+    )  # fmt: skip
+    postgrest_bin: str = _variable(
+        "PostgREST: the way in", "Program to run instead of the embedded ingest server", example="postgrest"
+    )
+    pgrst_jwt_secret: str = _variable(
+        "PostgREST: the way in", "Signs the pipeline's tokens; at least 32 bytes", parse=checks.jwt_secret,
+        required=OUTSIDE_LOCAL, secret=True,
+    )  # fmt: skip
+    pgrst_db_password: str = _variable(
+        "PostgREST: the way in", "Password of the role that PostgREST logs in with", required=OUTSIDE_LOCAL,
+        secret=True,
+    )  # fmt: skip
+
+    pipeline_engine: str = _variable(
+        "Logstash: the pipelines", "native (our engine) or logstash (Elastic's)",
+        parse=checks.one_of("native", "logstash"), default="native",
+    )  # fmt: skip
+    pipeline_batch_size: int = _variable(
+        "Logstash: the pipelines", "Most documents in one request", parse=checks.whole_number, default="1000"
+    )
+    logstash_api_port: int = _variable(
+        "Logstash: the pipelines", "Port of the monitoring API", parse=checks.port, default="9600"
+    )
+
+    dbt_postgres_host: str = _variable("dbt: the models", "Host; unset: POSTGRES_HOST", parse=checks.host)
+    dbt_postgres_user: str = _variable(
+        "dbt: the models", "Role of the models; unset: <POSTGRES_DB>_dbt", parse=checks.identifier
+    )
+    dbt_postgres_password: str = _variable(
+        "dbt: the models", "The role's password", required=OUTSIDE_LOCAL, secret=True
+    )
+    dbt_postgres_schema: str = _variable(
+        "dbt: the models", "Schema of the models", parse=checks.identifier, default="dbt"
+    )
+    cht_pipeline_branch_url: str = _variable(
+        "dbt: the models",
+        "Folder of another package of models; unset: our own",
+        example="file:///srv/cht-pipeline",
+    )
+    dataemon_interval: float = _variable(
+        "dbt: the models", "Seconds between two runs, at least", parse=checks.seconds, default="5"
+    )
+
+    superset_port: int = _variable("Superset: the dashboards", "Port", parse=checks.port, default="8080")
+    superset_admin_email: str = _variable(
+        "Superset: the dashboards",
+        "Who signs in first",
+        default="admin@localhost",
+        example="admin@example.org",
+    )
+    superset_password: str = _variable("Superset: the dashboards", "That person's password", secret=True)
+    superset_secret_key: str = _variable("Superset: the dashboards", "Signs the sessions", secret=True)
+    superset_db_password: str = _variable(
+        "Superset: the dashboards", "Password of its read-only role", secret=True
+    )
+
+    @property
+    def state_folder(self) -> Path:
+        """Everything that the embedded environment keeps between two starts."""
+        return self.home / ".cht-sync"
+
+    @property
+    def dbt_role(self) -> str:
+        """The role that dbt logs in with."""
+        return self.dbt_postgres_user or f"{self.postgres_db}_dbt"
+
+    @property
+    def authenticator_role(self) -> str:
+        """The role that PostgREST logs in with."""
+        return f"{self.postgres_db}_authenticator"
+
+    @property
+    def anonymous_role(self) -> str:
+        """The role of a request without a token; it may do nothing."""
+        return f"{self.postgres_db}_anon"
+
+    @property
+    def ingest_role(self) -> str:
+        """The role that the pipeline's token carries."""
+        return f"{self.postgres_db}_ingest"
+
+    def source(self, database: str) -> str:
+        """What rows and progress say of where they come from: `<host>/<database>`."""
+        return f"{self.couchdb_host}/{database}"
+
+    @property
+    def couchdb_url(self) -> str:
+        """The server's address without credentials and final slash."""
+        scheme = "https" if self.couchdb_secure else "http"
+        return f"{scheme}://{self.couchdb_host}:{self.couchdb_port}{self.couchdb_path}"
+
+
+def declared() -> Iterator[tuple[str, Variable]]:
+    """Every variable's name and declaration, in the order of `env.template`."""
+    for item in fields(Settings):
+        if "variable" in item.metadata:
+            yield item.name.upper(), _declaration(item)
+
+
+def default_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """`CHT_SYNC_HOME`, else the checkout: where `.env` and `.cht-sync/` are."""
+    return Path(environ.get("CHT_SYNC_HOME") or CHECKOUT).resolve()
+
+
+def load(
+    environment: Environment,
+    *,
+    home: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    kept_secrets: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read and check every setting for `environment`.
+
+    `kept_secrets` stands in for secrets that nobody set; only `local` has such. Raises SettingsError
+    with one line per problem, each with the variable's name and an example.
+    """
+    home = home or default_home(environ)
+    given = _given(home, environ)
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for item in fields(Settings):
+        if "variable" not in item.metadata:
+            continue
+        name, variable = item.name.upper(), _declaration(item)
+        text = given.get(name)
+        if not text and variable.secret and kept_secrets:
+            text = kept_secrets.get(name)
+        if not text and environment in variable.required:
+            problems.append(_problem(name, variable, f"is required for {environment}"))
+            continue
+        if text is None or (not text and not _empty_is_wrong(variable)):
+            text = variable.default
+        try:
+            values[item.name] = variable.parse(text) if text or _empty_is_wrong(variable) else ""
+        except checks.Invalid as wrong:
+            shown = "" if variable.secret else f"{checks.shown(text)} "
+            problems.append(_problem(name, variable, f"{shown}{wrong}"))
+    if problems:
+        raise SettingsError(
+            problems, hint=f"Set it in {home / '.env'} or in the environment (see env.template)."
+        )
+    return Settings(environment=environment, home=home, given=given, **values)
+
+
+def missing_secrets(given: Mapping[str, str]) -> dict[str, str]:
+    """Make a random value for every secret that `given` lacks."""
+    return {
+        name: secrets.token_urlsafe(32)
+        for name, variable in declared()
+        if variable.secret and not given.get(name)
+    }
+
+
+def env_template(values: Mapping[str, str] | None = None) -> str:
+    """The text of `env.template`; with `values`, of a `.env` in which these are set.
+
+    Raises SettingsError for a value that a `.env` file cannot hold.
+    """
+    values = values or {}
+    lines = [
+        "# Settings of cht-sync. Copy this file to .env, or let `cht-sync init` write it with fresh secrets.",
+        "# What is commented out has the value that is shown. The process environment wins over .env.",
+    ]
+    group = ""
+    for name, variable in declared():
+        if variable.group != group:
+            group = variable.group
+            lines += ["", f"# --- {group} ---"]
+        lines += ["", *_described(variable)]
+        if name in values:
+            lines.append(f"{name}={_quoted(name, values[name])}")
+        else:
+            lines.append(f"#{name}={variable.default}")
+    return "\n".join(lines) + "\n"
+
+
+def file_name(database: str) -> str:
+    """A database's name as the name of a file, and as a part of a URL's path: percent-encoded."""
+    return quote(database, safe="")
+
+
+def _described(variable: Variable) -> Iterator[str]:
+    notes = []
+    if variable.required:
+        notes.append("required for " + ", ".join(sorted(variable.required)))
+    if variable.secret:
+        notes.append("secret; local makes its own")
+    if variable.former_name:
+        notes.append(f"formerly {variable.former_name}")
+    if variable.example and variable.example != variable.default:
+        notes.append(f"e.g. {variable.example}")
+    yield f"# {variable.help}" + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _given(home: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    file = home / ".env"
+    try:
+        from_file = dotenv_values(file, interpolate=False) if file.is_file() else {}
+    except OSError as error:
+        raise SettingsError([f"{file} cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError([f"{file} is not UTF-8 text"]) from error
+    found: dict[str, str] = {}
+    for name, variable in declared():
+        names = [known_as for known_as in (name, variable.former_name) if known_as]
+        values = [place.get(known_as) for place in (environ, from_file) for known_as in names]
+        for value in values:
+            if value is not None:
+                found[name] = value.strip()
+                break
+    return found
+
+
+def _declaration(item: Field[Any]) -> Variable:
+    variable: Variable = item.metadata["variable"]
+    return variable
+
+
+def _empty_is_wrong(variable: Variable) -> bool:
+    return variable.parse is checks.couchdb_databases
+
+
+def _problem(name: str, variable: Variable, what: str) -> str:
+    example = variable.example or ("a long random text" if variable.secret else "...")
+    return f"{name} {what}; for example {name}={example}"
+
+
+def _quoted(name: str, value: str) -> str:
+    """A value as python-dotenv reads it back: plain, or in single quotes, in which `\\` and `\'` are escapes.
+
+    A quoted value cannot end with a backslash, because the escape before the closing quote would be
+    read as an escaped quote.
+    """
+    if re.fullmatch(r"[A-Za-z0-9_.:/@+-]*", value):
+        return value
+    if not value.isprintable():
+        raise SettingsError([f"{name} contains what cannot be printed; .env cannot hold that"])
+    if not value.endswith("\\"):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    if value != value.strip() or value[0] in "'\"" or re.search(r"\s#", value):
+        raise SettingsError([f"{name} needs quotes and ends with a backslash; .env cannot hold that"])
+    return value

@@ -1,0 +1,1 @@
+"""The dbt loop: turns the documents in PostgreSQL into tables."""

@@ -1,0 +1,58 @@
+"""What the transformation needs to know, and what dbt is told of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class TransformOptions:
+    """Where the models are, where they read and write, and how they are run.
+
+    `project` is a dbt project, `profiles` the folder with `profiles.yml`. Whatever dbt writes (its
+    target and its log) goes below `work_folder`. `schema` is where models write, `raw_schema` where
+    documents are, `model_table` the relation in it that the real cht-pipeline reads. `interval` is
+    in seconds. `selectors` are dbt's `--select`; none means everything.
+    """
+
+    project: Path
+    profiles: Path
+    work_folder: Path
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    database: str
+    sslmode: str = "prefer"
+    schema: str = "dbt"
+    raw_schema: str = "v1"
+    model_table: str = "couchdb"
+    interval: float = 5.0
+    selectors: tuple[str, ...] = ()
+    threads: int = 2
+    full_refresh: bool = False
+
+    def environment(self) -> dict[str, str]:
+        """The variables that our profile and both generations of the real cht-pipeline read.
+
+        ROOT_POSTGRES_SCHEMA is what packages of 2023 call the schema of the documents.
+        """
+        return {
+            "DBT_POSTGRES_HOST": self.host,
+            "POSTGRES_HOST": self.host,
+            "POSTGRES_PORT": str(self.port),
+            "DBT_POSTGRES_USER": self.user,
+            "DBT_POSTGRES_PASSWORD": self.password,
+            "POSTGRES_DB": self.database,
+            "POSTGRES_SSLMODE": self.sslmode,
+            "DBT_POSTGRES_SCHEMA": self.schema,
+            "POSTGRES_SCHEMA": self.raw_schema,
+            "ROOT_POSTGRES_SCHEMA": self.raw_schema,
+            "POSTGRES_TABLE": self.model_table,
+            "DBT_THREADS": str(self.threads),
+            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+            "DO_NOT_TRACK": "1",
+            # Short queries again and again: compiling them takes longer than running them.
+            "PGOPTIONS": "-c jit=off",
+        }

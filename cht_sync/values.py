@@ -1,0 +1,132 @@
+"""Texts of settings turned into checked values.
+
+Each function takes the text and returns the value, or raises Invalid with what is wrong with it, to be
+put behind the variable's name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+POSTGRES_NAME_LIMIT = 63
+"""Bytes; PostgreSQL would cut a longer name without a word."""
+DATABASE_NAME = re.compile(r"[a-z_][a-z0-9_$()+/-]*")
+"""CouchDB's rule for names of databases (its documentation, "Create database")."""
+OWN_TABLES = frozenset({"couchdb_progress", "cht_sync_state", "dead_letters"})
+RESERVED_DATABASE_NAMES = OWN_TABLES | {"all_documents"}
+"""Tables and views of our own, beside which a database of that name would have no place."""
+
+URL_PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*"
+"""RFC 3986, section 3.3: the characters of a path, without braces, so that `${` stays the engine's."""
+
+
+class Invalid(Exception):
+    """What a value should have been."""
+
+
+def shown(value: str) -> str:
+    """A refused value on one line, without a password that was put before a host by mistake."""
+    before, _at, after = value.rpartition("@")
+    return json.dumps(f"***@{after}" if before else value, ensure_ascii=False)
+
+
+def whole_number(value: str) -> int:
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", value):
+        raise Invalid("is no whole number from 1 to 999999999")
+    return int(value)
+
+
+def port(value: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", value) or not 1 <= int(value) <= 65535:
+        raise Invalid("is no port (1 to 65535)")
+    return int(value)
+
+
+def seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 86_400:
+        raise Invalid("is no number of seconds")
+    return seconds
+
+
+def yes_or_no(value: str) -> bool:
+    if value.lower() not in {"true", "false", "1", "0", "yes", "no"}:
+        raise Invalid("is neither true nor false")
+    return value.lower() in {"true", "1", "yes"}
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise Invalid(f"is none of {', '.join(choices)}")
+        return value
+
+    return parse
+
+
+def host(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", value):
+        raise Invalid("is no host name (give no scheme, port or path)")
+    return value
+
+
+def endpoint(value: str) -> str:
+    parts = re.fullmatch(rf"[A-Za-z0-9._-]+:([0-9]+)(/{URL_PATH})?", value)
+    if parts is None:
+        raise Invalid("is not of the form host:port or host:port/path")
+    port(parts[1])
+    return value.rstrip("/")
+
+
+def path_prefix(value: str) -> str:
+    if not re.fullmatch(URL_PATH, value):
+        raise Invalid("is no path of a URL (percent-encode what is special)")
+    return "/" + value.strip("/") if value.strip("/") else ""
+
+
+def identifier(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$-]*", value) or len(value) > POSTGRES_NAME_LIMIT:
+        raise Invalid(f"is no name for PostgreSQL (letters, digits, _ $ -, at most {POSTGRES_NAME_LIMIT})")
+    return value
+
+
+def model_table(value: str) -> str:
+    if value in OWN_TABLES:
+        raise Invalid("is a name that cht-sync uses itself")
+    if DATABASE_NAME.fullmatch(value) and len(value) <= POSTGRES_NAME_LIMIT:
+        return value
+    return identifier(value)
+
+
+def database_that_names_roles(value: str) -> str:
+    longest_suffix = "_authenticator"
+    if len(identifier(value)) + len(longest_suffix) > POSTGRES_NAME_LIMIT:
+        raise Invalid(
+            f"is longer than {POSTGRES_NAME_LIMIT - len(longest_suffix)} bytes (roles are named after it)"
+        )
+    return value
+
+
+def couchdb_databases(value: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part for part in re.split(r"[\s,]+", value) if part))
+    if not names:
+        raise Invalid("names no database")
+    for name in names:
+        if not DATABASE_NAME.fullmatch(name):
+            raise Invalid(f"contains {shown(name)}, which is no CouchDB database (a-z 0-9 _ $ ( ) + - /)")
+        if len(name) > POSTGRES_NAME_LIMIT:
+            raise Invalid(f"contains {shown(name)}, which is longer than {POSTGRES_NAME_LIMIT} bytes")
+        if name in RESERVED_DATABASE_NAMES:
+            raise Invalid(f"contains {shown(name)}, a name that cht-sync uses itself")
+    return names
+
+
+def jwt_secret(value: str) -> str:
+    if len(value.encode()) < 32:
+        raise Invalid("is shorter than 32 bytes")
+    return value

@@ -1,0 +1,114 @@
+"""How to reach the PostgreSQL that holds the documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import quote, urlencode
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+
+from cht_sync.errors import ChtSyncError
+from cht_sync.settings import Settings
+
+CONNECT_TIMEOUT = 5
+"""Seconds."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A database, and who connects."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = field(repr=False)
+    sslmode: str = "prefer"
+
+    @contextmanager
+    def connect(self, *, database: str | None = None) -> Iterator[Connection]:
+        """Give a connection in autocommit mode; raises ChtSyncError when there is none to be had."""
+        try:
+            connection = psycopg2.connect(
+                host=self.host,
+                port=self.port,
+                dbname=database or self.database,
+                user=self.user,
+                password=self.password,
+                sslmode=self.sslmode,
+                connect_timeout=CONNECT_TIMEOUT,
+                application_name="cht-sync",
+            )
+        except psycopg2.OperationalError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ChtSyncError(
+                f"PostgreSQL at {self.host}:{self.port} refuses {self.user}: {reason}",
+                hint="Check POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER and POSTGRES_PASSWORD.",
+            ) from error
+        try:
+            connection.autocommit = True
+            yield connection
+        finally:
+            connection.close()
+
+    def libpq_environment(self) -> Mapping[str, str]:
+        """The variables by which psql finds the database; no secret in its arguments."""
+        return {
+            "PGHOST": self.host,
+            "PGPORT": str(self.port),
+            "PGUSER": self.user,
+            "PGPASSWORD": self.password,
+            "PGDATABASE": self.database,
+            "PGSSLMODE": self.sslmode,
+            "PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT),
+        }
+
+    def uri(self) -> str:
+        """The address with the password in it, for an environment variable."""
+        user, password = quote(self.user, safe=""), quote(self.password, safe="")
+        query = urlencode({"sslmode": self.sslmode})
+        return (
+            f"postgresql://{user}:{password}@{self.host}:{self.port}/{quote(self.database, safe='')}?{query}"
+        )
+
+
+def owner_endpoint(settings: Settings) -> Endpoint:
+    """The database as its owner sees it."""
+    return Endpoint(
+        settings.postgres_host,
+        settings.postgres_port,
+        settings.postgres_db,
+        settings.postgres_user,
+        settings.postgres_password,
+        settings.postgres_sslmode,
+    )
+
+
+def authenticator_endpoint(settings: Settings) -> Endpoint:
+    """The database as PostgREST logs in."""
+    return Endpoint(
+        settings.postgres_host,
+        settings.postgres_port,
+        settings.postgres_db,
+        settings.authenticator_role,
+        settings.pgrst_db_password,
+        settings.postgres_sslmode,
+    )
+
+
+def dbt_endpoint(settings: Settings) -> Endpoint:
+    """The database as dbt sees it: it reads documents and owns the models."""
+    password = settings.dbt_postgres_password
+    if settings.dbt_role == settings.postgres_user:
+        password = settings.dbt_postgres_password or settings.postgres_password
+    return Endpoint(
+        settings.dbt_postgres_host or settings.postgres_host,
+        settings.postgres_port,
+        settings.postgres_db,
+        settings.dbt_role,
+        password,
+        settings.postgres_sslmode,
+    )

@@ -1,0 +1,69 @@
+"""Creating what cht-sync keeps in PostgreSQL: the database, and by the script everything in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psycopg2
+from psycopg2 import sql
+
+from cht_sync import process
+from cht_sync.errors import ChtSyncError
+from cht_sync.settings import CHECKOUT, Settings
+from cht_sync.warehouse.connection import Endpoint, owner_endpoint
+
+SCRIPT = CHECKOUT / "postgres" / "init-db-resources.sh"
+MAINTENANCE_DATABASE = "postgres"
+TIMEOUT = 120.0
+"""Seconds; longer than any lock that a running pipeline holds."""
+
+
+def initialise(settings: Settings, *, psql_folder: Path | None = None) -> None:
+    """Bring the server up to date; may be repeated at any time, also while pipelines run.
+
+    `psql_folder` is searched for psql after PATH. Raises ChtSyncError with what psql said.
+    """
+    endpoint = owner_endpoint(settings)
+    _create_database(endpoint)
+    path = os.environ.get("PATH", os.defpath)
+    if psql_folder is not None:
+        path = f"{path}{os.pathsep}{psql_folder}"
+    process.run(
+        ["sh", SCRIPT],
+        env={
+            "PATH": path,
+            **endpoint.libpq_environment(),
+            "POSTGRES_USER": settings.postgres_user,
+            "POSTGRES_DB": settings.postgres_db,
+            "POSTGRES_SCHEMA": settings.postgres_schema,
+            "POSTGRES_TABLE": settings.postgres_table,
+            "COUCHDB_DBS": " ".join(settings.couchdb_dbs),
+            "PGRST_DB_PASSWORD": settings.pgrst_db_password,
+            "DBT_POSTGRES_USER": settings.dbt_role,
+            "DBT_POSTGRES_PASSWORD": settings.dbt_postgres_password,
+            "DBT_POSTGRES_SCHEMA": settings.dbt_postgres_schema,
+            "SUPERSET_DB_PASSWORD": settings.superset_db_password,
+        },
+        timeout=TIMEOUT,
+    )
+
+
+def _create_database(endpoint: Endpoint) -> None:
+    """Make the database where it is missing; a server that lets us in there needs nothing more."""
+    try:
+        with endpoint.connect():
+            return
+    except ChtSyncError as missing:
+        if "does not exist" not in missing.message:
+            raise
+    with endpoint.connect(database=MAINTENANCE_DATABASE) as connection, connection.cursor() as cursor:
+        try:
+            cursor.execute(sql.SQL("create database {}").format(sql.Identifier(endpoint.database)))
+        except psycopg2.errors.DuplicateDatabase:
+            return  # another run was faster
+        except psycopg2.Error as error:
+            raise ChtSyncError(
+                f"cannot create the database {endpoint.database}: {str(error).strip()}",
+                hint="Create it by hand, owned by POSTGRES_USER, and run this again.",
+            ) from error

@@ -1,0 +1,49 @@
+{#
+  How far each model has read. A model's own greatest saved_timestamp would not do: it knows nothing
+  of the documents that were read and did not become rows, so all of those would be read again.
+#}
+
+{% macro model_progress_table() -%}
+  {{ adapter.quote(target.schema) }}.model_progress
+{%- endmacro %}
+
+{% macro create_model_progress() %}
+  {%- if execute and not adapter.get_relation(target.database, target.schema, 'model_progress') -%}
+    create table if not exists {{ model_progress_table() }} (
+      model text primary key,
+      saved_timestamp timestamp not null
+    )
+  {%- endif -%}
+{% endmacro %}
+
+{# As a literal, since the planner guesses a third of the table for a value that it cannot see. #}
+{% macro model_progress(model_relation) %}
+  {{- timestamp_literal(
+    "select saved_timestamp from " ~ model_progress_table() ~ " where model = '" ~ model_relation.identifier ~ "'"
+  ) -}}
+{% endmacro %}
+
+{# In the transaction of the model's rows. #}
+{% macro save_model_progress() %}
+  insert into {{ model_progress_table() }} (model, saved_timestamp)
+  select '{{ this.identifier }}', coalesce(max(saved_timestamp), '-infinity')
+  from {{ ref('document_metadata') }}
+  on conflict (model) do update set saved_timestamp = excluded.saved_timestamp
+  where model_progress.saved_timestamp <> excluded.saved_timestamp
+{% endmacro %}
+
+{# Runs a query for one timestamp; nothing found is -infinity. #}
+{% macro timestamp_literal(query) %}
+  {%- if not execute -%}
+    {{ return("'-infinity'::timestamp") }}
+  {%- endif -%}
+  {%- set found = run_query("select quote_literal(coalesce((" ~ query ~ "), '-infinity'))") -%}
+  {{ return(found.columns[0].values()[0] ~ "::timestamp") }}
+{% endmacro %}
+
+{# A table just made has no statistics, and the first incremental run would be planned without. #}
+{% macro analyze_new_table() %}
+  {%- if not is_incremental() -%}
+    analyze {{ this }}
+  {%- endif -%}
+{% endmacro %}

@@ -1,0 +1,24 @@
+{{ config(
+    incremental_strategy='delete+insert',
+    unique_key='uuid',
+    indexes=[{'columns': ['uuid']}, {'columns': ['saved_timestamp']}],
+) }}
+
+{# Every document and tombstone is here, so its own greatest stamp is how far it has read. #}
+{%- set documents = source('couchdb', 'all_documents') %}
+
+select
+  _id as uuid,
+  source,
+  _rev,
+  _deleted,
+  saved_timestamp,
+  {{ field('type') }} as doc_type
+from {{ documents }}
+{%- if is_incremental() %}
+{# All rows of an id are replaced together, over all databases: see macros/documents.sql. #}
+where _id in (
+  select _id from {{ documents }}
+  where saved_timestamp > {{ timestamp_literal('select max(saved_timestamp) from ' ~ this) }}
+)
+{%- endif %}

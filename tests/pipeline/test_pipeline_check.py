@@ -1,0 +1,222 @@
+"""Checking a configuration: plugins, options, and all problems at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cht_sync.errors import ConfigError
+from cht_sync.pipeline.config import ConfigProblems, check, load, parse, read
+from cht_sync.pipeline.contracts import Filter
+from cht_sync.pipeline.conversions import Password, WrongValue
+from cht_sync.pipeline.event import Event
+from cht_sync.pipeline.options import Option, options_of
+from cht_sync.pipeline.plugins import (
+    FilterOptions,
+    PluginContext,
+    PluginKind,
+    option,
+    plugins,
+    register_filter,
+)
+
+CONTEXT = PluginContext("main", Path())
+
+
+@dataclass(frozen=True)
+class Options(FilterOptions):
+    secret: Password | None = option("password")
+    count: int = option("number", default=3)
+    codes: tuple[int, ...] = option("number", many=True, default=())
+    on: bool = option("boolean", default=False)
+    way: str = option("string", default="up", choices=("up", "down"))
+    names: tuple[str, ...] = option("array", default=())
+    where: str | None = option("uri")
+    table: dict[str, str] | None = option("hash")
+    file: Path | None = option("path")
+
+
+@register_filter("test_options", Options)
+def build(options: Options, _context: PluginContext) -> Filter:
+    def show(event: Event) -> list[Event]:
+        event.metadata["options"] = options
+        return [event]
+
+    return show
+
+
+def options_from(settings: str, **env: str) -> Options:
+    (event,) = load(f"filter {{ test_options {{ {settings} }} }}", env, CONTEXT).filter([Event()])
+    options = event.metadata["options"]
+    assert isinstance(options, Options)
+    return options
+
+
+def refused(text: str, **env: str) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        check(parse(text, "pipeline.conf", env=env))
+    return caught.value
+
+
+def test_texts_from_the_environment_become_the_option_s_type(tmp_path: Path) -> None:
+    options = options_from(
+        """count => "${COUNT}" on => "${ON}" secret => "${SECRET}" codes => ["429", 500]
+           names => one table => ["a", "b"] file => "${FILE}" where => "http://${WHERE}/x" """,
+        COUNT="5984",
+        ON="true",
+        SECRET="hush",
+        FILE=str(tmp_path),
+        WHERE="example.org:3000",
+    )
+    assert options == Options(
+        count=5984,
+        on=True,
+        secret=Password("hush"),
+        codes=(429, 500),
+        names=("one",),
+        table={"a": "b"},
+        file=tmp_path,
+        where="http://example.org:3000/x",
+    )
+
+
+def test_options_not_given_have_their_defaults() -> None:
+    assert options_from("") == Options()
+
+
+def test_a_password_is_not_shown() -> None:
+    assert "hush" not in repr(options_from("secret => hush"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("count => many", "expected a number, got 'many'"),
+        ("count => [1, 2]", "expected a number, got an array of 2"),
+        ("on => 1", "expected true or false, got 1"),
+        ("way => side", "expected one of up, down, got 'side'"),
+        ("table => [1]", "expected a hash, got an array of 1"),
+        ("where => nowhere", "expected an address such as"),
+        ("way => { aa => 1 }", "expected a string, got a hash"),
+        ('file => "/no/such/file"', "there is no file '/no/such/file'"),
+        ("table => { aa => json { } }", "a codec cannot stand here"),
+        ("codes => [1, xx]", "expected a number, got 'xx'"),
+        ("add_field => { aa => { bb => 1 } }", "the value of 'aa' must be a text, a number or an array"),
+        ('add_tag => "%{+YYYY}"', "the date pattern %{+YYYY} is not supported yet"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_where_it_stands(setting: str, reason: str) -> None:
+    error = refused(f"filter {{ test_options {{\n {setting} }} }}")
+    assert (error.line, error.column) == (2, 2)
+    assert f'option "{setting.split(maxsplit=1)[0]}" of filter "test_options": {reason}' in str(error)
+
+
+def test_a_wrong_password_or_address_is_not_shown() -> None:
+    error = refused('filter { test_options { secret => ["hush", "hush"] where => "user:hush@there" } }')
+    assert "hush" not in str(error)
+
+
+def test_a_password_in_the_wrong_place_is_not_shown_in_a_syntax_error() -> None:
+    assert "hush" not in str(refused('filter { test_options { secret "hush" } }'))
+
+
+def test_all_problems_are_listed_at_once_with_the_nearest_names() -> None:
+    error = refused(
+        """filter {
+  mutat { }
+  test_options { coutn => 1 on => maybe }
+  if [a] { json { } }
+  mutate { rename => { "a" => "b" } }
+  if [a] =~ /(/ { mutate { } }
+}
+output { stdout { codec => rubydebg } }
+input { if [a] { } }"""
+    )
+    assert isinstance(error, ConfigProblems)
+    assert [str(one) for one in error.problems] == [
+        "pipeline.conf:9:9: an input cannot depend on a condition",
+        'pipeline.conf:2:3: unknown filter "mutat"; did you mean "mutate"?',
+        'pipeline.conf:3:18: unknown option "coutn" of filter "test_options"; did you mean "count"?',
+        'pipeline.conf:3:29: option "on" of filter "test_options": expected true or false, got \'maybe\'',
+        'pipeline.conf:4:12: filter "json" needs the option "source"',
+        'pipeline.conf:5:12: option "rename" of filter "mutate" is not supported yet',
+        "pipeline.conf:6:13: the regular expression /(/ cannot be used: missing ), unterminated subpattern "
+        "at position 0",
+        'pipeline.conf:8:19: unknown codec "rubydebg"; did you mean "rubydebug"?',
+    ]
+    assert str(error).splitlines() == [str(one) for one in error.problems]
+
+
+def test_problems_of_several_files_are_listed_together(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("a.conf", "b.conf", "c.conf"))
+    first.write_text("filter {")
+    second.write_bytes(b"\xff")
+    with pytest.raises(ConfigProblems) as caught:
+        read([first, second, third], {})
+    assert [Path(one.path).name for one in caught.value.problems] == ["a.conf", "b.conf", "c.conf"]
+
+
+def test_several_files_make_one_pipeline_in_their_order(tmp_path: Path) -> None:
+    for name, tag in (("1.conf", "one"), ("2.conf", "two")):
+        (tmp_path / name).write_text(f"filter {{ mutate {{ add_tag => {tag} }} }}")
+    pipeline = load([tmp_path / "1.conf", tmp_path / "2.conf"], {}, CONTEXT)
+    assert [event.get("tags") for event in pipeline.filter([Event()])] == [["one", "two"]]
+
+
+@pytest.mark.parametrize("kind", ["input", "filter", "output", "codec"])
+def test_every_option_of_every_plugin_says_what_it_is_for(kind: PluginKind) -> None:
+    for registration in plugins(kind).values():
+        if registration.options is not Options:
+            for known in options_of(registration.options).values():
+                assert known.help, f"{kind} {registration.name}: {known.name}"
+
+
+def test_a_check_s_reason_is_given() -> None:
+    def refuse(_value: object) -> None:
+        raise ValueError("never")
+
+    with pytest.raises(WrongValue, match="never"):
+        Option("a", "string", check=refuse).convert("x")
+
+
+def routed(outputs: str, events: list[Event]) -> list[list[str]]:
+    pipeline = load(f"output {{ {outputs} }}", {}, CONTEXT)
+    return [[event.fields["n"] for event in share] for _output, share in pipeline.route(events)]
+
+
+EVENTS = [Event({"n": name}) for name in "abc"]
+
+
+def test_an_unconditional_output_gets_the_batch_s_own_list() -> None:
+    pipeline = load("output { stdout { } stdout { } }", {}, CONTEXT)
+    assert [share is EVENTS for _output, share in pipeline.route(EVENTS)] == [True, True]
+
+
+def test_outputs_get_the_events_of_their_branch_in_order() -> None:
+    assert routed(
+        """if [n] == "a" { stdout { } } else if [n] == "b" { stdout { } stdout { } } else { stdout { } }
+           stdout { }""",
+        EVENTS,
+    ) == [["a"], ["b"], ["b"], ["c"], ["a", "b", "c"]]
+
+
+def test_an_output_whose_branch_no_event_takes_gets_none() -> None:
+    assert routed('if [n] == "z" { stdout { } }', EVENTS) == [[]]
+
+
+def test_a_filter_in_a_branch_sees_only_its_events_and_the_order_stays() -> None:
+    text = 'filter { if [n] == "b" { mutate { add_field => { "seen" => "yes" } } } }'
+    events = load(text, {}, CONTEXT).filter([Event({"n": name}) for name in "abc"])
+    assert [(event.get("n"), event.get("seen")) for event in events] == [
+        ("a", None),
+        ("b", "yes"),
+        ("c", None),
+    ]
+
+
+def test_a_pipeline_may_be_closed_twice() -> None:
+    pipeline = load("output { stdout { } }", {}, CONTEXT)
+    pipeline.close()
+    pipeline.close()

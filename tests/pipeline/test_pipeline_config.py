@@ -1,0 +1,179 @@
+"""The configuration language: text to tree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from logstash_cases import Case, cases, typed
+
+from cht_sync.errors import ConfigError
+from cht_sync.pipeline.config import ConfigProblems, check, parse
+from cht_sync.pipeline.config.conditions import compile_condition
+from cht_sync.pipeline.config.tree import (
+    AllOf,
+    AnyOf,
+    Branch,
+    Compare,
+    Condition,
+    Configuration,
+    Contains,
+    Field,
+    Matches,
+    Not,
+    Operand,
+    Plugin,
+    Statement,
+    Truthy,
+)
+
+
+def as_data(configuration: Configuration) -> dict[str, Any]:
+    """Show a tree in the form of the recordings."""
+    return {
+        "inputs": [statement(node) for node in configuration.inputs],
+        "filters": [statement(node) for node in configuration.filters],
+        "outputs": [statement(node) for node in configuration.outputs],
+    }
+
+
+def statement(node: Statement) -> dict[str, Any]:
+    if isinstance(node, Plugin):
+        return {"plugin": node.name, "settings": settings(node)}
+    (test, body), *others = node.cases
+    shown: dict[str, Any] = {"if": outermost(test), "then": [statement(inner) for inner in body]}
+    if others:
+        shown["else"] = [statement(Branch(tuple(others), node.otherwise, node.place))]
+    elif node.otherwise is not None:
+        shown["else"] = [statement(inner) for inner in node.otherwise]
+    return shown
+
+
+def settings(node: Plugin) -> dict[str, Any]:
+    return {name: value(setting.value) for name, setting in node.settings.items()}
+
+
+def value(node: Any) -> Any:
+    if isinstance(node, Plugin):
+        return {"$plugin": node.name, "settings": settings(node)}
+    if isinstance(node, dict):
+        return {str(key): value(item) for key, item in node.items()}
+    return [value(item) for item in node] if isinstance(node, list) else node
+
+
+def outermost(node: Condition) -> dict[str, Any]:
+    return {"truthy": operand(node.operand)} if isinstance(node, Truthy) else condition(node)
+
+
+def condition(node: Condition) -> dict[str, Any]:  # noqa: PLR0911 (one form each)
+    match node:
+        case Truthy(subject):
+            return operand(subject)
+        case Not(inner):
+            return {"not": condition(inner)}
+        case AllOf(parts):
+            return joined("and", [condition(part) for part in parts])
+        case AnyOf(parts):
+            return joined("or", [condition(part) for part in parts])
+        case Compare(how, left, right):
+            return {how: [operand(left), operand(right)]}
+        case Contains(item, container):
+            return {"in": [operand(item), operand(container)]}
+        case Matches(subject, pattern):
+            return {"regexeq": [operand(subject), {"regex": pattern.source}]}
+
+
+def joined(word: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    first, *rest = parts
+    return {word: [first, joined(word, rest)]} if rest else first
+
+
+def operand(node: Operand) -> dict[str, Any]:
+    return {"field": node.reference} if isinstance(node, Field) else {"value": node.value}
+
+
+@cases("config_syntax.json")
+def test_a_configuration_is_read_or_refused_as_by_logstash(case: Case) -> None:
+    def read() -> Configuration:
+        escapes = case.get("support_escapes", False)
+        configuration = parse(case["config"], env=case.get("env", {}), support_escapes=escapes)
+        for node in configuration.filters:
+            if isinstance(node, Branch):
+                compile_condition(node.cases[0][0])
+        return configuration
+
+    if case["valid"]:
+        assert typed(as_data(read())) == typed(case["ast"])
+        return
+    with pytest.raises(ConfigError) as refused:
+        read()
+    assert (refused.value.line, refused.value.column) > (0, 0)
+    if case["stage"] == "env":
+        assert case["error_contains"] in str(refused.value)
+
+
+def refused(text: str, **env: str) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "pipeline.conf", env=env)
+    return caught.value
+
+
+def test_a_syntax_error_names_file_line_and_column_and_what_was_expected() -> None:
+    error = refused("filter {\n  mutate {\n    id = 'x'\n  }\n}")
+    assert str(error) == "pipeline.conf:3:8: unexpected '='; expected \"=>\""
+
+
+def test_an_unclosed_block_is_an_error_at_the_end_of_the_text() -> None:
+    error = refused("filter {\n  mutate {\n")
+    assert (error.line, error.column) == (3, 1)
+    assert "the end of the file" in str(error)
+
+
+def test_an_undefined_variable_is_refused_where_it_stands() -> None:
+    error = refused('filter { mutate { add_field => {\n "a" => "x${NOPE}" } } }')
+    assert (error.line, error.column) == (2, 9)
+    assert "`NOPE` is not defined" in str(error)
+
+
+def test_all_problems_of_a_text_are_listed_at_once() -> None:
+    error = refused('filter { mutate { a1 => "${A}" b1 => 08\n c1 => "${C}" } }')
+    assert isinstance(error, ConfigProblems)
+    assert [(one.line, one.column) for one in error.problems] == [(1, 25), (1, 38), (2, 8)]
+    assert str(error).count("\n") == 2
+
+
+def test_nesting_without_bounds_is_refused() -> None:
+    assert "nested deeper" in str(refused("filter { mutate { a1 => " + "[" * 5_000))
+
+
+def test_a_long_chain_of_conditions_is_no_nesting() -> None:
+    parse("filter { if " + " and ".join(["[a] == 1"] * 3_000) + " { drop {} } }", env={})
+
+
+def test_a_variable_in_a_hash_key_is_left_alone() -> None:
+    (node,) = parse('filter { mutate { a1 => { "${A}" => "x" } } }', env={"A": "b"}).filters
+    assert isinstance(node, Plugin)
+    assert node.settings["a1"].value == {"${A}": "x"}
+
+
+# fmt: off
+WORDS = ["input", "filter", "output", "if", "else", "and", "or", "xor", "nand", "in", "not in",
+         "mutate", "json", "add_field", "add_tag"]
+SIGNS = ["{", "}", "[", "]", "(", ")", "=>", ",", "==", "!=", "<", "=~", "!~", "!", "[a]", "[a][b]", '"',
+         "\\", "# c\n", "\n", " "]
+LITERALS = ['"x"', "'y'", "/r/", "/(/", "5", "-1.5", "08", "1.", '"${A}"', '"${B:c}"']
+# fmt: on
+PIECES = st.sampled_from([*WORDS, *SIGNS, *LITERALS])
+
+
+@given(st.text() | st.lists(PIECES).map(" ".join) | st.lists(PIECES).map("".join))
+def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
+    plugin, branch = f"mutate {{ {text} }}", f"if {text} {{ mutate {{ }} }}"
+    for whole in (text, *(f"filter {{ {body} }}" for body in (text, plugin, branch))):
+        try:
+            check(parse(whole, env={}))
+        except ConfigError as error:
+            assert error.line > 0
+            assert error.column > 0

@@ -1,0 +1,36 @@
+"""dbt is parsed once for the whole session, and a warehouse is shared by most tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from cht_sync.transform.runner import DbtRunner
+
+from .warehouse import Server, Warehouse, create_warehouse
+
+
+@pytest.fixture(scope="session")
+def warehouse(postgres_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """Shared by all tests of the models: each uses document ids of its own."""
+    options = create_warehouse(postgres_server, tmp_path_factory.mktemp("dbt"))
+    with closing(psycopg2.connect(postgres_server.dsn(options.database))) as connection:
+        yield Warehouse(connection, options)
+
+
+@pytest.fixture(scope="session")
+def dbt(warehouse: Warehouse) -> DbtRunner:
+    """Our own package, kept warm."""
+    return DbtRunner(warehouse.options)
+
+
+@pytest.fixture
+def fresh(warehouse: Warehouse, postgres_server: Server, tmp_path: Path) -> Iterator[Warehouse]:
+    """A warehouse for one test."""
+    options = create_warehouse(postgres_server, tmp_path / "dbt")
+    with closing(psycopg2.connect(postgres_server.dsn(options.database))) as connection:
+        yield Warehouse(connection, options)

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from typing import Any
+
+from cht_sync.transform.runner import DbtRunner
+
+from .warehouse import MEDIC, MODELS, SENTINEL, Warehouse, run
+
+PERSON = {
+    "type": "person",
+    "name": "Amina",
+    "sex": "female",
+    "date_of_birth": "2000-02-29",
+    "patient_id": "12345",
+    "phone": "+254700000001",
+    "reported_date": 1544031155715,
+    "parent": {"_id": "household", "parent": {"_id": "area"}},
+}
+REPORT = {
+    "type": "data_record",
+    "form": "pregnancy",
+    "reported_date": "1544031155000",
+    "from": "+254700000002",
+    "contact": {"_id": "chw", "parent": {"_id": "area", "parent": {"_id": "district"}}},
+    "fields": {"patient_id": "12345", "patient_uuid": "amina", "danger_signs": {"fever": "yes"}},
+}
+
+
+def test_a_person_appears_with_its_fields(warehouse: Warehouse, dbt: DbtRunner) -> None:
+    warehouse.put("amina", PERSON)
+    run(dbt)
+    assert (
+        warehouse.row("person", "amina").items()
+        >= {
+            "source": "couch/medic",
+            "name": "Amina",
+            "sex": "female",
+            "date_of_birth": "2000-02-29",
+            "patient_id": "12345",
+            "phone": "+254700000001",
+            "parent_uuid": "household",
+            "contact_type": "person",
+            "reported": "2018-12-05T17:32:35.715+00:00",
+        }.items()
+    )
+    assert warehouse.row("contact", "amina")["contact_type"] == "person"
+    assert warehouse.rows("place", "amina") == []
+
+
+def test_a_report_appears_with_its_answers_and_who_sent_it(warehouse: Warehouse, dbt: DbtRunner) -> None:
+    warehouse.put("report", REPORT)
+    run(dbt)
+    assert (
+        warehouse.row("data_record", "report").items()
+        >= {
+            "form": "pregnancy",
+            "reported": "2018-12-05T17:32:35+00:00",
+            "contact_uuid": "chw",
+            "parent_uuid": "area",
+            "grandparent_uuid": "district",
+            "patient_id": "12345",
+            "patient_uuid": "amina",
+            "from_phone": "+254700000002",
+            "fields": REPORT["fields"],
+        }.items()
+    )
+    assert warehouse.rows("contact", "report") == []
+
+
+def test_every_contact_is_a_person_or_a_place(warehouse: Warehouse, dbt: DbtRunner) -> None:
+    kinds: list[tuple[dict[str, Any], str, str]] = [
+        ({"type": "clinic"}, "place", "clinic"),
+        ({"type": "district_hospital", "parent": ""}, "place", "district_hospital"),
+        ({"type": "contact", "contact_type": "village"}, "place", "village"),
+        ({"type": "contact", "contact_type": "person"}, "person", "person"),
+        ({"type": "contact"}, "place", "contact"),
+    ]
+    for doc, _model, contact_type in kinds:
+        warehouse.put(f"kind-{contact_type}", doc)
+    run(dbt)
+    for _doc, model, contact_type in kinds:
+        doc_id = f"kind-{contact_type}"
+        assert warehouse.row("contact", doc_id)["contact_type"] == contact_type
+        assert [name for name in ("person", "place") if warehouse.rows(name, doc_id)] == [model]
+
+
+def test_an_updated_person_changes(warehouse: Warehouse, dbt: DbtRunner) -> None:
+    warehouse.put("updated", PERSON)
+    run(dbt)
+    warehouse.put("updated", {**PERSON, "name": "Amina N."})
+    run(dbt)
+    assert warehouse.row("person", "updated")["name"] == "Amina N."
+
+
+def test_a_deleted_person_leaves_the_models_and_comes_back(warehouse: Warehouse, dbt: DbtRunner) -> None:
+    warehouse.put("deleted", PERSON)
+    run(dbt)
+    warehouse.delete("deleted")
+    run(dbt)
+    assert warehouse.rows("person", "deleted") == warehouse.rows("contact", "deleted") == []
+    assert warehouse.row("document_metadata", "deleted")["_deleted"] is True
+    warehouse.put("deleted", PERSON)
+    run(dbt)
+    assert warehouse.row("person", "deleted")["name"] == "Amina"
+
+
+def test_a_document_that_becomes_something_else_moves(warehouse: Warehouse, dbt: DbtRunner) -> None:
+    warehouse.put("moved", PERSON)
+    run(dbt)
+    warehouse.put("moved", REPORT)
+    run(dbt)
+    assert warehouse.rows("person", "moved") == warehouse.rows("contact", "moved") == []
+    assert warehouse.row("data_record", "moved")["form"] == "pregnancy"
+
+
+def test_equal_ids_of_two_databases_are_two_rows_that_live_on_their_own(
+    warehouse: Warehouse, dbt: DbtRunner
+) -> None:
+    warehouse.put("twin", {**PERSON, "name": "One"}, database=MEDIC)
+    warehouse.put("twin", {**PERSON, "name": "Two"}, database=SENTINEL)
+    run(dbt)
+    assert [row["name"] for row in warehouse.rows("person", "twin")] == ["One", "Two"]
+    warehouse.put("twin", {**PERSON, "name": "Three"}, database=SENTINEL)
+    run(dbt)
+    assert [row["name"] for row in warehouse.rows("person", "twin")] == ["One", "Three"]
+    warehouse.delete("twin", database=MEDIC)
+    run(dbt)
+    assert [row["source"] for row in warehouse.rows("person", "twin")] == [f"couch/{SENTINEL}"]
+
+
+def test_a_document_whose_source_gets_a_name_leaves_no_row_behind(
+    warehouse: Warehouse, dbt: DbtRunner
+) -> None:
+    warehouse.put("named", PERSON, source=None)
+    run(dbt)
+    warehouse.put("named", {**PERSON, "name": "Named"}, source="couch/medic")
+    run(dbt)
+    assert warehouse.row("person", "named")["source"] == "couch/medic"
+    assert warehouse.row("document_metadata", "named")["source"] == "couch/medic"
+
+
+def test_a_document_of_any_shape_is_accepted(warehouse: Warehouse, dbt: DbtRunner) -> None:
+    values: list[Any] = [None, [], "text", 7, {}, {"type": None}, {"type": {"a": 1}}]
+    shapes = {f"shape-{doc}": doc for doc in values}
+    for doc_id, doc in shapes.items():
+        warehouse.put(doc_id, doc)
+    run(dbt)
+    for doc_id in shapes:
+        assert warehouse.row("document_metadata", doc_id)["_deleted"] is False
+        assert all(not warehouse.rows(model, doc_id) for model in MODELS[1:])
+
+
+def test_a_date_that_is_none_costs_its_field_only(warehouse: Warehouse, dbt: DbtRunner) -> None:
+    dates: list[tuple[Any, str | None]] = [
+        ("2001/01/27", "2001-01-27"),
+        ("2001-1-7", "2001-01-07"),
+        ("2019-06-13T00:00:00.000Z", "2019-06-13"),
+        ("2023-02-29", None),
+        ("2023-13-01", None),
+        ("0000-01-01", None),
+        ("2001-01-270", None),
+        ("27/01/2001", None),
+        ("yesterday", None),
+        ("", None),
+        ({"year": 2001}, None),
+        (20010127, None),
+    ]
+    for number, (written, _) in enumerate(dates):
+        warehouse.put(f"born-{number}", {**PERSON, "date_of_birth": written})
+    run(dbt)
+    people = [warehouse.row("person", f"born-{number}") for number in range(len(dates))]
+    assert [person["date_of_birth"] for person in people] == [date for _, date in dates]
+    assert {person["name"] for person in people} == {"Amina"}
+
+
+def test_a_moment_is_read_in_every_form_that_apps_write(warehouse: Warehouse, dbt: DbtRunner) -> None:
+    moments: list[tuple[Any, str | None]] = [
+        (1544031155715, "2018-12-05T17:32:35.715+00:00"),
+        (1544031155715.0, "2018-12-05T17:32:35.715+00:00"),
+        ("1544031155715", "2018-12-05T17:32:35.715+00:00"),
+        (-1000, "1969-12-31T23:59:59+00:00"),
+        ("2018-12-05T17:32:35.715Z", "2018-12-05T17:32:35.715+00:00"),
+        ("2018-12-05T20:32:35+03:00", "2018-12-05T17:32:35+00:00"),
+        ("2018-12-05T20:32+0300", "2018-12-05T17:32:00+00:00"),
+        ("2018-12-05 17:32:35", "2018-12-05T17:32:35+00:00"),
+        ("2018-12-05", "2018-12-05T00:00:00+00:00"),
+        ("2018-02-30T10:00:00Z", None),
+        ("2018-12-05T25:00:00Z", None),
+        ("2018-12-05T20:00:00+99:00", None),
+        ("123456789012345678901234567890", None),
+        ("Thu Sep 06 2018", None),
+        (True, None),
+        (None, None),
+    ]
+    for number, (written, _) in enumerate(moments):
+        warehouse.put(f"moment-{number}", {**REPORT, "reported_date": written})
+    run(dbt)
+    read = [warehouse.row("data_record", f"moment-{number}")["reported"] for number in range(len(moments))]
+    assert read == [moment for _, moment in moments]
