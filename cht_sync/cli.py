@@ -36,6 +36,7 @@ from cht_sync.pipeline.run import run_pipelines
 from cht_sync.runtime import control, embedded, postgres, screen, status
 from cht_sync.runtime import state as states
 from cht_sync.runtime.dbt import transform_options
+from cht_sync.runtime.supervisor import is_supervised
 from cht_sync.settings import Settings, declared, default_home, env_template, load, missing_secrets
 from cht_sync.shutdown import stop_on_signals
 from cht_sync.transform.loop import loop, run_once
@@ -127,13 +128,15 @@ def up(environment: str, runtime: str, detach: bool, without: tuple[str, ...]) -
                 if detach:
                     return
                 _watch(console, home, stop, ended=lambda: launch.ended)
+            if launch.ended:
+                raise ChtSyncError("the supervisor has ended", hint="Clean up with: cht-sync down")
             console.print("Stopping everything in order (Ctrl-C again: at once)")
             launch.stop()
         except KeyboardInterrupt:
             console.print("Stopping everything at once")
             launch.kill()
             raise
-    sys.exit(INTERRUPTED if state is None else 0)
+    sys.exit(INTERRUPTED)
 
 
 @main.command()
@@ -166,8 +169,8 @@ def status_command(as_json: bool, watch: bool) -> None:
         click.echo("Nothing is running. Start it with: cht-sync up")
     else:
         Console(highlight=False).print(screen.status_view(found))
-    services = found["services"]
-    sys.exit(0 if services and all(one["state"] == "running" for one in services) else 1)
+    running = all(one["state"] == "running" for one in found["services"])
+    sys.exit(0 if found["services"] and running and not found["problems"] else 1)
 
 
 @main.command("logs")
@@ -430,10 +433,14 @@ def _final_screen(console: Console, state: states.EnvironmentState, home: Path) 
 
 
 def _status(home: Path) -> dict[str, Any]:
-    state = control.running(home / ".cht-sync")
-    if state is None:
+    state = states.read(home / ".cht-sync")
+    supervised = state is not None and is_supervised(state)
+    if state is None or not (supervised or state.leftovers()):
         return status.nothing_runs()
-    return status.gather(state, embedded.recorded_settings(state, home))
+    found = status.gather(state, embedded.recorded_settings(state, home))
+    if not supervised:
+        found["problems"].append("the supervisor is gone; end what it left with: cht-sync down")
+    return found
 
 
 def _watch(console: Console, home: Path, stop: threading.Event, ended: Callable[[], bool]) -> None:

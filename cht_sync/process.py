@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from cht_sync.files import OWNER_ONLY_FILE
 
 START_TIME_TOLERANCE = 0.02
 """Seconds; the start time passes through a text file and loses some digits."""
+LOOK_EVERY = 0.02
+"""Seconds between two looks whether a process has ended."""
 KILL_TIMEOUT = 5.0
 """Seconds that the kernel gets to remove a killed process."""
 
@@ -43,7 +46,7 @@ class ProcessId:
             process = psutil.Process(self.pid)
             if abs(process.create_time() - self.started) > START_TIME_TOLERANCE:
                 return None
-            return None if process.status() == psutil.STATUS_ZOMBIE else process
+            return process if _lives(process) else None
         except psutil.NoSuchProcess:
             return None
 
@@ -139,8 +142,7 @@ def stop(identity: ProcessId, *, ask: signal.Signals = signal.SIGTERM, patience:
         pass
     except psutil.AccessDenied as error:
         raise _of_another_user(process) from error
-    _gone, alive = psutil.wait_procs(family, timeout=patience)
-    _kill({*alive, *_children(process)})
+    _kill({*_wait(family, patience), *_children(process)})
 
 
 def kill(identity: ProcessId) -> None:
@@ -165,7 +167,27 @@ def _kill(processes: Collection[psutil.Process]) -> None:
             continue
         except psutil.AccessDenied as error:
             raise _of_another_user(process) from error
-    psutil.wait_procs(processes, timeout=KILL_TIMEOUT)
+    _wait(processes, KILL_TIMEOUT)
+
+
+def _wait(processes: Collection[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until all have ended; return those that have not.
+
+    A zombie has ended: an orphan's new parent may take its time, or in a container never collect it.
+    """
+    deadline = time.monotonic() + seconds
+    while alive := [process for process in processes if _lives(process)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(LOOK_EVERY)
+    return alive
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _not_started(name: str, cwd: Path | None, error: OSError) -> ChtSyncError:

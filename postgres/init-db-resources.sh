@@ -72,13 +72,22 @@ select set_config('cht_sync.problem', coalesce((
     select format('%s is a name that cht-sync uses itself', name) from requested
       where name in ('all_documents', 'couchdb_progress', 'cht_sync_state', 'dead_letters')
     union all
+    select format('POSTGRES_TABLE %s is a name that cht-sync uses itself', :'model_table')
+      where :'model_table' in ('couchdb_progress', 'cht_sync_state', 'dead_letters')
+    union all
+    select format('POSTGRES_TABLE %s is the table of a database that is synced no longer', :'model_table')
+      from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+      where nspname = :'schema' and relname = :'model_table' and relkind = 'r'
+        and relname not in (select name from requested)
+        and relname not in ('couchdb_progress', 'cht_sync_state', 'dead_letters')
+    union all
     select format('POSTGRES_DB %s is too long: its roles would exceed 63 bytes', current_database())
       where octet_length(:'authenticator') > 63
   ) as found(problem)), ''), true) <> '' as refused \gset
 \if :refused
   do $$ begin
     raise exception '%', current_setting('cht_sync.problem')
-      using hint = 'Correct COUCHDB_DBS or POSTGRES_DB; nothing was changed.';
+      using hint = 'Correct COUCHDB_DBS, POSTGRES_TABLE or POSTGRES_DB; nothing was changed.';
   end $$;
 \endif
 
@@ -96,9 +105,11 @@ select format('alter role %I login password %L', :'superset', :'superset_passwor
   where :'superset_password' <> '' \gexec
 select format('alter role %I login password %L', :'dbt_role', :'dbt_password')
   where :'dbt_role' <> current_user \gexec
--- An owner that is no superuser must be a member of a role to make a schema for it.
+-- An owner that is no superuser must be able to become a role to make a schema for it; since
+-- PostgreSQL 16 having created it is membership without that right.
 select format('grant %I to current_user', :'dbt_role')
-  where :'dbt_role' <> current_user and not pg_has_role(current_user, :'dbt_role', 'member') \gexec
+  where :'dbt_role' <> current_user and not pg_has_role(current_user, :'dbt_role',
+    case when current_setting('server_version_num')::int < 160000 then 'member' else 'set' end) \gexec
 
 create schema if not exists :"schema";
 select :'dbt_schema' <> :'schema' as separate \gset
@@ -156,8 +167,9 @@ comment on table dead_letters is 'Changes that could not become a row, with the 
 comment on column dead_letters.fingerprint is 'of the change: delivered twice, it is one dead letter';
 comment on column dead_letters.document is 'what was received, as text';
 
--- Before each statement on a table of documents, once a transaction: take the line, the stamp, and,
--- from the request's headers (PostgREST gives them to us), the writer's position.
+-- Before each statement on a table of documents. Once a transaction: take the line and the stamp.
+-- Once a transaction and table: from the request's headers (PostgREST gives them to us), the writer's
+-- position, or for a writer without them the question whether the table is free.
 create or replace function begin_write() returns trigger
   language plpgsql security definer set search_path from current as $body$
 declare
@@ -165,17 +177,22 @@ declare
   headers json;
   writer text;
   moment timestamptz := clock_timestamp();
+  this_transaction text := pg_current_xact_id()::text;
+  begun text[] := string_to_array(current_setting('cht_sync.begun', true), ' ');
 begin
-  if current_setting('cht_sync.transaction', true) = pg_current_xact_id()::text then
+  -- The transaction, then the tables that it has begun to write to.
+  if begun[1] is distinct from this_transaction then
+    -- Whoever comes second waits here until the first has committed and can be seen. In READ COMMITTED
+    -- the row is then read anew; in stricter modes the statement fails instead of using an old stamp.
+    update cht_sync_state
+      set last_stamp = greatest(moment at time zone 'UTC', last_stamp + interval '1 microsecond')
+      returning last_stamp into strict stamp;
+    perform set_config('cht_sync.stamp', to_char(stamp, 'YYYY-MM-DD HH24:MI:SS.US'), true);
+    begun := array[this_transaction];
+    moment := clock_timestamp();
+  elsif tg_relid::text = any(begun[2:]) then
     return null;  -- INSERT ... ON CONFLICT DO UPDATE fires for both commands
   end if;
-
-  -- Whoever comes second waits here until the first has committed and can be seen. In READ COMMITTED
-  -- the row is then read anew; in stricter modes the statement fails instead of using an old stamp.
-  update cht_sync_state
-    set last_stamp = greatest(moment at time zone 'UTC', last_stamp + interval '1 microsecond')
-    returning last_stamp into strict stamp;
-  moment := clock_timestamp();
 
   headers := nullif(current_setting('request.headers', true), '')::json;
   writer := headers ->> 'cht-sync-source';
@@ -189,6 +206,13 @@ begin
   if writer is not null then
     if substring(writer from position('/' in writer) + 1) <> tg_table_name then
       raise exception 'source % does not belong to table %', writer, tg_table_name using errcode = 'PT400';
+    end if;
+    -- A failed conversion would have a code that blames the documents.
+    if headers ->> 'cht-sync-epoch' ~ '^[0-9]{1,18}$' is not true
+        or headers ->> 'cht-sync-batch' ~ '^[0-9]{1,18}$' is not true
+        or headers ->> 'cht-sync-pending' ~ '^[0-9]{1,18}$' is false then
+      raise exception 'the headers of source % hold no position', writer using errcode = 'PT400',
+        hint = 'cht-sync-epoch and cht-sync-batch are needed; these and cht-sync-pending are whole numbers.';
     end if;
     insert into couchdb_progress as p
         (source, database, seq, pending, updated_at, caught_up_at, held_until, epoch, batch)
@@ -211,9 +235,8 @@ begin
     end if;
   end if;
 
-  perform set_config('cht_sync.stamp', to_char(stamp, 'YYYY-MM-DD HH24:MI:SS.US'), true),
-          set_config('cht_sync.source', coalesce(writer, ''), true),
-          set_config('cht_sync.transaction', pg_current_xact_id()::text, true);
+  perform set_config('cht_sync.source', coalesce(writer, ''), true),
+          set_config('cht_sync.begun', array_to_string(begun || tg_relid::text, ' '), true);
   return null;
 end $body$;
 
@@ -237,7 +260,7 @@ revoke execute on function begin_write(), stamp_row() from public;
 
 -- POSTGRES_TABLE may have been a view over all databases before a database got that name.
 select format('drop view %I', name) from requested join pg_class on relname = name
-  where relnamespace = :'schema'::regnamespace and relkind = 'v' \gexec
+  where relnamespace = quote_ident(:'schema')::regnamespace and relkind = 'v' \gexec
 
 -- A table for each database. "C" order of _id is the order of its bytes, on every machine.
 select format($make$
@@ -262,18 +285,24 @@ select format('create trigger %1$I before insert or update on %2$I for each %3$s
   where not exists (select from pg_trigger
     where tgrelid = format('%I', name)::regclass and tgname = trigger_name)
   order by name, trigger_name \gexec
-select format('create index if not exists %I on %I (saved_timestamp)', left(name, 43) || '_saved_timestamp_idx', name)
-  from requested order by name \gexec
--- lz4 halves the time that large documents take, where the server was built with it.
+-- PostgreSQL names the index: a name of ours could be taken where long names begin alike.
+select format('create index on %I (saved_timestamp)', name) from requested
+  where not exists (select from pg_index join pg_attribute on attrelid = indrelid and attnum = indkey[0]
+    where indrelid = format('%I', name)::regclass and attname = 'saved_timestamp')
+  order by name \gexec
+-- lz4 halves the time that large documents take, where the server was built with it. Only once: the
+-- statement would wait for all who read the table, and all who write would wait for it.
 select format('alter table %I alter column doc set compression lz4', name) from requested
   where exists (select from pg_settings where name = 'default_toast_compression' and 'lz4' = any(enumvals))
+    and exists (select from pg_attribute as a where attrelid = format('%I', name)::regclass
+      and attname = 'doc' and to_jsonb(a) ->> 'attcompression' is distinct from 'l')
   order by name \gexec
 
 -- One view over all of them; and under POSTGRES_TABLE, where that names no database.
 select format('create or replace view %I as ', view_name) || string_agg(format(
     'select _id, _rev, doc, "@timestamp", "@version", doc_as_upsert, _deleted, saved_timestamp, source from %I',
     requested.name), ' union all ' order by requested.name)
-  from requested, (values ('all_documents'), (:'model_table')) as views(view_name)
+  from requested, (select 'all_documents' union select :'model_table') as views(view_name)
   where view_name not in (select name from requested)
   group by view_name order by view_name \gexec
 select format('grant select on %I to %I', view_name, :'dbt_role')
@@ -286,6 +315,16 @@ grant select on dead_letters, cht_sync_state to :"dbt_role";
   grant usage on schema :"dbt_schema" to :"superset";
   grant select on all tables in schema :"dbt_schema" to :"superset";
   alter default privileges for role :"dbt_role" in schema :"dbt_schema" grant select on tables to :"superset";
+\else
+  -- Models beside the documents: dbt makes them, dashboards read what is dbt's and nothing else.
+  grant create on schema :"schema" to :"dbt_role";
+  grant usage on schema :"schema" to :"superset";
+  select format('grant select on %s to %I', pg_class.oid::regclass, :'superset') from pg_class
+    where relnamespace = quote_ident(:'schema')::regnamespace and relkind in ('r', 'v', 'm')
+      and pg_get_userbyid(relowner) = :'dbt_role' and :'dbt_role' <> current_user \gexec
+  select format('alter default privileges for role %I in schema %I grant select on tables to %I',
+      :'dbt_role', :'schema', :'superset')
+    where :'dbt_role' <> current_user \gexec
 \endif
 
 notify pgrst, 'reload schema';

@@ -11,10 +11,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
 from cht_sync.files import OWNER_ONLY_FILE, private_folder, sync_folder
 from cht_sync.pipeline.contracts import Rejected
+from cht_sync.pipeline.document import encode_json
 
 
 class DeadLetterFile:
@@ -30,11 +29,13 @@ class DeadLetterFile:
             return
         private_folder(self._path.parent)
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        lines = b"".join(msgspec.json.encode({"at": at, **asdict(letter)}) + b"\n" for letter in rejected)
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, OWNER_ONLY_FILE)
-        try:
-            os.write(descriptor, lines)
+        lines = b"".join(encode_json({"at": at, **asdict(letter)}) + b"\n" for letter in rejected)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, OWNER_ONLY_FILE)
+        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                lines = b"\n" + lines  # a crash left half a line; it must not spoil this one
+            while lines:
+                lines = lines[os.write(descriptor, lines) :]
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
         sync_folder(self._path.parent)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cht_sync.errors import ChtSyncError, ConfigError, Superseded
+from cht_sync.errors import ConfigError, Superseded
 from cht_sync.pipeline.config import Pipeline
 from cht_sync.pipeline.contracts import Batch, Input, PositionKeeper
 from cht_sync.pipeline.dead_letter import DeadLetterFile
@@ -86,14 +86,15 @@ class _InputRunner:
 def run_pipelines(pipelines: Sequence[NamedPipeline], stop: threading.Event) -> None:
     """Run pipelines side by side until all have ended or `stop` is set.
 
-    Raises the first ChtSyncError with which one of them ended; the others are stopped in order then.
+    Raises the first error with which one of them ended; the others are stopped in order then.
     """
-    failures: list[ChtSyncError] = []
+    failures: list[Exception] = []
 
     def guard(runner: _InputRunner) -> None:
         try:
             runner.run(stop)
-        except ChtSyncError as error:
+        except Exception as error:
+            # Raised again below: a thread that ends unheard would leave its database standing still.
             failures.append(error)
             stop.set()
 
@@ -103,7 +104,8 @@ def run_pipelines(pipelines: Sequence[NamedPipeline], stop: threading.Event) -> 
         delivering = threading.Lock()
         for source in named.pipeline.inputs:
             runner = _InputRunner(named, source, delivering)
-            threads.append(threading.Thread(target=guard, args=(runner,), name=named.id))
+            # A daemon, so that a second signal can abandon one that waits for an answer.
+            threads.append(threading.Thread(target=guard, args=(runner,), name=named.id, daemon=True))
     try:
         for thread in threads:
             thread.start()
@@ -129,5 +131,10 @@ def _keeper(named: NamedPipeline, source: Input) -> PositionKeeper | None:
         raise ConfigError(
             f'pipeline {named.id}: sequence_store => "postgrest" needs one http output with '
             f"position_headers => true; there are {len(keepers)}"
+        )
+    if sum(other.source is not None for other in named.pipeline.inputs) > 1:
+        raise ConfigError(
+            f'pipeline {named.id}: only one input may have sequence_store => "postgrest"; '
+            "give each database a pipeline of its own"
         )
     return keepers[0]

@@ -52,7 +52,7 @@ def from_settings_folder(folder: Path) -> list[PipelineSource]:
         entries = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", path=str(path)) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"is no YAML: {error}", path=str(path)) from error
     if not isinstance(entries, list) or not entries:
         raise ConfigError("must be a list of pipelines", path=str(path))

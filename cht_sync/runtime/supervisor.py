@@ -83,14 +83,7 @@ class Supervisor:
         self._record()
         try:
             for one in self._running:
-                try:
-                    self._start(one, stop)
-                except ServiceError:
-                    self._change(one, "failed")
-                    raise
-                except ChtSyncError as error:
-                    self._change(one, "failed")
-                    raise ServiceError(one.service.name, error.message, hint=error.hint) from error
+                self._start(one, stop)
                 if stop.is_set():
                     return
             self._state.phase = "running"
@@ -104,6 +97,15 @@ class Supervisor:
             self._stop_all()
 
     def _start(self, one: _Running, stop: threading.Event) -> None:
+        try:
+            self._bring_up(one, stop)
+        except ChtSyncError as error:
+            self._change(one, "failed")
+            if isinstance(error, ServiceError):
+                raise
+            raise ServiceError(one.service.name, error.message, hint=error.hint) from error
+
+    def _bring_up(self, one: _Running, stop: threading.Event) -> None:
         service = one.service
         log.info("%s: starting", service.name)
         self._change(one, "starting")

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import requests
 import urllib3
+from requests.auth import HTTPBasicAuth
 
 from cht_sync.errors import SourceError, SourceUnavailable
 from cht_sync.pipeline.couchdb.login import LoginGate
@@ -76,7 +77,8 @@ class CouchdbClient:
         self._session.trust_env = False
         self._session.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
         if server.user:
-            self._session.auth = (server.user, server.password)
+            # As bytes: the library would encode text as Latin-1, CouchDB reads UTF-8.
+            self._session.auth = HTTPBasicAuth(server.user.encode(), server.password.encode())
         if server.ca_file:
             self._session.verify = server.ca_file
         self._open: Feed | None = None
@@ -104,8 +106,8 @@ class CouchdbClient:
     def document(self, document_id: str, revision: str, stop: threading.Event) -> bytes | None:
         """Fetch one revision of a document as bytes; None when the server no longer has it."""
         path = f"{self._server.database_path}/{_document_path(document_id)}"
-        response = self._get(path, {"rev": revision}, ANSWER_TIMEOUT, stop)
-        if response.status_code == 404:
+        response = self._get(path, {"rev": revision} if revision else {}, ANSWER_TIMEOUT, stop)
+        if response.status_code in (400, 404):
             return None
         self._check(response)
         return response.content
@@ -127,17 +129,23 @@ class CouchdbClient:
     @contextmanager
     def _feed(self, query: Mapping[str, str], timeout: float, stop: threading.Event) -> Iterator[Feed]:
         path = f"{self._server.database_path}/_changes"
-        response = self._get(path, query, timeout, stop, stream=True)
-        feed = Feed(response)
-        with self._lock:
-            self._open = feed
         try:
-            self._check(response)
-            yield feed
-        finally:
+            response = self._get(path, query, timeout, stop, stream=True)
+            feed = Feed(response)
             with self._lock:
-                self._open = None
-            feed.close()
+                self._open = feed
+            try:
+                if stop.is_set():  # interrupt() came before there was anything to interrupt
+                    raise SourceUnavailable("stopped before the answer")
+                self._check(response)
+                yield feed
+            finally:
+                with self._lock:
+                    self._open = None
+                feed.close()
+        except SourceUnavailable:
+            self._gate.doubt()
+            raise
 
     def _get(
         self,
@@ -159,7 +167,11 @@ class CouchdbClient:
                 )
             except requests.RequestException as error:
                 raise SourceUnavailable(f"{self._server!r} does not answer: {_short(error)}") from error
-            verdict(response.status_code, _reason(response))
+            try:
+                verdict(response.status_code, _reason(response))
+            except SourceError:
+                response.close()
+                raise
         return response
 
     def _check(self, response: requests.Response) -> None:

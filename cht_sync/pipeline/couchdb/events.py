@@ -23,7 +23,7 @@ PASSWORD_MEMBERS = frozenset(
 USERS_DATABASE = "_users"
 
 EventMaker = Callable[[Row, bytes], Event]
-"""Takes a row and its document as bytes. Raises msgspec.DecodeError when that is no JSON object."""
+"""Takes a row and its document as bytes. Raises ValueError when that is no JSON object."""
 
 
 @dataclass(frozen=True)

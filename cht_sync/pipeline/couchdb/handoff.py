@@ -8,9 +8,9 @@ that is the back-pressure.
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 
-from cht_sync.errors import SourceError
 from cht_sync.pipeline.contracts import Position, Rejected
 from cht_sync.pipeline.event import Event
 
@@ -43,6 +43,10 @@ class Gathered:
         self.size += later.size
 
 
+STEP = 0.2
+"""Seconds after which a waiting taker looks whether it shall stop."""
+
+
 class Handoff:
     """A place for at most `most_events` changes or `most_bytes` bytes of documents (and one portion more)."""
 
@@ -52,7 +56,7 @@ class Handoff:
         self._waiting = Gathered()
         self._changed = threading.Condition()
         self._closed = False
-        self._failure: SourceError | None = None
+        self._failure: Exception | None = None
 
     def put(self, portion: Gathered) -> bool:
         """Wait until there is room, then add; True if it had to wait, that is, if we are behind."""
@@ -64,16 +68,16 @@ class Handoff:
             self._changed.notify_all()
             return behind
 
-    def take(self, timeout: float) -> Gathered | None:
-        """Wait for something and take all of it; empty after `timeout` seconds, None when closed.
+    def take(self, timeout: float, stop: threading.Event) -> Gathered | None:
+        """Wait for something and take all of it; empty after `timeout` seconds, None when closed or stopped.
 
         Raises the error with which the reader has given up, once all before it has been taken.
         """
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._closed or self._failure or len(self._waiting) or self._waiting.position, timeout
-            )
-            if self._closed:
+            deadline = time.monotonic() + timeout
+            while not stop.is_set() and not self._has_news() and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(min(left, STEP))
+            if self._closed or stop.is_set():
                 return None
             if not len(self._waiting) and self._failure is not None:
                 raise self._failure
@@ -81,7 +85,7 @@ class Handoff:
             self._changed.notify_all()
             return taken
 
-    def fail(self, error: SourceError) -> None:
+    def fail(self, error: Exception) -> None:
         """The reader gives up."""
         with self._changed:
             self._failure = error
@@ -92,6 +96,10 @@ class Handoff:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _has_news(self) -> bool:
+        waiting = self._waiting
+        return bool(self._closed or self._failure or len(waiting) or waiting.position)
 
     def _has_room(self, portion: Gathered) -> bool:
         waiting = self._waiting

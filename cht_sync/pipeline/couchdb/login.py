@@ -12,14 +12,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cht_sync.errors import LoginRefused
+from cht_sync.errors import LoginRefused, SourceUnavailable
 
 PAUSE = 300.0
 """Seconds after a refused login; CouchDB's lock-out lasts as long."""
 REFUSED = (401, 403)
+NOT_ALLOWED_HERE = "You are not allowed to access this db."
+"""The 403 of a login that works, for one database; a locked account's 403 has other words."""
 
 Verdict = Callable[[int, str], None]
-"""Takes the HTTP status and the server's words; raises LoginRefused for a refusal."""
+"""Takes the HTTP status and the server's words. Raises LoginRefused for a refused login,
+SourceUnavailable where the login works and only this database is closed to it."""
 
 
 class LoginGate:
@@ -51,11 +54,21 @@ class LoginGate:
         finally:
             self._one_at_a_time.release()
 
+    def doubt(self) -> None:
+        """A connection broke: the server may come back with another password, so again one goes first."""
+        self._works = False
+
     def remaining_pause(self) -> float:
         """Seconds until the next login may be tried; 0 when it may be now."""
         return max(0.0, self._closed_until - time.monotonic())
 
     def _verdict(self, status: int, said: str) -> None:
+        if status == 403 and said == NOT_ALLOWED_HERE:
+            self._works = True
+            raise SourceUnavailable(
+                f"{self._user} may not read this database",
+                hint="Add the user to the members in the database's security object.",
+            )
         if status in REFUSED:
             self._works = False
             self._closed_until = time.monotonic() + PAUSE

@@ -12,8 +12,6 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import msgspec
-
 from cht_sync import backoff
 from cht_sync.errors import LoginRefused, SourceError, SourceUnavailable
 from cht_sync.pipeline.contracts import Position, Rejected
@@ -36,6 +34,9 @@ log = logging.getLogger(__name__)
 
 ROWS_BEFORE_HAND_OVER = 16 << 20
 """Bytes of documents after which the rows of a page are handed over before the page is complete."""
+
+FETCHES = 5
+"""So often a document that the feed left out is asked for, each time with the feed read anew before."""
 
 PAUSE_AFTER_END = 0.2
 """Seconds between the regular end of a live feed and the next request: a server that ends every feed
@@ -75,6 +76,7 @@ class ChangesReader(threading.Thread):
         self._source = source
         self._since = since
         self._pace = pace
+        self._failed_fetches = ("", 0)
         self._stop_reading = threading.Event()
         self.live = threading.Event()
         """Set while the live feed is followed, that is, while nothing older waits at the server."""
@@ -90,6 +92,16 @@ class ChangesReader(threading.Thread):
         self._client.interrupt()
 
     def run(self) -> None:
+        try:
+            self._read_on()
+        except Exception as failure:
+            # Whoever takes from the hand-off must hear of it: a thread that ends unheard stops the pipeline.
+            self._handoff.fail(failure)
+        finally:
+            self._client.close()
+
+    def _read_on(self) -> None:
+        """Read until closed. Raises SourceError for what waiting cannot mend."""
         delays = backoff.delays(first=0.2, most=self._pace.reconnect_delay)
         while not self._stop_reading.is_set():
             reached = self._since
@@ -104,9 +116,6 @@ class ChangesReader(threading.Thread):
                     delays = backoff.delays(first=0.2, most=self._pace.reconnect_delay)
                 self._pause(failure, next(delays))
                 continue
-            except SourceError as failure:
-                self._handoff.fail(failure)
-                return
             finally:
                 self.live.clear()
             delays = backoff.delays(first=0.2, most=self._pace.reconnect_delay)
@@ -123,14 +132,19 @@ class ChangesReader(threading.Thread):
             count = 0
             with self._client.page(self._since, self._pace.page, self._stop_reading) as feed:
                 portion = Gathered()
-                for item in page_rows(feed.chunks()):
-                    if isinstance(item, PageEnd):
-                        self._hand_over(portion, sequence_text(item.last_seq), item.pending)
-                        break
-                    count += len(item)
-                    if self._gather(item, portion) > ROWS_BEFORE_HAND_OVER:
-                        self._hand_over(portion, None, None)
-                        portion = Gathered()
+                try:
+                    for item in page_rows(feed.chunks()):
+                        if isinstance(item, PageEnd):
+                            self._hand_over(portion, sequence_text(item.last_seq), item.pending)
+                            break
+                        count += len(item)
+                        if self._gather(item, portion) > ROWS_BEFORE_HAND_OVER:
+                            self._hand_over(portion, None, None)
+                            portion = Gathered()
+                except SourceUnavailable:
+                    # What came is good: a page that breaks every time must not be read for ever.
+                    self._hand_over(portion, None, None)
+                    raise
             if count < self._pace.page:
                 return not self._stop_reading.is_set()
         return False
@@ -159,7 +173,7 @@ class ChangesReader(threading.Thread):
         for line in rows:
             try:
                 row = decode_row(line)
-            except msgspec.DecodeError as error:
+            except ValueError as error:
                 if not line.startswith(ROW_START):
                     shown = line[:120].decode(errors="replace")
                     raise SourceUnavailable(f"the feed said {shown!r}") from error
@@ -174,24 +188,35 @@ class ChangesReader(threading.Thread):
     def _add(self, row: Row, portion: Gathered) -> None:
         document = bytes(row.doc)
         revision = row.changes[0].rev if row.changes else ""
+        sequence = sequence_text(row.seq)
         if document in NO_DOCUMENT:
-            fetched = self._client.document(row.id, revision, self._stop_reading)
+            fetched = self._fetch(row.id, revision)
             if fetched is None:
-                portion.rejected.append(
-                    Rejected(
-                        row.id, revision, None, "no_document", "the feed gave no document, nor did the server"
-                    )
-                )
+                reason = "the feed gave no document, nor did the server"
+                portion.rejected.append(Rejected(row.id, revision, sequence, "no_document", reason))
                 return
             document = fetched
         try:
             event = self._make_event(row, document)
-        except msgspec.DecodeError as error:
-            portion.rejected.append(
-                Rejected(row.id, revision, None, "malformed", str(error), document.decode(errors="replace"))
-            )
+        except ValueError as error:
+            text = document.decode(errors="replace")
+            portion.rejected.append(Rejected(row.id, revision, sequence, "malformed", str(error), text))
             return
         portion.add(row.id, event, len(document))
+
+    def _fetch(self, document_id: str, revision: str) -> bytes | None:
+        """Return the document; None where it is gone, or the server failed to give it so many times."""
+        try:
+            fetched = self._client.document(document_id, revision, self._stop_reading)
+        except SourceUnavailable:
+            failed_id, count = self._failed_fetches
+            count = count + 1 if failed_id == document_id else 1
+            if count < FETCHES:
+                self._failed_fetches = (document_id, count)
+                raise
+            fetched = None
+        self._failed_fetches = ("", 0)
+        return fetched
 
     def _hand_over(self, portion: Gathered, sequence: str | None, pending: int | None) -> bool:
         """Put a portion with the position after it; True if we are behind."""
@@ -204,7 +229,7 @@ class ChangesReader(threading.Thread):
         return behind
 
 
-def _malformed(line: bytes, error: msgspec.DecodeError) -> Rejected:
+def _malformed(line: bytes, error: ValueError) -> Rejected:
     return Rejected(
         None, None, None, "malformed", f"the row is no JSON: {error}", line.decode(errors="replace")
     )

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from cht_sync.errors import SourceUnavailable
+from cht_sync.pipeline.document import decode_json
 
 ROW_START = b'{"seq":'
 PAGE_START = b'{"results":['
@@ -60,10 +61,44 @@ class PageEnd(msgspec.Struct):
     pending: int | None = None
 
 
-decode_row = msgspec.json.Decoder(Row).decode
-decode_head = msgspec.json.Decoder(Head).decode
+_DOC_MEMBER = b',"doc":'
+"""Where the document of a row begins; inside a text its quotes would be escaped."""
+
+_decode_row = msgspec.json.Decoder(Row).decode
+_decode_head = msgspec.json.Decoder(Head).decode
 _decode_page = msgspec.json.Decoder(_Page).decode
 _decode_page_end = msgspec.json.Decoder(PageEnd).decode
+
+
+def decode_row(line: bytes) -> Row:
+    """Return the change of one line. Raises ValueError where it is none.
+
+    A document that cannot be decoded (lone surrogates, nesting beyond what Python holds) is no
+    reason to forget which document it is.
+    """
+    try:
+        return _decode_row(line)
+    except (msgspec.DecodeError, RecursionError) as error:
+        head, found, document = line.partition(_DOC_MEMBER)
+        if not found or not document.endswith(b"}"):
+            raise ValueError(str(error)) from error
+        members = decode_json(head + b"}")
+        if not isinstance(members, dict):
+            raise ValueError(str(error)) from error
+        sequence = msgspec.Raw(msgspec.json.encode(members.pop("seq", None)))
+        row = msgspec.convert(members, Row)
+        row.seq, row.doc = sequence, msgspec.Raw(document[:-1])
+        return row
+
+
+def decode_head(document: bytes) -> Head:
+    """Return what a document says of itself. Raises ValueError where it is no JSON object."""
+    try:
+        return _decode_head(document)
+    except msgspec.DecodeError:
+        return msgspec.convert(decode_json(document), Head)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def sequence_text(raw: msgspec.Raw) -> str | None:
@@ -76,15 +111,17 @@ def sequence_text(raw: msgspec.Raw) -> str | None:
 
 def split_lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
     """Yield the complete lines of each chunk that completes any; a row that was cut off is no line."""
-    rest = b""
+    begun: list[bytes] = []
     for chunk in chunks:
-        rest += chunk
+        begun.append(chunk)
         if b"\n" not in chunk:
             continue
-        *lines, rest = rest.split(b"\n")
+        *lines, rest = b"".join(begun).split(b"\n")
+        begun = [rest]
         yield [line.rstrip(b"\r") for line in lines]
-    if rest.startswith(WHOLE_WITHOUT_LINE_END):
-        yield [rest]
+    last = b"".join(begun)
+    if last.startswith(WHOLE_WITHOUT_LINE_END):
+        yield [last]
 
 
 def page_rows(chunks: Iterable[bytes]) -> Iterator[list[bytes] | PageEnd]:

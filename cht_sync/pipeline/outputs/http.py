@@ -160,7 +160,13 @@ def build(options: Options, context: PluginContext) -> Output:
 
 def _row(event: Event) -> Row:
     body, replaced = storable(event.to_json())
-    row = Row(str(event.get("_id") or ""), str(event.get("_rev") or ""), body)
+    sequence = event.metadata.get("seq")
+    row = Row(
+        str(event.get("_id") or ""),
+        str(event.get("_rev") or ""),
+        body,
+        None if sequence is None else str(sequence),
+    )
     if replaced:
         log.warning(
             "document %r: %d characters that jsonb cannot hold were replaced", row.document_id, replaced
@@ -172,7 +178,7 @@ def _unstorable_identity(row: Row) -> Rejected:
     return Rejected(
         row.document_id,
         row.revision,
-        None,
+        row.sequence,
         "22P05",
         "its _id holds a character that PostgreSQL cannot store",
         row.body.decode(errors="replace"),

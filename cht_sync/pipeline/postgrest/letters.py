@@ -11,10 +11,20 @@ DEAD_LETTERS = "dead_letters"
 
 
 def dead_letter(source: str, rejected: Rejected) -> dict[str, Any]:
-    """Return the row. Its fingerprint is the same whenever the same change is refused again."""
+    """Return the row. Its fingerprint is the same whenever the same change is refused again.
+
+    Document and revision name a change; what was received may differ from one time to the next by
+    what the pipeline added. Only where nothing names the change does its text.
+    """
     database = source.partition("/")[2]
+    named = rejected.document_id and rejected.revision
     identity = "\0".join(
-        (source, rejected.document_id or "", rejected.revision or "", rejected.document or "")
+        (
+            source,
+            rejected.document_id or "",
+            rejected.revision or "",
+            "" if named else rejected.document or "",
+        )
     )
     return {
         "fingerprint": hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest(),

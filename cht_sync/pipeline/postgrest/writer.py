@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from typing import TypeVar
 
 import msgspec
@@ -44,6 +46,7 @@ class Row(msgspec.Struct, frozen=True):
     document_id: str
     revision: str
     body: bytes
+    sequence: str | None = None
 
 
 class Writer:
@@ -56,6 +59,7 @@ class Writer:
         self._source = ""
         self._epoch = 0
         self._number = 0
+        self._last_sign = (0, 0, 0.0)
 
     def claim(self, source: str, stop: threading.Event) -> Position | None:
         """Take the next epoch of `source`, then return its position; see contracts.PositionKeeper."""
@@ -65,9 +69,12 @@ class Writer:
         return self._retry(self._saved_position, stop)
 
     def is_released(self, stop: threading.Event) -> bool:
-        """Whether the writer that holds the source has ended or shows no sign of life."""
-        held_until = self._retry(self._held_until, stop)
-        return held_until is not None and held_until < datetime.now(UTC)
+        """Whether the writer that holds the source has ended or shows no sign of life.
+
+        Asked again and again. No clock of another machine is believed: a sign of life is a batch
+        number that has changed since the last look.
+        """
+        return bool(self._retry(self._looks_released, stop))
 
     def write(self, rows: Sequence[Row], position: Position | None, stop: threading.Event) -> bool:
         """Store all rows and the position; a row that is refused for good becomes a dead letter.
@@ -102,9 +109,7 @@ class Writer:
                 letter.document_id or "(unreadable)",
                 letter.reason,
             )
-        url = f"{self._base_url}/{DEAD_LETTERS}?on_conflict=fingerprint"
-        body = msgspec.json.encode([dead_letter(self._source, letter) for letter in rejected])
-        self._retry(lambda: self._connection.insert(url, body, {}, resolution="ignore-duplicates"), stop)
+            self._post_letter(letter, stop)
         return not stop.is_set()
 
     def release(self) -> None:
@@ -115,6 +120,20 @@ class Writer:
             self._send([], None, release=True)
         except DeliveryError as error:
             log.debug("%s: not released: %s", self._source, error)
+
+    def _post_letter(self, letter: Rejected, stop: threading.Event) -> None:
+        url = f"{self._base_url}/{DEAD_LETTERS}?on_conflict=fingerprint"
+
+        def post(shown: Rejected) -> None:
+            body = msgspec.json.encode([dead_letter(self._source, shown)])
+            self._connection.insert(url, body, {}, resolution="ignore-duplicates")
+
+        try:
+            self._retry(lambda: post(letter), stop, never=(DocumentRefused,))
+        except DocumentRefused as refusal:
+            # What is too large for a row is too large for a letter too; CouchDB still has it.
+            reason = f"{letter.reason} (kept without the document: {refusal})"
+            self._retry(lambda: post(replace(letter, reason=reason, document=None)), stop)
 
     def _store(
         self, rows: Sequence[Row], position: Position | None, stop: threading.Event
@@ -140,9 +159,17 @@ class Writer:
         sequence = rows[0]["seq"] if rows else None
         return Position(self._source, sequence, rows[0]["pending"]) if sequence else None
 
-    def _held_until(self) -> datetime:
-        rows = self._connection.select(PROGRESS, ["held_until"], source=self._source)
-        return datetime.fromisoformat(rows[0]["held_until"]) if rows else datetime.fromtimestamp(0, UTC)
+    def _looks_released(self) -> bool:
+        columns = ["epoch", "batch", "updated_at", "held_until"]
+        rows = self._connection.select(PROGRESS, columns, source=self._source)
+        if not rows or rows[0]["epoch"] <= self._epoch:
+            return True  # nobody else: a backup was restored, or a request of our own came twice
+        row = rows[0]
+        hold = datetime.fromisoformat(row["held_until"]) - datetime.fromisoformat(row["updated_at"])
+        now = time.monotonic()
+        if self._last_sign[:2] != (row["epoch"], row["batch"]):
+            self._last_sign = (row["epoch"], row["batch"], now)
+        return now - self._last_sign[2] >= hold.total_seconds()
 
     def _send(self, rows: Sequence[Row], position: Position | None, *, release: bool = False) -> None:
         self._number += 1
@@ -195,7 +222,7 @@ def _rejected(row: Row, refusal: DeliveryError) -> Rejected:
     return Rejected(
         row.document_id,
         row.revision,
-        None,
+        row.sequence,
         refusal.code,
         refusal.message,
         row.body.decode(errors="replace"),

@@ -1,0 +1,41 @@
+"""The first signal asks, the second abandons, and the handlers of before come back."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from cht_sync.shutdown import SIGNALS, stop_on_signals
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_sets_the_event_and_the_second_interrupts(number: signal.Signals) -> None:
+    with stop_on_signals() as stop:
+        assert not stop.is_set()
+        signal.raise_signal(number)
+        assert stop.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+
+
+def test_a_signal_of_another_kind_is_the_second_one_too() -> None:
+    with stop_on_signals(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_the_handlers_of_before_are_restored_also_after_an_error() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with pytest.raises(ZeroDivisionError), stop_on_signals():
+        raise ZeroDivisionError
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_signal_ends_a_wait_at_once() -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+    with stop_on_signals() as stop:
+        threading.Thread(target=signal.pthread_kill, args=(main, signal.SIGTERM)).start()
+        assert stop.wait(60)
