@@ -38,6 +38,7 @@ from cht_sync.runtime import state as states
 from cht_sync.runtime.dbt import transform_options
 from cht_sync.runtime.supervisor import is_supervised
 from cht_sync.settings import Settings, declared, default_home, env_template, load, missing_secrets
+from cht_sync.settings import check as check_texts
 from cht_sync.shutdown import stop_on_signals
 from cht_sync.transform.loop import loop, run_once
 from cht_sync.transform.options import TransformOptions
@@ -71,6 +72,13 @@ class Commands(click.Group):
         except ChtSyncError as error:
             show_error(error)
             ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            raise  # click ends quietly: the reader of our output has gone
+        except OSError as error:
+            # What the machine refuses: a full disk, a file of another user.
+            parts = [str(part) for part in (error.filename, error.strerror) if part]
+            show_error(ChtSyncError(": ".join(parts) or str(error)))
+            ctx.exit(1)
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
 
@@ -117,6 +125,7 @@ def up(environment: str, runtime: str, detach: bool, without: tuple[str, ...]) -
         _final_screen(console, running, home)
         return
     chosen, reason = control.choose_runtime(runtime)
+    embedded.load_settings(wanted, home=home)
     console.print(f"Starting {wanted} ({chosen}: {reason})")
     with stop_on_signals() as stop:
         launch = control.Launch(wanted, without=without, home=home)
@@ -208,6 +217,7 @@ def init(assignments: tuple[str, ...], force: bool, environment: str) -> None:
     if path.exists() and not force:
         raise SettingsError([f"{path} is there already"], hint="Edit it, or replace it with --force.")
     values = _assigned(assignments)
+    check_texts(values)
     wanted = Environment(environment)
     for name, variable in declared():
         asked = name.startswith(("COUCHDB_", "POSTGRES_HOST"))
@@ -219,7 +229,7 @@ def init(assignments: tuple[str, ...], force: bool, environment: str) -> None:
         made.pop("COUCHDB_PASSWORD", None)
     write_atomically(path, env_template({**made, **values}))
     try:
-        load(wanted, environ={})
+        load(wanted, home=path.parent, environ={})
     except SettingsError as error:
         click.echo(f"Wrote {path} with fresh secrets. Still to be set in it:")
         for problem in error.problems:
@@ -278,10 +288,20 @@ def pipeline() -> None:
     "-t", "--config.test_and_exit", "test_only", is_flag=True, help="Check the configuration and exit."
 )
 @click.option(
-    "--log.level", "level", default="info", show_default=True, help="debug, info, warning or error."
+    "--log.level",
+    "level",
+    type=click.Choice(list(logs.LEVELS)),
+    default="info",
+    show_default=True,
+    help="Least level of log lines.",
 )
 @click.option(
-    "--log.format", "style", type=click.Choice(["plain", "json"]), default="plain", show_default=True
+    "--log.format",
+    "style",
+    type=click.Choice(["plain", "json"]),
+    default="plain",
+    show_default=True,
+    help="Form of log lines.",
 )
 def pipeline_run(
     paths: tuple[str, ...],
@@ -335,16 +355,28 @@ def init_db(environment: str) -> None:
     "--deletes", default=0.02, show_default=True, help="Share of documents that are deleted afterwards."
 )
 @click.option("--database", "databases", multiple=True, help="Where; default: every database of COUCHDB_DBS.")
+@click.option("--remote", is_flag=True, help="Also into a CouchDB that is not on this machine.")
 def generate(
-    docs: int, rate: float | None, seed: int, updates: float, deletes: float, databases: tuple[str, ...]
+    docs: int,
+    rate: float | None,
+    seed: int,
+    updates: float,
+    deletes: float,
+    databases: tuple[str, ...],
+    remote: bool,
 ) -> None:
     """Write realistic CHT documents of fictional people: places, persons and their reports.
 
     The same seed gives the same documents; what is there already is left alone. The server is that of
-    the running environment, else that of COUCHDB_HOST.
+    the running environment, else that of COUCHDB_HOST; one on another machine only with --remote.
     """
     logs.configure()
     settings = _reachable_settings(Environment.LOCAL)
+    if settings.couchdb_host not in embedded.OWN_HOSTS and not remote:
+        raise SettingsError(
+            [f"COUCHDB_HOST is {settings.couchdb_host}: fictional people do not belong in a real CouchDB"],
+            hint="If that one is for trying things, say so with --remote.",
+        )
     options = GeneratorOptions(docs=docs, rate=rate, seed=seed, updates=updates, deletes=deletes)
     for database in databases or settings.couchdb_dbs:
         client = Client(settings.couchdb_url, settings.couchdb_user, settings.couchdb_password)

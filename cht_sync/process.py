@@ -30,7 +30,10 @@ KILL_TIMEOUT = 5.0
 
 @dataclass(frozen=True)
 class ProcessId:
-    """A process that can be found again, even after its parent is gone."""
+    """A process that can be found again, even after its parent is gone.
+
+    `started` is in seconds after the machine's boot: the time of day would change when the clock is set.
+    """
 
     pid: int
     started: float
@@ -38,13 +41,13 @@ class ProcessId:
     @classmethod
     def of(cls, pid: int) -> ProcessId:
         """Identify a living process; raises psutil.NoSuchProcess."""
-        return cls(pid, psutil.Process(pid).create_time())
+        return cls(pid, _started(psutil.Process(pid)))
 
     def find(self) -> psutil.Process | None:
         """Return the process if it still is the same one and no zombie."""
         try:
             process = psutil.Process(self.pid)
-            if abs(process.create_time() - self.started) > START_TIME_TOLERANCE:
+            if abs(_started(process) - self.started) > START_TIME_TOLERANCE:
                 return None
             return process if _lives(process) else None
         except psutil.NoSuchProcess:
@@ -150,6 +153,10 @@ def kill(identity: ProcessId) -> None:
     process = identity.find()
     if process is not None:
         _kill({process, *_children(process)})
+
+
+def _started(process: psutil.Process) -> float:
+    return process.create_time() - psutil.boot_time()
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:

@@ -268,13 +268,25 @@ def load(
         try:
             values[item.name] = variable.parse(text) if text or _empty_is_wrong(variable) else ""
         except checks.Invalid as wrong:
-            shown = "" if variable.secret else f"{checks.shown(text)} "
-            problems.append(_problem(name, variable, f"{shown}{wrong}"))
+            problems.append(_refused(name, variable, text, wrong))
     if problems:
         raise SettingsError(
             problems, hint=f"Set it in {home / '.env'} or in the environment (see env.template)."
         )
     return Settings(environment=environment, home=home, given=given, **values)
+
+
+def check(given: Mapping[str, str]) -> None:
+    """Check texts before they are kept. Raises SettingsError with one line for each that cannot be used."""
+    problems = []
+    for name, variable in declared():
+        try:
+            if given.get(name):
+                variable.parse(given[name])
+        except checks.Invalid as wrong:
+            problems.append(_refused(name, variable, given[name], wrong))
+    if problems:
+        raise SettingsError(problems)
 
 
 def missing_secrets(given: Mapping[str, str]) -> dict[str, str]:
@@ -353,6 +365,11 @@ def _declaration(item: Field[Any]) -> Variable:
 
 def _empty_is_wrong(variable: Variable) -> bool:
     return variable.parse is checks.couchdb_databases
+
+
+def _refused(name: str, variable: Variable, text: str, wrong: checks.Invalid) -> str:
+    shown = "" if variable.secret else f"{checks.shown(text)} "
+    return _problem(name, variable, f"{shown}{wrong}")
 
 
 def _problem(name: str, variable: Variable, what: str) -> str:

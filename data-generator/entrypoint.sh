@@ -4,4 +4,4 @@
 set -eu
 
 [ "$#" -gt 0 ] || set -- --docs 2000 --rate 2
-exec cht-sync generate "$@"
+exec cht-sync generate --remote "$@"

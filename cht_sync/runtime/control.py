@@ -53,8 +53,11 @@ class Launch:
     """A supervisor in a process of its own, and what it has recorded so far."""
 
     def __init__(self, environment: Environment, *, without: Sequence[str], home: Path) -> None:
-        embedded.load_settings(environment, home=home)
-        self._folder = private_folder(home / ".cht-sync")
+        settings = embedded.load_settings(environment, home=home)
+        self._folder = private_folder(settings.state_folder)
+        with states.only_one(self._folder):
+            # Refused here, what cannot start is one clear line; the supervisor plans again for itself.
+            embedded.plan(settings, without)
         self._log = private_folder(self._folder / "logs") / "supervisor.log"
         command = [sys.executable, "-m", "cht_sync", "supervise", "--env", environment.value]
         for service in without:

@@ -93,7 +93,7 @@ class CouchdbServer(Service):
     def ready(self) -> bool:
         try:
             return self._request("GET", "_up") == 200
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     def after_start(self, say: Say) -> None:

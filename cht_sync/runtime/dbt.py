@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg2
 from psycopg2 import sql
 
 from cht_sync.errors import ChtSyncError
@@ -83,5 +84,5 @@ class Dbt(Service):
                         )
                     )
                     return cursor.fetchone() == (True,)
-        except ChtSyncError:
+        except (ChtSyncError, psycopg2.Error):
             return False

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg2
 from psycopg2 import sql
 
 from cht_sync import render
@@ -64,6 +65,6 @@ class Logstash(Service):
                     query.format(sql.Identifier(self._settings.postgres_schema)), (sources, self._prepared_at)
                 )
                 row = cursor.fetchone()
-        except ChtSyncError:
+        except (ChtSyncError, psycopg2.Error):
             return False
         return row is not None and row[0] == len(sources)

@@ -63,7 +63,7 @@ class Postgrest(Service):
     def ready(self) -> bool:
         try:
             answer = requests.get(f"http://127.0.0.1:{self.port}/couchdb_progress", timeout=REQUEST_TIMEOUT)
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
         # The anonymous role may read nothing: to be refused by the database is to be connected to it.
         return answer.status_code == 401

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from cht_sync.runtime import postgres
 from cht_sync.runtime.control import elapsed
+from cht_sync.runtime.data_generator import CHANGES_PER_SECOND, FIRST_DOCUMENTS
 from cht_sync.runtime.state import EnvironmentState, ServiceState
 from cht_sync.settings import CHECKOUT, Settings, file_name
 
@@ -146,19 +148,23 @@ def _number(value: int | None) -> str:
 
 
 def _where(one: ServiceState, settings: Settings) -> str:
-    if one.name == "postgres":
-        return f"127.0.0.1:{one.port}, database {settings.postgres_db}"
-    if one.name == "couchdb":
-        return f"http://localhost:{one.port}, databases {' '.join(settings.couchdb_dbs)}"
-    if one.name == "postgrest":
-        return f"http://127.0.0.1:{one.port}"
-    if one.name == "logstash":
-        return f"one pipeline each for {' '.join(settings.couchdb_dbs)}"
-    if one.name == "dbt":
-        return (
-            f"schema {settings.dbt_postgres_schema}, every {settings.dataemon_interval:g} s when data changed"
-        )
-    return ""
+    databases = " ".join(settings.couchdb_dbs)
+    places = {
+        "postgres": f"127.0.0.1:{one.port}, database {settings.postgres_db}",
+        "couchdb": f"http://localhost:{one.port}, databases {databases}",
+        "postgrest": f"http://127.0.0.1:{one.port}",
+        "logstash": f"one pipeline each for {databases}",
+        "data-generator": f"{FIRST_DOCUMENTS} documents, then {CHANGES_PER_SECOND:g} change a second",
+        "dbt": f"schema {settings.dbt_postgres_schema}, "
+        f"every {settings.dataemon_interval:g} s when data changed",
+    }
+    return places.get(one.name, "")
+
+
+def _near(path: Path) -> str:
+    """The path from the current folder where it is below that, else the whole path."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _commands(state: EnvironmentState, settings: Settings) -> Iterator[str]:
@@ -166,17 +172,21 @@ def _commands(state: EnvironmentState, settings: Settings) -> Iterator[str]:
     folder = settings.state_folder
     if "postgres" in names:
         folder_of_psql = postgres.binaries_if_installed()
-        psql = "psql" if shutil.which("psql") or not folder_of_psql else str(folder_of_psql / "psql")
+        psql = "psql" if shutil.which("psql") or not folder_of_psql else _near(folder_of_psql / "psql")
         schema = settings.dbt_postgres_schema
         query = f'select contact_type, count(*) from "{schema}".contact group by 1'  # noqa: S608 (only shown)
         words = [psql, "-h", "127.0.0.1", "-p", str(settings.postgres_port), "-U", settings.postgres_user]
         words += [settings.postgres_db, "-c", query]
-        yield f"PGPASSFILE={shlex.quote(str(folder / 'pgpass'))} {shlex.join(words)}"
+        yield f"PGPASSFILE={shlex.quote(_near(folder / 'pgpass'))} {shlex.join(words)}"
     if "couchdb" in names:
         address = f"http://localhost:{settings.couchdb_port}/{file_name(settings.couchdb_dbs[0])}/ada"
-        words = ["curl", "--netrc-file", str(folder / "netrc"), "-X", "PUT", address]
+        words = ["curl", "--netrc-file", _near(folder / "netrc"), "-X", "PUT", address]
         yield shlex.join([*words, "-d", '{"type": "person", "name": "Ada"}'])
-    program = "cht-sync" if shutil.which("cht-sync") else f"{CHECKOUT / '.venv' / 'bin' / 'cht-sync'}"
+    program = (
+        "cht-sync"
+        if shutil.which("cht-sync")
+        else shlex.quote(_near(CHECKOUT / ".venv" / "bin" / "cht-sync"))
+    )
     yield f"{program} status"
     yield f"{program} logs -f"
     yield f"{program} down"

@@ -42,7 +42,10 @@ class Service(ABC):
         return {}
 
     def ready(self) -> bool:
-        """Whether it does its work now; True at once where there is nothing to ask."""
+        """Whether it does its work now; True at once where there is nothing to ask.
+
+        Raises ServiceError for what waiting cannot mend, and nothing else.
+        """
         return True
 
     def after_start(self, say: Say) -> None:  # noqa: B027 (nothing to do is a good answer)

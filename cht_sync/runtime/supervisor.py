@@ -143,7 +143,7 @@ class Supervisor:
             if one.service.ready():
                 return
             if time.monotonic() > deadline:
-                raise self._failure(one, f"was not ready after {one.service.start_timeout:.0f} s")
+                raise self._failure(one, f"was not ready after {one.service.start_timeout:g} s")
             stop.wait(LOOK_EVERY)
 
     def _watch(self, stop: threading.Event) -> None:

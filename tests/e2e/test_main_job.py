@@ -92,6 +92,24 @@ def test_an_engine_killed_during_a_load_loses_nothing(installation: Installation
     assert installation.sql("select count(distinct _id), count(*) from v1.medic") == [(4000, 4000)]
 
 
+def test_a_killed_postgrest_postgres_or_couchdb_comes_back_and_nothing_is_lost(
+    installation: Installation,
+) -> None:
+    installation.run(*UP, "--without", "data-generator", "--without", "dbt")
+    for service in ("postgrest", "postgres", "couchdb"):
+        documents = [{"_id": f"{service}{number:04}", "type": "person"} for number in range(1500)]
+        installation.couchdb("POST", "medic/_bulk_docs", json={"docs": documents})
+        _kill_and_await_successor(installation, service)
+        wait_for(
+            lambda: {one.state for one in installation.state.services} == {"running"},
+            "everything to run again",
+            installation.logs,
+        )
+        installation.couchdb("PUT", f"medic/after-{service}", json={"type": "person"})
+        installation.wait_until_same("medic")
+    assert installation.sql("select count(*) from v1.dead_letters") == [(0,)]
+
+
 @pytest.mark.skipif(
     not SHARED_DOCUMENTS.exists(), reason="needs the CHT project's test data beside the checkout"
 )

@@ -215,3 +215,16 @@ def test_the_process_of_another_user_is_named_instead_of_a_traceback(
         for end in (process.stop, process.kill):
             with pytest.raises(ChtSyncError, match=f"process {child.pid} belongs to another user"):
                 end(ProcessId.of(child.pid))
+
+
+def test_a_process_is_found_again_after_the_clock_was_set(
+    started: Callable[[list[str]], subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = started(SLEEPER)
+    identity = ProcessId.of(child.pid)
+    boot, create = psutil.boot_time, psutil.Process.create_time
+    # Linux keeps the start as a time since boot; the time of the boot moves with the clock.
+    monkeypatch.setattr(psutil, "boot_time", lambda: boot() + 3600)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: create(self) + 3600)
+    assert identity.find() is not None
+    assert ProcessId.of(child.pid).started == pytest.approx(identity.started)

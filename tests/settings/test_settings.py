@@ -9,7 +9,16 @@ import pytest
 
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
-from cht_sync.settings import Settings, declared, default_home, env_template, file_name, load, missing_secrets
+from cht_sync.settings import (
+    Settings,
+    check,
+    declared,
+    default_home,
+    env_template,
+    file_name,
+    load,
+    missing_secrets,
+)
 
 SECRET = "swordfish-swordfish-swordfish-swordfish"
 COMPLETE = {
@@ -328,3 +337,13 @@ def test_a_written_file_with_fresh_secrets_is_enough_for_local(tmp_path: Path) -
 )
 def test_a_database_as_a_file_name_is_percent_encoded(database: str, name: str) -> None:
     assert file_name(database) == name
+
+
+def test_texts_can_be_checked_before_they_are_kept() -> None:
+    check({"COUCHDB_PORT": "5984", "COUCHDB_PATH": ""})
+    with pytest.raises(SettingsError) as refusal:
+        check({"COUCHDB_PORT": "abc", "PGRST_JWT_SECRET": "hidden"})
+    assert [problem.partition(";")[0] for problem in refusal.value.problems] == [
+        'COUCHDB_PORT "abc" is no port (1 to 65535)',
+        "PGRST_JWT_SECRET is shorter than 32 bytes",
+    ]

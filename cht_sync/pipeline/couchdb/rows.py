@@ -8,6 +8,7 @@ opaque texts (other servers of the protocol: integers).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
@@ -64,6 +65,11 @@ class PageEnd(msgspec.Struct):
 _DOC_MEMBER = b',"doc":'
 """Where the document of a row begins; inside a text its quotes would be escaped."""
 
+_HEAD = re.compile(
+    rb'\{"_id":(?P<id>"(?:[^"\\]|\\.)*"),"_rev":"(?P<rev>[0-9a-z-]+)"(?P<deleted>,"_deleted":true)?[,}]'
+)
+"""How CouchDB begins every document; for those nested deeper than Python can follow."""
+
 _decode_row = msgspec.json.Decoder(Row).decode
 _decode_head = msgspec.json.Decoder(Head).decode
 _decode_page = msgspec.json.Decoder(_Page).decode
@@ -98,7 +104,11 @@ def decode_head(document: bytes) -> Head:
     except msgspec.DecodeError:
         return msgspec.convert(decode_json(document), Head)
     except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+        beginning = _HEAD.match(document)
+        if beginning is None:
+            raise ValueError("nested too deeply") from error
+        deleted = True if beginning["deleted"] else None
+        return Head(str(decode_json(beginning["id"])), beginning["rev"].decode(), deleted)
 
 
 def sequence_text(raw: msgspec.Raw) -> str | None:

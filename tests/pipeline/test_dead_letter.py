@@ -1,0 +1,74 @@
+"""Dead letters in a file, for destinations that have no table for them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cht_sync.pipeline.contracts import Rejected
+from cht_sync.pipeline.dead_letter import DeadLetterFile
+
+LETTER = Rejected("a", "1-a", "7-x", "22003", "out of range", '{"n":1e140000}')
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+
+
+def test_each_letter_is_a_line_that_says_everything(tmp_path: Path) -> None:
+    file = DeadLetterFile(tmp_path, "medic")
+    file.append([LETTER, LETTER])
+    file.append([Rejected(None, None, None, "malformed", "no JSON")])
+    path = tmp_path / "dead_letter_queue" / "medic.jsonl"
+    first, _, last = read(path)
+    assert first.pop("at")
+    assert first == {
+        "document_id": "a",
+        "revision": "1-a",
+        "sequence": "7-x",
+        "code": "22003",
+        "reason": "out of range",
+        "document": '{"n":1e140000}',
+    }
+    assert last["code"] == "malformed"
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_pipeline_whose_name_has_a_slash_has_a_file_of_its_own(tmp_path: Path) -> None:
+    DeadLetterFile(tmp_path, "a/b").append([LETTER])
+    assert len(read(tmp_path / "dead_letter_queue" / "a%2Fb.jsonl")) == 1
+
+
+def test_no_letters_make_no_file(tmp_path: Path) -> None:
+    DeadLetterFile(tmp_path, "medic").append([])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_identity_that_is_no_text_can_be_kept(tmp_path: Path) -> None:
+    DeadLetterFile(tmp_path, "medic").append([Rejected("\ud800\0", None, None, "22P05", "strange")])
+    (letter,) = read(tmp_path / "dead_letter_queue" / "medic.jsonl")
+    assert letter["document_id"] == "\ud800\0"
+
+
+def test_half_a_line_that_a_crash_left_does_not_spoil_the_next_letter(tmp_path: Path) -> None:
+    file = DeadLetterFile(tmp_path, "medic")
+    file.append([LETTER])
+    path = tmp_path / "dead_letter_queue" / "medic.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"at":"2026')
+    file.append([LETTER])
+    assert [json.loads(path.read_text().splitlines()[line])["code"] for line in (0, 2)] == ["22003"] * 2
+
+
+def test_a_letter_that_the_disk_takes_in_pieces_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    write = os.write
+    monkeypatch.setattr("os.write", lambda descriptor, data: write(descriptor, data[:10]))
+    DeadLetterFile(tmp_path, "medic").append([LETTER])
+    monkeypatch.undo()
+    assert len(read(tmp_path / "dead_letter_queue" / "medic.jsonl")) == 1

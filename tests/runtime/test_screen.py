@@ -1,0 +1,82 @@
+"""The lines on the final screen can be pasted into a shell, whatever the names in them."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from cht_sync.environments import Environment
+from cht_sync.runtime import screen
+from cht_sync.runtime.control import elapsed
+from cht_sync.runtime.state import EnvironmentState, ServiceState
+from cht_sync.settings import load
+
+
+def state() -> EnvironmentState:
+    return EnvironmentState(
+        environment=Environment.LOCAL,
+        runtime="embedded",
+        supervisor_pid=1,
+        supervisor_started=1.0,
+        services=[
+            ServiceState("postgres", "running", port=15432),
+            ServiceState("couchdb", "running", port=15984),
+        ],
+    )
+
+
+def shown(home: Path, **given: str) -> str:
+    output = io.StringIO()
+    console = Console(file=output, width=80, highlight=False)
+    screen.final_screen(console, state(), load(Environment.LOCAL, home=home, environ=given), ["superset"])
+    return output.getvalue()
+
+
+def test_the_final_screen_says_what_runs_where() -> None:
+    text = shown(Path("home"))
+    assert "127.0.0.1:15432, database data" in text
+    assert "http://localhost:15984, databases medic" in text
+    assert "superset" in text
+
+
+def test_the_commands_survive_a_folder_with_spaces_and_brackets_and_a_hard_name(tmp_path: Path) -> None:
+    home = tmp_path / "a [bold] folder"
+    text = shown(home, COUCHDB_DBS="a/b+c", POSTGRES_DB="with$dollar")
+    (psql,) = [line for line in text.splitlines() if "PGPASSFILE=" in line]
+    words = shlex.split(psql)
+    assert words[0] == f"PGPASSFILE={home / '.cht-sync' / 'pgpass'}"
+    assert words[-3:-1] == ["with$dollar", "-c"]
+    (curl,) = [line for line in text.splitlines() if "curl" in line]
+    words = shlex.split(curl)
+    assert words[2] == str(home / ".cht-sync" / "netrc")
+    assert words[5] == "http://localhost:5984/a%2Fb%2Bc/ada"
+
+
+def test_progress_without_a_terminal_is_a_line_for_each_step() -> None:
+    output = io.StringIO()
+    with screen.progress(Console(file=output)) as progress:
+        recorded = state()
+        for doing in ("preparing", "preparing", "creating [medic]"):
+            recorded.services[0].doing = doing
+            progress.show(recorded)
+    assert output.getvalue().splitlines() == [
+        "  postgres        preparing",
+        "  couchdb         running",
+        "  postgres        creating [medic]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(5, "5 s"), (65, "1 min"), (3 * 3600 + 120, "3 h 2 min"), (50 * 3600, "2 d 2 h"), (-9, "0 s")],
+)
+def test_a_time_span_is_told_in_its_two_largest_units(
+    seconds: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_000_000.0)
+    assert elapsed(1_000_000 - seconds) == words

@@ -1,0 +1,25 @@
+"""Databases made by the script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from warehouse.installation import Installation
+
+
+@pytest.fixture
+def empty(postgres_server: Any, database: str) -> Iterator[Installation]:
+    """An empty database in which the script has not run."""
+    installation = Installation(postgres_server, database)
+    yield installation
+    installation.drop_roles()
+
+
+@pytest.fixture
+def installed(empty: Installation) -> Installation:
+    """The first layout, for the databases medic and medic-sentinel."""
+    empty.init("medic medic-sentinel")
+    return empty

@@ -1,0 +1,165 @@
+"""A database made by init-db-resources.sh, and what tests ask of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+
+from cht_sync import process
+from cht_sync.errors import ChtSyncError
+from cht_sync.runtime.postgres import binaries
+
+CHECKOUT = Path(__file__).parents[2]
+SCRIPT = CHECKOUT / "postgres" / "init-db-resources.sh"
+
+
+class Server(Protocol):
+    """A running PostgreSQL; what the fixture postgres_server gives."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def user(self) -> str: ...
+    @property
+    def password(self) -> str: ...
+    def dsn(self, database: str = ...) -> str: ...
+
+
+@dataclass
+class Installation:
+    """One database, named as its roles begin."""
+
+    server: Server
+    name: str
+    passwords: Mapping[str, str] = field(
+        default_factory=lambda: {role: secrets.token_hex(8) for role in ("authenticator", "dbt", "superset")}
+    )
+
+    def init(
+        self, databases: str = "medic", *, owner: tuple[str, str] | None = None, **settings: str
+    ) -> None:
+        """Run the script. Raises ChtSyncError with what psql said."""
+        user, password = owner or (self.server.user, self.server.password)
+        process.run(
+            ["sh", SCRIPT],
+            env={
+                "PATH": f"{binaries()}:{os.environ['PATH']}",
+                "PGHOST": self.server.host,
+                "PGPORT": str(self.server.port),
+                "PGPASSWORD": password,
+                "POSTGRES_USER": user,
+                "POSTGRES_DB": self.name,
+                "COUCHDB_DBS": databases,
+                "PGRST_DB_PASSWORD": self.passwords["authenticator"],
+                "DBT_POSTGRES_PASSWORD": self.passwords["dbt"],
+                "SUPERSET_DB_PASSWORD": self.passwords["superset"],
+                **settings,
+            },
+        )
+
+    def refusal(self, databases: str, **settings: str) -> str:
+        """What the script says when it refuses."""
+        try:
+            self.init(databases, **settings)
+        except ChtSyncError as error:
+            return str(error)
+        raise AssertionError(f"{databases!r} was accepted")
+
+    def connect(self) -> Connection:
+        """A connection of the owner, in transactions."""
+        return psycopg2.connect(self.server.dsn(self.name))
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        with closing(self.connect()) as connection:
+            yield connection
+
+    def login(self, role: str) -> Connection:
+        """A connection of one of the roles that may log in."""
+        return psycopg2.connect(
+            host=self.server.host,
+            port=self.server.port,
+            dbname=self.name,
+            user=f"{self.name}_{role}",
+            password=self.passwords[role],
+        )
+
+    def query(self, statement: str | sql.Composable, *values: Any) -> list[tuple[Any, ...]]:
+        """Run SQL as the owner, commit, and return what it answers."""
+        with self.connected() as connection, connection, connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def value(self, statement: str | sql.Composable, *values: Any) -> Any:
+        ((value,),) = self.query(statement, *values)
+        return value
+
+    def progress(self) -> tuple[Any, ...]:
+        """Sequence, pending count, epoch and batch number of the only source."""
+        (row,) = self.query("select seq, pending, epoch, batch from v1.couchdb_progress")
+        return row
+
+    def drop_roles(self) -> None:
+        """Roles belong to the cluster, so they outlive the database."""
+        roles = [f"{self.name}_{part}" for part in ("authenticator", "anon", "ingest", "superset", "dbt")]
+        with self.connected() as connection, connection, connection.cursor() as cursor:
+            cursor.execute("select rolname from pg_roles where rolname = any(%s)", (roles,))
+            for role in [sql.Identifier(name) for (name,) in cursor.fetchall()]:
+                cursor.execute(sql.SQL("drop owned by {0} cascade; drop role {0}").format(role))
+
+
+def put(
+    connection: Connection,
+    *documents: tuple[str, str, Any],
+    table: str = "medic",
+    headers: Mapping[str, str] | None = None,
+    deleted: bool = False,
+) -> None:
+    """Upsert (id, rev, doc) in the open transaction as PostgREST does, with these request headers."""
+    rows = [{"_id": id, "_rev": rev, "doc": doc, "_deleted": deleted} for id, rev, doc in documents]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select set_config('request.headers', %s, true)", (json.dumps(dict(headers)) if headers else "",)
+        )
+        cursor.execute(
+            sql.SQL("""
+                insert into {} (_id, _rev, doc, _deleted)
+                  select _id, _rev, doc, _deleted
+                  from json_to_recordset(%s) as _(_id text, _rev text, doc jsonb, _deleted boolean)
+                on conflict (_id) do update set _rev = excluded._rev, doc = excluded.doc,
+                  _deleted = excluded._deleted
+            """).format(sql.Identifier("v1", table)),
+            (json.dumps(rows),),
+        )
+
+
+def headers(
+    epoch: int,
+    batch: int,
+    *,
+    seq: str | None = None,
+    pending: int | None = None,
+    release: bool = False,
+    source: str = "couch/medic",
+) -> dict[str, str]:
+    """The request headers of a native writer."""
+    made = {"cht-sync-source": source, "cht-sync-epoch": str(epoch), "cht-sync-batch": str(batch)}
+    if seq is not None:
+        made["cht-sync-seq"] = seq
+    if pending is not None:
+        made["cht-sync-pending"] = str(pending)
+    if release:
+        made["cht-sync-release"] = "true"
+    return made

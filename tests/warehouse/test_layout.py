@@ -1,0 +1,104 @@
+"""The layout of version 0.1.0, kept as a fixture: later versions must be able to take it over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from cht_sync import process
+from cht_sync.runtime.postgres import binaries
+from warehouse.installation import Installation, Server, headers, put
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "layout-0.1.0.sql"
+NAME = "data"
+
+ROWS = (
+    "select ctid::text, xmin::text, medic from v1.medic order by _id",
+    'select ctid::text, xmin::text, s from v1."medic-sentinel" as s order by _id',
+    "select ctid::text, xmin::text, p from v1.couchdb_progress as p order by source",
+    "select ctid::text, xmin::text, d from v1.dead_letters as d order by id",
+    "select layout_version, last_stamp from v1.cht_sync_state",
+)
+
+LAYOUT = {
+    "columns": """
+        select c.relname, a.attname, format_type(atttypid, atttypmod), attnotnull, attidentity, collname,
+          pg_get_expr(adbin, adrelid), col_description(c.oid, attnum)
+        from pg_attribute as a join pg_class as c on c.oid = attrelid
+        left join pg_attrdef on adrelid = attrelid and adnum = attnum
+        left join pg_collation on pg_collation.oid = attcollation
+        where relnamespace = 'v1'::regnamespace and relkind in ('r', 'v') and attnum > 0
+        order by 1, attnum""",
+    "constraints": """
+        select conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint
+        where connamespace = 'v1'::regnamespace order by 1, 2""",
+    "indexes": "select indexdef from pg_indexes where schemaname = 'v1' order by 1",
+    "triggers": "select pg_get_triggerdef(oid) from pg_trigger where not tgisinternal order by 1",
+    "functions": """
+        select proname, prosecdef, proconfig from pg_proc
+        where pronamespace = 'v1'::regnamespace order by 1""",
+    "views": "select viewname, definition from pg_views where schemaname = 'v1' order by 1",
+    "rights": """
+        select relname, array(select replace(unnest(relacl)::text, current_database() || '_', '') order by 1)
+        from pg_class where relnamespace = 'v1'::regnamespace and relkind in ('r', 'v') order by 1""",
+}
+
+
+def drop(server: Server) -> None:
+    with closing(psycopg2.connect(server.dsn())) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(f"drop database if exists {NAME} with (force)")
+
+
+@pytest.fixture
+def kept(postgres_server: Any) -> Iterator[Installation]:
+    """A database named data that was made by version 0.1.0."""
+    drop(postgres_server)
+    with closing(psycopg2.connect(postgres_server.dsn())) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(f"create database {NAME}")
+    installation = Installation(postgres_server, NAME)
+    try:
+        process.run(
+            ["psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--file", FIXTURE],
+            env={
+                "PATH": f"{binaries()}:{os.environ['PATH']}",
+                "PGHOST": postgres_server.host,
+                "PGPORT": str(postgres_server.port),
+                "PGUSER": postgres_server.user,
+                "PGPASSWORD": postgres_server.password,
+                "PGDATABASE": NAME,
+            },
+        )
+        yield installation
+        installation.drop_roles()
+    finally:
+        drop(postgres_server)
+
+
+def test_the_script_takes_over_a_database_of_version_0_1_0_and_its_rows_are_unchanged(
+    kept: Installation,
+) -> None:
+    before = [kept.query(rows) for rows in ROWS]
+    assert all(before)
+    kept.init("medic medic-sentinel")
+    assert [kept.query(rows) for rows in ROWS] == before
+
+
+def test_a_database_of_version_0_1_0_takes_writes_after_the_script(kept: Installation) -> None:
+    kept.init("medic medic-sentinel")
+    greatest = kept.value("select max(saved_timestamp) from v1.all_documents")
+    with kept.connected() as connection, connection:
+        put(connection, ("c0ffee", "3-new", {}), headers=headers(2, 1, seq="9-g1AAAA"))
+    assert kept.value("select saved_timestamp from v1.medic where _id = 'c0ffee'") > greatest
+
+
+def test_the_script_makes_the_layout_of_the_fixture(kept: Installation, installed: Installation) -> None:
+    for part, question in LAYOUT.items():
+        assert installed.query(question) == kept.query(question), part

@@ -1,0 +1,449 @@
+"""The rules that the tables keep by themselves: order, stamps, positions, and who may write."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import psycopg2
+import pytest
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+
+from warehouse.installation import Installation, headers, put
+
+SENTINEL = "medic-sentinel"
+
+
+@pytest.fixture
+def owner(installed: Installation) -> Connection:
+    with installed.connected() as connection:
+        yield connection
+
+
+def code_of(refusal: pytest.ExceptionInfo[psycopg2.Error]) -> str | None:
+    return refusal.value.pgcode
+
+
+def test_a_later_revision_takes_the_place_of_the_earlier_one(
+    installed: Installation, owner: Connection
+) -> None:
+    with owner:
+        put(owner, ("a", "1-a", {"n": 1}), ("b", "1-b", {}))
+    with owner:
+        put(owner, ("a", "2-a", {"n": 2}))
+    assert installed.query("select _id, _rev, doc, _deleted from v1.medic order by _id") == [
+        ("a", "2-a", {"n": 2}, False),
+        ("b", "1-b", {}, False),
+    ]
+
+
+def test_a_lower_revision_that_comes_later_wins(installed: Installation, owner: Connection) -> None:
+    for revision in ("3-a", "1-b"):
+        with owner:
+            put(owner, ("a", revision, {"rev": revision}))
+    assert installed.query("select _rev from v1.medic") == [("1-b",)]
+
+
+def test_a_tombstone_keeps_its_document(installed: Installation, owner: Connection) -> None:
+    with owner:
+        put(owner, ("a", "2-a", {"_deleted": True, "reason": "moved"}), deleted=True)
+    assert installed.query("select _rev, _deleted, doc ->> 'reason' from v1.medic") == [
+        ("2-a", True, "moved")
+    ]
+
+
+def test_a_replay_changes_nothing(installed: Installation, owner: Connection) -> None:
+    documents = [(str(n), "1-a", {"n": n, "nested": {"x": [1, None]}}) for n in range(20)]
+    with owner:
+        put(owner, *documents)
+    rows = "select ctid::text, xmin::text, medic from v1.medic order by _id"
+    before = installed.query(rows)
+    # In a new session, whose counters begin at nothing.
+    with closing(installed.connect()) as again, again, again.cursor() as cursor:
+        put(again, *documents)
+        cursor.execute(
+            "select n_tup_ins, n_tup_upd, n_tup_hot_upd from pg_stat_xact_user_tables"
+            " where relid = 'v1.medic'::regclass"
+        )
+        assert cursor.fetchone() == (0, 0, 0)
+    assert installed.query(rows) == before
+
+
+@pytest.mark.parametrize(
+    "later", [("a", "1-x", {"n": 1}, False), ("a", "1-a", {"n": 2}, False), ("a", "1-a", {"n": 1}, True)]
+)
+def test_another_revision_document_or_deletion_is_a_change(
+    installed: Installation, owner: Connection, later: tuple[str, str, object, bool]
+) -> None:
+    with owner:
+        put(owner, ("a", "1-a", {"n": 1}))
+    before = installed.value("select saved_timestamp from v1.medic")
+    with owner:
+        put(owner, later[:3], deleted=later[3])
+    assert installed.value("select saved_timestamp from v1.medic") > before
+
+
+def test_all_rows_of_a_transaction_carry_one_stamp_over_all_tables(
+    installed: Installation, owner: Connection
+) -> None:
+    with owner:
+        put(owner, ("a", "1-a", {}), ("b", "1-b", {}))
+        put(owner, ("c", "1-c", {}))
+        put(owner, ("d", "1-d", {}), table=SENTINEL)
+    ((stamp, count),) = installed.query(
+        "select saved_timestamp, count(*) from v1.all_documents group by saved_timestamp"
+    )
+    assert count == 4
+    assert installed.value("select last_stamp from v1.cht_sync_state") == stamp
+
+
+def test_both_times_of_a_row_are_its_stamp(installed: Installation, owner: Connection) -> None:
+    with owner:
+        put(owner, ("a", "1-a", {}))
+    assert installed.value("""select "@timestamp" = saved_timestamp at time zone 'UTC' from v1.medic""")
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Africa/Nairobi", "America/St_Johns", "Pacific/Kiritimati"])
+def test_the_stamp_is_utc_whatever_the_zone_of_the_session(
+    installed: Installation, owner: Connection, zone: str
+) -> None:
+    with owner:
+        owner.cursor().execute("set time zone %s", (zone,))
+    before = datetime.now(UTC).replace(tzinfo=None)
+    with owner:
+        put(owner, ("a", "1-a", {}))
+    stamp = installed.value("select saved_timestamp from v1.medic")
+    # Both clocks are this machine's; a wrong zone would be off by hours.
+    assert abs(stamp - before) < timedelta(minutes=5)
+
+
+def test_stamps_follow_the_order_of_commits_and_a_reader_misses_nothing(installed: Installation) -> None:
+    """Two writers, two tables, and a reader that asks for what is greater than its greatest."""
+    each = 150
+    done = threading.Event()
+    seen: list[tuple[datetime, str]] = []
+    problems: list[BaseException] = []
+
+    def write(table: str) -> None:
+        try:
+            with installed.connected() as connection:
+                for number in range(each):
+                    with connection:
+                        put(connection, (f"{table} {number}", "1-a", {}), table=table)
+        except BaseException as problem:
+            problems.append(problem)
+
+    def read_on() -> None:
+        greatest = datetime.min
+        with installed.connected() as connection, connection.cursor() as cursor:
+            finished = False
+            while not finished:
+                finished = done.is_set()
+                with connection:
+                    cursor.execute(
+                        "select saved_timestamp, _id from v1.all_documents"
+                        " where saved_timestamp > %s order by 1",
+                        (greatest,),
+                    )
+                    new = cursor.fetchall()
+                seen.extend(new)
+                greatest = new[-1][0] if new else greatest
+
+    reader = threading.Thread(target=read_on)
+    writers = [threading.Thread(target=write, args=(table,)) for table in ("medic", SENTINEL)]
+    for thread in (reader, *writers):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    done.set()
+    reader.join()
+    assert not problems
+    assert len({id for _, id in seen}) == len(seen) == 2 * each
+    stamps = [stamp for stamp, _ in seen]
+    assert len(set(stamps)) == len(stamps)
+    assert stamps == sorted(stamps)
+    for table in ("medic", SENTINEL):
+        assert [id for _, id in seen if id.startswith(f"{table} ")] == [f"{table} {n}" for n in range(each)]
+
+
+def test_who_writes_second_waits_for_the_first_also_in_another_table(installed: Installation) -> None:
+    with closing(installed.connect()) as first, closing(installed.connect()) as second:
+        put(first, ("a", "1-a", {}))
+        second.cursor().execute("set lock_timeout = '50ms'")
+        with pytest.raises(psycopg2.errors.LockNotAvailable):
+            put(second, ("b", "1-b", {}), table=SENTINEL)
+
+
+def test_a_clock_that_steps_back_does_no_harm(installed: Installation, owner: Connection) -> None:
+    installed.query("update v1.cht_sync_state set last_stamp = last_stamp + interval '1 day'")
+    installed.query("update v1.cht_sync_state set last_stamp = '2100-01-01'")
+    for revision in ("1-a", "2-a"):
+        with owner:
+            put(owner, ("a", revision, {}))
+    assert installed.value("select saved_timestamp from v1.medic") == datetime(2100, 1, 1, 0, 0, 0, 2)
+
+
+def test_the_position_is_written_with_the_data(installed: Installation, owner: Connection) -> None:
+    with owner:
+        put(owner, ("a", "1-a", {}), headers=headers(1, 1, seq="7-x", pending=3))
+    assert installed.progress() == ("7-x", 3, 1, 1)
+    assert installed.value("select source from v1.medic") == "couch/medic"
+    put(owner, ("b", "1-b", {}), headers=headers(1, 2, seq="8-x", pending=0))
+    owner.rollback()
+    assert installed.progress() == ("7-x", 3, 1, 1)
+    assert installed.value("select count(*) from v1.medic") == 1
+
+
+def test_the_position_is_written_with_no_data(installed: Installation, owner: Connection) -> None:
+    with owner:
+        put(owner, headers=headers(1, 1, seq="7-x", pending=0))
+    assert installed.progress() == ("7-x", 0, 1, 1)
+    assert installed.value("select caught_up_at = updated_at from v1.couchdb_progress")
+
+
+def test_a_part_without_sequence_keeps_the_position(installed: Installation, owner: Connection) -> None:
+    with owner:
+        put(owner, headers=headers(1, 1, seq="7-x", pending=3))
+    with owner:
+        put(owner, ("a", "1-a", {}), headers=headers(1, 2))
+    assert installed.progress() == ("7-x", 3, 1, 2)
+
+
+@pytest.mark.parametrize(("epoch", "batch"), [(2, 5), (2, 4), (1, 6), (1, 99)])
+@pytest.mark.parametrize("documents", [[("a", "9-late", {})], []])
+def test_an_older_or_equal_batch_is_refused(
+    installed: Installation,
+    owner: Connection,
+    epoch: int,
+    batch: int,
+    documents: list[tuple[str, str, object]],
+) -> None:
+    with owner:
+        put(owner, ("a", "1-a", {}), headers=headers(2, 5, seq="7-x"))
+    with pytest.raises(psycopg2.Error) as refusal, owner:
+        put(owner, *documents, headers=headers(epoch, batch, seq="3-x"))
+    assert code_of(refusal) == "PT409"
+    assert installed.progress()[0] == "7-x"
+    assert installed.value("select _rev from v1.medic") == "1-a"
+
+
+@pytest.mark.parametrize(("epoch", "batch"), [(2, 6), (3, 1)])
+def test_a_newer_batch_or_writer_is_accepted(
+    installed: Installation, owner: Connection, epoch: int, batch: int
+) -> None:
+    for pair in ((2, 5), (epoch, batch)):
+        with owner:
+            put(owner, headers=headers(*pair, seq=f"{pair}"))
+    assert installed.progress() == (f"{(epoch, batch)}", None, epoch, batch)
+
+
+FOREIGN: list[dict[str, str] | None] = [None, headers(9, 9, source="elsewhere/medic")]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN, ids=["without headers", "another source"])
+def test_a_table_that_a_writer_holds_takes_nothing_from_others(
+    installed: Installation, owner: Connection, foreign: dict[str, str] | None
+) -> None:
+    with owner:
+        put(owner, headers=headers(1, 1))
+    with pytest.raises(psycopg2.Error) as refusal, owner:
+        put(owner, ("a", "1-a", {}), headers=foreign)
+    assert code_of(refusal) == "PT409"
+    with owner:
+        put(owner, ("a", "1-a", {}), table=SENTINEL)
+    installed.query("update v1.couchdb_progress set held_until = clock_timestamp()")
+    with owner:
+        put(owner, ("a", "1-a", {}), headers=foreign)
+
+
+def test_a_table_that_was_written_to_first_does_not_open_a_held_one(
+    installed: Installation, owner: Connection
+) -> None:
+    with owner:
+        put(owner, headers=headers(1, 1))
+    with pytest.raises(psycopg2.Error) as refusal, owner:
+        put(owner, ("a", "1-a", {}), table=SENTINEL)
+        put(owner, ("a", "1-a", {}))
+    assert code_of(refusal) == "PT409"
+
+
+@pytest.mark.parametrize("foreign", FOREIGN, ids=["without headers", "another source"])
+def test_a_released_table_is_free_at_once(
+    installed: Installation, owner: Connection, foreign: dict[str, str] | None
+) -> None:
+    with owner:
+        put(owner, headers=headers(1, 1, seq="7-x", pending=2))
+    with owner:
+        put(owner, headers=headers(1, 2, release=True))
+    assert installed.progress() == ("7-x", 2, 1, 2)
+    with owner:
+        put(owner, ("a", "1-a", {}), headers=foreign)
+
+
+def test_a_released_writer_does_not_write_any_more_under_its_old_number(
+    installed: Installation, owner: Connection
+) -> None:
+    with owner:
+        put(owner, headers=headers(1, 2, release=True))
+    with pytest.raises(psycopg2.Error) as refusal, owner:
+        put(owner, ("a", "1-a", {}), headers=headers(1, 1))
+    assert code_of(refusal) == "PT409"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        headers(1, 1, source="couch/medic-sentinel"),
+        {"cht-sync-source": "couch/medic"},
+        {**headers(1, 1), "cht-sync-epoch": "one"},
+        {**headers(1, 1), "cht-sync-batch": "9" * 30},
+        {**headers(1, 1), "cht-sync-pending": "-"},
+    ],
+)
+def test_headers_that_cannot_be_blame_the_writer_not_its_documents(
+    owner: Connection, wrong: dict[str, str]
+) -> None:
+    with pytest.raises(psycopg2.Error) as refusal, owner:
+        put(owner, ("a", "1-a", {}), headers=wrong)
+    assert code_of(refusal) == "PT400"
+
+
+def test_a_savepoint_that_is_rolled_back_takes_the_position_with_it(
+    installed: Installation, owner: Connection
+) -> None:
+    with owner:
+        owner.cursor().execute("savepoint before")
+        put(owner, ("a", "1-a", {}), headers=headers(1, 1, seq="7-x"))
+        owner.cursor().execute("rollback to savepoint before")
+        put(owner, ("b", "1-b", {}), headers=headers(1, 1, seq="8-x"))
+    assert installed.progress()[0] == "8-x"
+    assert installed.query("select _id from v1.medic") == [("b",)]
+
+
+def test_a_write_in_a_stricter_isolation_fails_rather_than_take_an_old_stamp(installed: Installation) -> None:
+    with closing(installed.connect()) as strict, closing(installed.connect()) as other:
+        strict.set_session(isolation_level="REPEATABLE READ")
+        strict.cursor().execute("select 1 from v1.cht_sync_state")
+        with other:
+            put(other, ("a", "1-a", {}))
+        with pytest.raises(psycopg2.errors.SerializationFailure):
+            put(strict, ("b", "1-b", {}))
+
+
+def test_ids_sort_by_their_bytes(installed: Installation, owner: Connection) -> None:
+    with owner:
+        put(owner, *[(id, "1-a", {}) for id in ("a", "Z", "é", "-", "~")])
+    assert [id for (id,) in installed.query("select _id from v1.medic order by _id")] == [
+        "-",
+        "Z",
+        "a",
+        "~",
+        "é",
+    ]
+
+
+def refused(connection: Connection, role: str | None, *statements: str) -> None:
+    """Each statement alone must fail for want of a right."""
+    for statement in statements:
+        with connection, connection.cursor() as cursor:
+            if role is not None:
+                cursor.execute(sql.SQL("set local role {}").format(sql.Identifier(role)))
+            cursor.execute("savepoint here")
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute(statement)
+                pytest.fail(f"{role}: {statement}")
+            cursor.execute("rollback to savepoint here")
+
+
+READ = "select * from v1.medic"
+INSERT = "insert into v1.medic (_id) values ('x')"
+
+
+def test_the_ingest_role_writes_documents_and_letters_and_nothing_else(installed: Installation) -> None:
+    with closing(installed.login("authenticator")) as connection:
+        role = f"{installed.name}_ingest"
+        with connection, connection.cursor() as cursor:
+            cursor.execute(sql.SQL("set local role {}").format(sql.Identifier(role)))
+            put(connection, ("a", "1-a", {}), headers=headers(1, 1, seq="1-x"))
+            put(connection, ("a", "2-a", {}))
+            cursor.execute(
+                "insert into v1.dead_letters (fingerprint, source, database, code, reason)"
+                " values ('f', 's', 'd', 'c', 'r') on conflict (fingerprint) do nothing"
+            )
+        refused(
+            connection,
+            role,
+            "delete from v1.medic",
+            "truncate v1.medic",
+            "update v1.couchdb_progress set seq = 'x'",
+            "insert into v1.couchdb_progress (source) values ('x')",
+            "select * from v1.cht_sync_state",
+            "update v1.cht_sync_state set last_stamp = 'infinity'",
+            "update v1.dead_letters set reason = ''",
+            "delete from v1.dead_letters",
+            "create table v1.mine ()",
+            "create table dbt.mine ()",
+            "alter table v1.medic disable trigger all",
+            "create trigger mine before insert on v1.medic execute function v1.begin_write()",
+            "select * from v1.all_documents",
+        )
+
+
+def test_without_a_token_nothing_is_seen(installed: Installation) -> None:
+    with closing(installed.login("authenticator")) as connection:
+        refused(connection, f"{installed.name}_anon", READ, INSERT, "select * from v1.couchdb_progress")
+
+
+def test_the_login_of_postgrest_has_no_rights_of_its_own(installed: Installation) -> None:
+    with closing(installed.login("authenticator")) as connection:
+        refused(
+            connection,
+            None,
+            READ,
+            INSERT,
+            "select * from v1.dead_letters",
+            f"set local role {installed.name}_dbt",
+            f"set local role {installed.server.user}",
+        )
+
+
+def test_dbt_reads_documents_and_owns_its_models(installed: Installation) -> None:
+    with closing(installed.login("dbt")) as connection:
+        with connection, connection.cursor() as cursor:
+            for relation in ("medic", "all_documents", "couchdb", "couchdb_progress", "dead_letters"):
+                cursor.execute(f"select * from v1.{relation}")
+            cursor.execute("create table dbt.person as select _id from v1.all_documents")
+        refused(
+            connection,
+            None,
+            INSERT,
+            "delete from v1.medic",
+            "create table v1.mine ()",
+            "drop view v1.couchdb",
+        )
+
+
+def test_superset_reads_models_and_nothing_else(installed: Installation) -> None:
+    with closing(installed.login("dbt")) as dbt, dbt:
+        dbt.cursor().execute("create table dbt.person as select _id from v1.all_documents")
+    with closing(installed.login("superset")) as connection:
+        with connection:
+            connection.cursor().execute("select * from dbt.person")
+        refused(
+            connection,
+            None,
+            READ,
+            "select * from v1.all_documents",
+            "delete from dbt.person",
+            "create table dbt.mine ()",
+        )
+
+
+def test_two_installations_share_a_cluster(installed: Installation) -> None:
+    with closing(installed.login("dbt")) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select rolname from pg_roles where pg_has_role(rolname, 'member') and rolname <> current_user"
+        )
+        assert [name for (name,) in cursor.fetchall() if not name.startswith(installed.name)] == []
