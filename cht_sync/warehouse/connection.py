@@ -77,38 +77,26 @@ class Endpoint:
 
 def owner_endpoint(settings: Settings) -> Endpoint:
     """The database as its owner sees it."""
-    return Endpoint(
-        settings.postgres_host,
-        settings.postgres_port,
-        settings.postgres_db,
-        settings.postgres_user,
-        settings.postgres_password,
-        settings.postgres_sslmode,
-    )
+    return _endpoint(settings, settings.postgres_user, settings.postgres_password)
 
 
 def authenticator_endpoint(settings: Settings) -> Endpoint:
     """The database as PostgREST logs in."""
-    return Endpoint(
-        settings.postgres_host,
-        settings.postgres_port,
-        settings.postgres_db,
-        settings.authenticator_role,
-        settings.pgrst_db_password,
-        settings.postgres_sslmode,
-    )
+    return _endpoint(settings, settings.authenticator_role, settings.pgrst_db_password)
 
 
 def dbt_endpoint(settings: Settings) -> Endpoint:
     """The database as dbt sees it: it reads documents and owns the models."""
-    password = settings.dbt_postgres_password
-    if settings.dbt_role == settings.postgres_user:
-        password = settings.dbt_postgres_password or settings.postgres_password
+    host = settings.dbt_postgres_host or settings.postgres_host
+    return _endpoint(settings, settings.dbt_role, settings.dbt_postgres_password, host=host)
+
+
+def _endpoint(settings: Settings, user: str, password: str, *, host: str = "") -> Endpoint:
     return Endpoint(
-        settings.dbt_postgres_host or settings.postgres_host,
+        host or settings.postgres_host,
         settings.postgres_port,
         settings.postgres_db,
-        settings.dbt_role,
+        user,
         password,
         settings.postgres_sslmode,
     )

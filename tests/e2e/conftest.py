@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from installation import Installation
+from whole_installation import Installation
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from installation import Installation, wait_for
+from whole_installation import Installation, wait_for
 
 from cht_sync.runtime.credentials import kept_secrets
 

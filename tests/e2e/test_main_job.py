@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from installation import Installation, living, wait_for
+from whole_installation import Installation, living, wait_for
 
 from cht_sync.process import ProcessId
 

@@ -56,7 +56,7 @@ class Reading:
         self.reader.start()
 
     def take(self) -> Gathered:
-        batch = self.handoff.take(PATIENCE, NEVER)
+        batch = self.handoff.take(PATIENCE)
         assert batch is not None
         assert len(batch) or batch.position, "nothing came in time"
         self.batches.append(batch)
@@ -108,7 +108,7 @@ def write(couchdb_server: Any, couchdb_database: str) -> Iterator[Callable[..., 
         assert client.write(couchdb_database, documents) == {document["_id"] for document in documents}
 
     write.states = lambda ids: {  # type: ignore[attr-defined]
-        id: state.rev for id, state in client.states(couchdb_database, ids).items()
+        id: state.revision for id, state in client.states(couchdb_database, ids).items()
     }
     yield write
     client.close()
@@ -539,11 +539,11 @@ def test_a_full_place_makes_the_reader_wait_and_a_free_one_lets_it_go_on() -> No
     behind: list[bool] = []
     thread = threading.Thread(target=lambda: behind.append(handoff.put(portion("c"))))
     thread.start()
-    taken = handoff.take(PATIENCE, NEVER)
+    taken = handoff.take(PATIENCE)
     assert taken is not None
     assert set(taken.events) in ({"a", "b"},)
     thread.join(PATIENCE)
-    rest = handoff.take(PATIENCE, NEVER)
+    rest = handoff.take(PATIENCE)
     assert rest is not None
     assert list(rest.events) == ["c"]
 
@@ -560,19 +560,18 @@ def test_only_the_last_change_of_a_document_is_in_a_batch_at_its_place() -> None
     handoff.put(portion("a", "b"))
     later = portion("a")
     handoff.put(later)
-    taken = handoff.take(PATIENCE, NEVER)
+    taken = handoff.take(PATIENCE)
     assert taken is not None
     assert list(taken.events) == ["b", "a"]
     assert taken.events["a"] is later.events["a"]
 
 
-def test_a_taker_that_is_stopped_takes_nothing() -> None:
+def test_a_taker_that_waits_goes_on_when_the_place_is_closed() -> None:
     handoff = Handoff(100, 100)
-    stop = threading.Event()
     taken: list[Gathered | None] = []
-    thread = threading.Thread(target=lambda: taken.append(handoff.take(3600, stop)))
+    thread = threading.Thread(target=lambda: taken.append(handoff.take(3600)))
     thread.start()
-    stop.set()
+    handoff.close()
     thread.join(PATIENCE)
     assert taken == [None]
 
@@ -585,13 +584,13 @@ def test_a_reader_that_waits_goes_on_when_the_place_is_closed() -> None:
     handoff.close()
     thread.join(PATIENCE)
     assert not thread.is_alive()
-    assert handoff.take(0, NEVER) is None
+    assert handoff.take(0) is None
 
 
 def test_what_came_before_a_failure_is_taken_first() -> None:
     handoff = Handoff(100, 100)
     handoff.put(portion("a"))
     handoff.fail(SourceError("broken"))
-    assert handoff.take(PATIENCE, NEVER) is not None
+    assert handoff.take(PATIENCE) is not None
     with pytest.raises(SourceError, match="broken"):
-        handoff.take(PATIENCE, NEVER)
+        handoff.take(PATIENCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,6 @@ def test_half_a_line_that_a_crash_left_does_not_spoil_the_next_letter(tmp_path: 
 def test_a_letter_that_the_disk_takes_in_pieces_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-
     write = os.write
     monkeypatch.setattr("os.write", lambda descriptor, data: write(descriptor, data[:10]))
     DeadLetterFile(tmp_path, "medic").append([LETTER])

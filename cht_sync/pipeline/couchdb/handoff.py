@@ -8,7 +8,6 @@ that is the back-pressure.
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, field
 
 from cht_sync.pipeline.contracts import Position, Rejected
@@ -43,10 +42,6 @@ class Gathered:
         self.size += later.size
 
 
-STEP = 0.2
-"""Seconds after which a waiting taker looks whether it shall stop."""
-
-
 class Handoff:
     """A place for at most `most_events` changes or `most_bytes` bytes of documents (and one portion more)."""
 
@@ -68,16 +63,14 @@ class Handoff:
             self._changed.notify_all()
             return behind
 
-    def take(self, timeout: float, stop: threading.Event) -> Gathered | None:
-        """Wait for something and take all of it; empty after `timeout` seconds, None when closed or stopped.
+    def take(self, timeout: float) -> Gathered | None:
+        """Wait for something and take all of it; empty after `timeout` seconds, None when closed.
 
         Raises the error with which the reader has given up, once all before it has been taken.
         """
         with self._changed:
-            deadline = time.monotonic() + timeout
-            while not stop.is_set() and not self._has_news() and (left := deadline - time.monotonic()) > 0:
-                self._changed.wait(min(left, STEP))
-            if self._closed or stop.is_set():
+            self._changed.wait_for(self._has_news, timeout)
+            if self._closed:
                 return None
             if not len(self._waiting) and self._failure is not None:
                 raise self._failure

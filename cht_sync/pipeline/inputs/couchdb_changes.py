@@ -89,8 +89,6 @@ class CouchdbChanges:
 
     def start(self, position: Position | None, stop: threading.Event) -> None:
         options = self._options
-        # A new one: after a stand-by the input is started again, and the old one is closed for good.
-        self._handoff = Handoff(options.batch_size, MOST_BYTES)
         since = self._read_until = position.sequence if position else self._file.load()
         server = Server(
             self._address,
@@ -99,6 +97,7 @@ class CouchdbChanges:
             options.password.value if options.password else "",
             str(options.ca_file) if options.ca_file else None,
         )
+        # A new one: after a stand-by the input is started again, and the old one is closed for good.
         self._handoff = self._new_handoff()
         self._reader = ChangesReader(
             CouchdbClient(server, gate_for(self._address, server.user)),
@@ -111,7 +110,7 @@ class CouchdbChanges:
         self._reader.start()
 
     def read(self, stop: threading.Event, timeout: float) -> Batch | None:
-        gathered = None if stop.is_set() else self._handoff.take(timeout, stop)
+        gathered = None if stop.is_set() else self._handoff.take(timeout)
         if gathered is None or self._reader is None:
             return None
         position = gathered.position

@@ -1,0 +1,360 @@
+"""Read, filter, deliver, acknowledge: what a crash, a stop and another writer may not break."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cht_sync.errors import ConfigError, SourceError, Superseded
+from cht_sync.pipeline import run
+from cht_sync.pipeline.config.build import Pipeline
+from cht_sync.pipeline.config.routing import unconditional
+from cht_sync.pipeline.contracts import Batch, Output, Position, Rejected
+from cht_sync.pipeline.couchdb.handoff import Gathered
+from cht_sync.pipeline.dead_letter import DeadLetterFile
+from cht_sync.pipeline.event import Event
+from cht_sync.pipeline.inputs.couchdb_changes import CouchdbChanges, Options
+from cht_sync.pipeline.plugins import PluginContext
+from cht_sync.pipeline.run import NamedPipeline, run_pipelines
+
+PATIENCE = 20.0
+
+
+@dataclass
+class Mark:
+    """What a script does instead of giving an event."""
+
+    name: str
+
+
+END = Mark("the input ends")
+ABORT = Mark("the process dies here: nothing after it happens")
+IDLE = Mark("nothing comes for a while")
+WAIT = Mark("nothing comes until the stop")
+
+
+class Crash(Exception):
+    """Plays the death of the process."""
+
+
+class ScriptedInput:
+    """Gives one batch for each entry; its position is the index of the next one, saved by the ack."""
+
+    def __init__(self, script: Sequence[Any], *, source: str | None = None) -> None:
+        self.script = script
+        self.source = source
+        self.saved = 0
+        self.at = 0
+        self.closed = 0
+        self.started: list[Position | None] = []
+
+    def start(self, position: Position | None, stop: threading.Event) -> None:
+        self.started.append(position)
+        self.at = int(position.sequence) if position else self.saved
+
+    def read(self, stop: threading.Event, timeout: float) -> Batch | None:
+        if stop.is_set():
+            return None
+        entry = self.script[self.at]
+        if entry is END:
+            return None
+        if entry is ABORT:
+            raise Crash
+        if entry is WAIT:
+            stop.wait(PATIENCE)
+            return None
+        if isinstance(entry, Exception):
+            raise entry
+        self.at += 1
+        after = self.at
+        rejected = [entry] if isinstance(entry, Rejected) else []
+        events = [] if rejected or entry is IDLE else [Event({"n": entry})]
+        return Batch(events, rejected, Position(self.source or "", str(after)), lambda: self._save(after))
+
+    def _save(self, position: int) -> None:
+        self.saved = position
+
+    def interrupt(self) -> None:
+        """A script waits for nothing but the stop."""
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@dataclass
+class Collected:
+    """An output that keeps what it is given; `before` may raise, or answer False for "stopped"."""
+
+    before: Callable[[Batch], bool] = lambda _batch: True
+    got: list[Any] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+    closed: int = 0
+
+    def write(self, batch: Batch, stop: threading.Event) -> bool:
+        if not self.before(batch):
+            return False
+        self.batches.append(batch)
+        self.got += [event.get("n") for event in batch.events]
+        return True
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@dataclass
+class Keeping(Collected):
+    """An output that keeps the position too."""
+
+    position: Position | None = None
+    claims: list[str] = field(default_factory=list)
+    released: list[bool] = field(default_factory=list)
+
+    def claim(self, source: str, stop: threading.Event) -> Position | None:
+        self.claims.append(source)
+        return self.position
+
+    def is_released(self, stop: threading.Event) -> bool:
+        return self.released.pop(0)
+
+    def write(self, batch: Batch, stop: threading.Event) -> bool:
+        if not super().write(batch, stop):
+            return False
+        self.position = batch.position or self.position
+        return True
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "STANDBY", 0.01)
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> Callable[..., NamedPipeline]:
+    def make(inputs: Sequence[Any], outputs: Sequence[Output], name: str = "medic") -> NamedPipeline:
+        pipeline = Pipeline(list(inputs), lambda events: events, unconditional(list(outputs)), list(outputs))
+        return NamedPipeline(name, pipeline, DeadLetterFile(tmp_path, name))
+
+    return make
+
+
+Make = Callable[..., NamedPipeline]
+
+
+def test_everything_is_delivered_in_order_and_acknowledged(named: Make) -> None:
+    source, sink = ScriptedInput([1, 2, 3, END]), Collected()
+    run_pipelines([named([source], [sink])], threading.Event())
+    assert sink.got == [1, 2, 3]
+    assert source.saved == 3
+    assert source.closed > 0
+    assert sink.closed > 0
+
+
+def test_what_was_acknowledged_before_a_crash_is_not_read_again(named: Make) -> None:
+    source, sink = ScriptedInput([1, 2, ABORT]), Collected()
+    with pytest.raises(Crash):
+        run_pipelines([named([source], [sink])], threading.Event())
+    source.script = [1, 2, 3, END]
+    run_pipelines([named([source], [sink])], threading.Event())
+    assert sink.got == [1, 2, 3]
+
+
+def test_a_batch_whose_delivery_crashed_is_read_again(named: Make) -> None:
+    source = ScriptedInput([1, 2, 3, END])
+
+    def crash_at_two(batch: Batch) -> bool:
+        if batch.events[0].get("n") == 2:
+            raise Crash
+        return True
+
+    with pytest.raises(Crash):
+        run_pipelines([named([source], [Collected(crash_at_two)])], threading.Event())
+    assert source.saved == 1
+    again = Collected()
+    run_pipelines([named([source], [again])], threading.Event())
+    assert again.got == [2, 3]
+
+
+def test_a_batch_is_acknowledged_only_when_every_output_has_it(named: Make) -> None:
+    source, first = ScriptedInput([1, END]), Collected()
+    run_pipelines([named([source], [first, Collected(lambda _: False)])], threading.Event())
+    assert first.got == [1]
+    assert source.saved == 0
+
+
+def test_nothing_is_acknowledged_before_it_is_delivered(named: Make) -> None:
+    source = ScriptedInput([1, 2, END])
+    saved: list[int] = []
+
+    def look(batch: Batch) -> bool:
+        saved.append(source.saved)
+        return True
+
+    run_pipelines([named([source], [Collected(look)])], threading.Event())
+    assert saved == [0, 1]
+
+
+def test_a_stop_ends_all_pipelines_in_order(named: Make) -> None:
+    stop = threading.Event()
+
+    def stop_now(_batch: Batch) -> bool:
+        stop.set()
+        return True
+
+    sources = [ScriptedInput([1, WAIT]), ScriptedInput([WAIT])]
+    sinks = [Collected(stop_now), Collected()]
+    run_pipelines(
+        [named([s], [o], f"p{n}") for n, (s, o) in enumerate(zip(sources, sinks, strict=True))], stop
+    )
+    assert all(source.closed for source in sources)
+    assert all(sink.closed for sink in sinks)
+
+
+@pytest.mark.parametrize("failure", [SourceError("the server is another one"), OSError(28, "No space left")])
+def test_a_pipeline_that_fails_stops_all_and_says_why(named: Make, failure: Exception) -> None:
+    failing, other = ScriptedInput([failure]), ScriptedInput([1, WAIT])
+    sink = Collected()
+    with pytest.raises(type(failure)) as raised:
+        run_pipelines([named([failing], [Collected()], "a"), named([other], [sink], "b")], threading.Event())
+    assert raised.value is failure
+    assert other.closed
+    assert sink.closed
+
+
+def test_the_position_kept_with_the_data_is_where_reading_begins(named: Make) -> None:
+    source, keeper = ScriptedInput([1, 2, 3, END], source="couch/medic"), Keeping()
+    keeper.position = Position("couch/medic", "2")
+    run_pipelines([named([source], [keeper])], threading.Event())
+    assert keeper.claims == ["couch/medic"]
+    assert keeper.got == [3]
+    assert keeper.position == Position("couch/medic", "3")
+
+
+def test_only_the_keeper_is_given_the_position_and_what_was_rejected(named: Make) -> None:
+    letter = Rejected("a", "1-a", None, "x", "y")
+    source, keeper, other = ScriptedInput([letter, END], source="couch/medic"), Keeping(), Collected()
+    pipeline = named([source], [other, keeper])
+    run_pipelines([pipeline], threading.Event())
+    assert [(batch.rejected, batch.position) for batch in other.batches] == [([], None)]
+    assert [batch.rejected for batch in keeper.batches] == [[letter]]
+
+
+def test_without_a_keeper_what_was_rejected_goes_to_the_file_before_the_ack(
+    named: Make, tmp_path: Path
+) -> None:
+    source = ScriptedInput([Rejected("a", "1-a", None, "x", "y"), END])
+    run_pipelines([named([source], [Collected()])], threading.Event())
+    assert '"document_id":"a"' in (tmp_path / "dead_letter_queue" / "medic.jsonl").read_text()
+    assert source.saved == 1
+
+
+def test_a_pipeline_that_is_idle_gives_a_sign_of_life(named: Make) -> None:
+    source, keeper = ScriptedInput([IDLE, END], source="couch/medic"), Keeping()
+    run_pipelines([named([source], [keeper])], threading.Event())
+    assert [batch.events for batch in keeper.batches] == [[]]
+
+
+def test_a_pipeline_that_was_taken_over_stands_by_and_then_goes_on_from_the_new_position(named: Make) -> None:
+    source = ScriptedInput([1, 2, 3, END], source="couch/medic")
+    keeper = Keeping(released=[False, False, True])
+
+    def superseded_once(_batch: Batch) -> bool:
+        if len(keeper.claims) == 1:
+            keeper.position = Position("couch/medic", "2")  # what the other writer did meanwhile
+            raise Superseded("another writer")
+        return True
+
+    keeper.before = superseded_once
+    run_pipelines([named([source], [keeper])], threading.Event())
+    assert keeper.released == []
+    assert source.started == [None, Position("couch/medic", "2")]
+    assert keeper.got == [3]
+
+
+def test_a_stop_ends_a_stand_by(named: Make) -> None:
+    stop = threading.Event()
+    keeper = Keeping()
+
+    def superseded(_batch: Batch) -> bool:
+        raise Superseded("another writer")
+
+    def never(_stop: threading.Event) -> bool:
+        stop.set()
+        return False
+
+    keeper.before, keeper.is_released = superseded, never  # type: ignore[method-assign]
+    run_pipelines([named([ScriptedInput([1, END], source="couch/medic")], [keeper])], stop)
+    assert keeper.closed
+
+
+@pytest.mark.parametrize("keepers", [0, 2])
+def test_an_input_whose_position_nobody_or_two_would_keep_is_refused(named: Make, keepers: int) -> None:
+    source = ScriptedInput([END], source="couch/medic")
+    outputs = [Keeping() for _ in range(keepers)] or [Collected()]
+    with pytest.raises(ConfigError, match="position_headers"):
+        run_pipelines([named([source], outputs)], threading.Event())
+    assert source.started == []
+
+
+def test_two_inputs_cannot_share_the_one_that_keeps_the_position(named: Make) -> None:
+    inputs = [ScriptedInput([END], source=f"couch/{name}") for name in ("medic", "sentinel")]
+    with pytest.raises(ConfigError, match="pipeline of its own"):
+        run_pipelines([named(inputs, [Keeping()])], threading.Event())
+
+
+# The real input within the rules above.
+
+
+@pytest.fixture
+def changes(tmp_path: Path) -> Iterator[CouchdbChanges]:
+    options = Options(
+        db="medic",
+        host="127.0.0.1",
+        port=9,  # nobody listens there
+        sequence_path=str(tmp_path / "seq"),
+        sequence_store="postgrest",
+        add_field=None,
+    )
+    source = CouchdbChanges(options, PluginContext("medic", tmp_path))
+    yield source
+    source.close()
+
+
+def test_an_idle_input_stops_at_once(changes: CouchdbChanges) -> None:
+    stop = threading.Event()
+    changes.start(Position("127.0.0.1/medic", "7-x"), stop)
+    answers: list[Batch | None] = []
+    thread = threading.Thread(target=lambda: answers.append(changes.read(stop, 3600.0)))
+    thread.start()
+    stop.set()
+    changes.interrupt()
+    thread.join(PATIENCE)
+    assert answers == [None]
+
+
+def test_an_input_that_was_closed_can_be_started_again(changes: CouchdbChanges) -> None:
+    stop = threading.Event()
+    changes.start(None, stop)
+    changes.close()
+    changes.start(None, stop)
+    portion = Gathered()
+    portion.add("a", Event({"n": 1}), 1)
+    changes._handoff.put(portion)
+    batch = changes.read(stop, PATIENCE)
+    assert batch is not None
+    assert len(batch.events) == 1
+
+
+def test_the_file_follows_the_position_after_the_ack(changes: CouchdbChanges, tmp_path: Path) -> None:
+    stop = threading.Event()
+    changes.start(None, stop)
+    changes._handoff.put(Gathered(position=Position("127.0.0.1/medic", "8-x", 0)))
+    batch = changes.read(stop, PATIENCE)
+    assert batch is not None
+    assert not (tmp_path / "seq").exists()
+    batch.ack()
+    assert (tmp_path / "seq").read_text() == "8-x"
