@@ -91,8 +91,9 @@ class CouchdbServer(Service):
         return self._data
 
     def ready(self) -> bool:
+        # Not `_up`, which needs no login: another installation's server would answer it too.
         try:
-            return self._request("GET", "_up") == 200
+            return self._request("GET", "_all_dbs") == 200
         except requests.RequestException:
             return False
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,14 @@ def placed(settings: Settings, names: Collection[str]) -> Settings:
     return dataclasses.replace(settings, **places)
 
 
-def plan(settings: Settings, without: Collection[str]) -> tuple[Settings, list[Service]]:
+def plan(
+    settings: Settings, without: Collection[str], take: ports.Take = ports.is_free
+) -> tuple[Settings, list[Service]]:
     """The services to start, and the settings with which they find each other; starts nothing.
 
-    What a killed supervisor left behind is stopped first: it may hold the ports. The caller holds the
-    environment (`state.only_one`). Raises SettingsError and ServiceError.
+    `take` says whether a port may be used. What a killed supervisor left behind is stopped first: it may
+    hold the ports. The caller holds the environment (`state.only_one`). Raises SettingsError and
+    ServiceError.
     """
     before = states.read(settings.state_folder)
     ports_before: dict[str, int] = {}
@@ -93,7 +97,7 @@ def plan(settings: Settings, without: Collection[str]) -> tuple[Settings, list[S
         stop_leftovers(before)
         ports_before = {one.name: one.port for one in before.services if one.port is not None}
     names = service_names(settings, without)
-    settings = ports.choose(placed(settings, names), names, ports_before)
+    settings = ports.choose(placed(settings, names), names, ports_before, take)
     return settings, services(settings, names)
 
 
@@ -118,8 +122,8 @@ def services(settings: Settings, names: Collection[str]) -> list[Service]:
 def supervise(environment: Environment, *, without: Sequence[str], home: Path, stop: threading.Event) -> None:
     """Run the environment in this process until `stop` is set. Raises ChtSyncError when it cannot start."""
     settings = load_settings(environment, home=home)
-    with states.only_one(settings.state_folder):
-        settings, planned = plan(settings, without)
+    with states.only_one(settings.state_folder), closing(ports.Reservations()) as reservations:
+        settings, planned = plan(settings, without, reservations.take)
         if any(service.name == "postgres" for service in planned):
             credentials.write_for_tools(settings)
         Supervisor(environment, planned, settings.state_folder, without=without, given=settings.given).run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from cht_sync.errors import ServiceError
@@ -22,8 +22,58 @@ PORT_SETTINGS = {
 LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
 
 
+Take = Callable[[int], bool]
+"""Takes a port for an installation; False where it belongs to somebody."""
+
+
+class Reservations:
+    """Ports that this process keeps for services which do not listen yet.
+
+    A first start takes a while before the last service listens; another installation must not choose
+    the same ports meanwhile. The marks are names of the abstract socket namespace (unix(7)): the kernel
+    removes them with the process, however it ends.
+    """
+
+    def __init__(self) -> None:
+        self._marks: list[socket.socket] = []
+
+    def take(self, port: int) -> bool:
+        """Keep a free port; False where somebody has it."""
+        mark = _mark(port)
+        if mark is None:
+            return False
+        if not _can_listen(port):
+            mark.close()
+            return False
+        self._marks.append(mark)
+        return True
+
+    def close(self) -> None:
+        """Let go of all of them."""
+        while self._marks:
+            self._marks.pop().close()
+
+
 def is_free(port: int) -> bool:
-    """Whether nobody listens on a port of either loopback address."""
+    """Whether nobody listens on a port of either loopback address, nor keeps it."""
+    trial = Reservations()
+    try:
+        return trial.take(port)
+    finally:
+        trial.close()
+
+
+def _mark(port: int) -> socket.socket | None:
+    mark = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        mark.bind(f"\0cht-sync port {port}")
+    except OSError:
+        mark.close()
+        return None
+    return mark
+
+
+def _can_listen(port: int) -> bool:
     for address, family in LOOPBACK:
         try:
             with socket.socket(family, socket.SOCK_STREAM) as listener:
@@ -36,7 +86,9 @@ def is_free(port: int) -> bool:
     return True
 
 
-def choose(settings: Settings, services: Collection[str], before: dict[str, int]) -> Settings:
+def choose(
+    settings: Settings, services: Collection[str], before: dict[str, int], take: Take = is_free
+) -> Settings:
     """Return the settings with ports that are free for `services`.
 
     A port that the operator set must be free, else ServiceError. A default that is taken gives way to
@@ -48,7 +100,7 @@ def choose(settings: Settings, services: Collection[str], before: dict[str, int]
         if name is None:
             continue
         wanted: int = getattr(settings, name)
-        if is_free(wanted) and wanted not in chosen.values():
+        if wanted not in chosen.values() and take(wanted):
             chosen[name] = wanted
         elif settings.given.get(name.upper()):
             raise ServiceError(
@@ -56,15 +108,15 @@ def choose(settings: Settings, services: Collection[str], before: dict[str, int]
             )
         else:
             earlier = before.get(service)
-            usable = earlier is not None and earlier not in chosen.values() and is_free(earlier)
-            chosen[name] = earlier if usable else _any_free(chosen.values())
+            usable = earlier is not None and earlier not in chosen.values() and take(earlier)
+            chosen[name] = earlier if usable else _any_free(chosen.values(), take)
     return dataclasses.replace(settings, **chosen)
 
 
-def _any_free(taken: Collection[int]) -> int:
+def _any_free(taken: Collection[int], take: Take) -> int:
     while True:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = int(listener.getsockname()[1])
-        if port not in taken and is_free(port):
+        if port not in taken and take(port):
             return port

@@ -12,6 +12,7 @@ from cht_sync.errors import ServiceError
 from cht_sync.runtime import postgres
 from cht_sync.runtime.service import Say, Service
 from cht_sync.settings import Settings
+from cht_sync.tokens import make_token
 from cht_sync.warehouse import schema
 from cht_sync.warehouse.connection import authenticator_endpoint
 
@@ -61,9 +62,14 @@ class Postgrest(Service):
         }
 
     def ready(self) -> bool:
+        # With our own token: another installation's PostgREST on this port would refuse it.
+        token = make_token(self._settings.pgrst_jwt_secret, self._settings.ingest_role)
         try:
-            answer = requests.get(f"http://127.0.0.1:{self.port}/couchdb_progress", timeout=REQUEST_TIMEOUT)
+            answer = requests.get(
+                f"http://127.0.0.1:{self.port}/couchdb_progress?limit=1",
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=REQUEST_TIMEOUT,
+            )
         except requests.RequestException:
             return False
-        # The anonymous role may read nothing: to be refused by the database is to be connected to it.
-        return answer.status_code == 401
+        return answer.status_code == 200

@@ -36,6 +36,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before a service that ended is started again; doubled each time."""
 HEALTHY_AFTER = 30.0
 """Seconds after which a restarted service counts as well again."""
+ENDING_TIMEOUT = 1.0
+"""Seconds in which a service that cannot listen has ended."""
 LARGEST_LOG = 10 << 20
 """Bytes; a larger log is put aside at the next start of its service."""
 
@@ -140,11 +142,20 @@ class Supervisor:
         while not stop.is_set():
             if one.process is not None and one.process.poll() is not None:
                 raise self._failure(one, f"ended with exit code {one.process.returncode} while starting")
-            if one.service.ready():
+            if self._is_ready(one):
                 return
             if time.monotonic() > deadline:
                 raise self._failure(one, f"was not ready after {one.service.start_timeout:g} s")
             stop.wait(LOOK_EVERY)
+
+    def _is_ready(self, one: _Running) -> bool:
+        try:
+            return one.service.ready()
+        except ServiceError:
+            # The one that refuses may be a stranger, who has the port for which ours has ended.
+            if one.process is not None and _ends_within(one.process, ENDING_TIMEOUT):
+                return False
+            raise
 
     def _watch(self, stop: threading.Event) -> None:
         waits = {one.service.name: delays(first=FIRST_PAUSE, most=LONGEST_PAUSE) for one in self._running}
@@ -220,6 +231,14 @@ class Supervisor:
 
     def _log_file(self, service: Service) -> Path:
         return self._logs / f"{service.name}.log"
+
+
+def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def stop_leftovers(state: EnvironmentState) -> int:

@@ -107,3 +107,13 @@ def test_two_services_never_get_the_same_port(taken: int) -> None:
 def test_the_ports_of_services_that_are_not_started_stay_as_they_are(taken: int) -> None:
     before = with_defaults(couchdb_port=taken)
     assert ports.choose(before, ["dbt"], {}) == before
+
+
+def test_a_port_that_another_installation_keeps_is_not_chosen(tmp_path: Path) -> None:
+    other = ports.Reservations()
+    settings = load(Environment.LOCAL, home=tmp_path, environ={})
+    first = ports.choose(settings, ["couchdb"], {}, other.take).couchdb_port
+    second = ports.choose(settings, ["couchdb"], {}).couchdb_port
+    other.close()
+    assert first != second
+    assert ports.is_free(first)
