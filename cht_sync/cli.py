@@ -40,6 +40,7 @@ from cht_sync.runtime.supervisor import is_supervised
 from cht_sync.settings import Settings, declared, default_home, env_template, load, missing_secrets
 from cht_sync.settings import check as check_texts
 from cht_sync.shutdown import stop_on_signals
+from cht_sync.tokens import LONG_LIFE, make_token
 from cht_sync.transform.loop import loop, run_once
 from cht_sync.transform.options import TransformOptions
 from cht_sync.warehouse import schema
@@ -93,7 +94,7 @@ def main() -> None:
     """
 
 
-@main.command()
+@main.command(short_help="Start an environment and wait until it is ready.")
 @environment_option
 @click.option(
     "--runtime",
@@ -148,7 +149,7 @@ def up(environment: str, runtime: str, detach: bool, without: tuple[str, ...]) -
     sys.exit(INTERRUPTED)
 
 
-@main.command()
+@main.command(short_help="Stop everything; the data stays.")
 @click.option("--volumes", is_flag=True, help="Also delete the data and the secrets of this installation.")
 def down(volumes: bool) -> None:
     """Stop everything that `up` started, also what a killed one left behind."""
@@ -158,7 +159,7 @@ def down(volumes: bool) -> None:
         click.echo("Data and secrets are deleted.")
 
 
-@main.command("status")
+@main.command("status", short_help="Show what runs, what is pending, how far behind.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
 def status_command(as_json: bool, watch: bool) -> None:
@@ -204,7 +205,7 @@ def logs_command(services: tuple[str, ...], follow: bool, lines: int) -> None:
         )
 
 
-@main.command()
+@main.command(short_help="Write .env with fresh secrets.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A setting; may be repeated.")
 @click.option("--force", is_flag=True, help="Replace a .env that is there.")
 @environment_option
@@ -238,7 +239,7 @@ def init(assignments: tuple[str, ...], force: bool, environment: str) -> None:
     click.echo(f"Wrote {path} with fresh secrets. Next: cht-sync up --env {environment}")
 
 
-@main.command("render-config")
+@main.command("render-config", short_help="Render the Logstash configuration.")
 @environment_option
 @click.option("--engine", type=click.Choice(["native", "logstash"]), help="Default: PIPELINE_ENGINE.")
 @click.option("--output", default="-", show_default=True, help="A folder, or - to print.")
@@ -265,6 +266,17 @@ def render_config(environment: str, engine: str | None, output: str, check: bool
     render.write(files, Path(output))
     for name in files:
         click.echo(str(Path(output) / name))
+
+
+@main.command(short_help="Print a token for Elastic's Logstash.")
+@environment_option
+def token(environment: str) -> None:
+    """Print a token for Elastic's Logstash (POSTGREST_TOKEN), which cannot make its own.
+
+    It lets its bearer write documents for a year; changing PGRST_JWT_SECRET ends it.
+    """
+    settings = _reachable_settings(Environment(environment))
+    click.echo(make_token(settings.pgrst_jwt_secret, settings.ingest_role, lifetime=LONG_LIFE))
 
 
 @main.group()
@@ -335,7 +347,7 @@ def pipeline_run(
         run_pipelines(pipelines, stop)
 
 
-@main.command("init-db")
+@main.command("init-db", short_help="Create or upgrade the schema in PostgreSQL.")
 @environment_option
 def init_db(environment: str) -> None:
     """Create or upgrade everything that cht-sync keeps in PostgreSQL; may be repeated at any time."""
@@ -344,7 +356,7 @@ def init_db(environment: str) -> None:
     click.echo(f"{settings.postgres_db} on {settings.postgres_host}:{settings.postgres_port} is up to date.")
 
 
-@main.command()
+@main.command(short_help="Write documents of fictional people.")
 @click.option("--docs", default=0, show_default=True, help="Documents to create at once.")
 @click.option("--rate", type=float, help="Changes per second afterwards, until Ctrl-C.")
 @click.option("--seed", default=1, show_default=True, help="Same seed, same documents.")
@@ -393,7 +405,7 @@ def generate(
             _steady(settings, databases or settings.couchdb_dbs, options, stop)
 
 
-@main.group()
+@main.group(short_help="Serve PostgREST's protocol without PostgREST.")
 def ingest() -> None:
     """The embedded ingest server, which speaks PostgREST's protocol."""
 

@@ -1,0 +1,58 @@
+"""What the README and the docs tell people to type exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from cht_sync.cli import main
+
+CHECKOUT = Path(__file__).parents[2]
+DOCUMENTS = [
+    *(CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "data-generator/README.md")),
+    *sorted((CHECKOUT / "docs").glob("*.md")),
+]
+CODE = re.compile(r"```[a-z]*\n(.*?)```|`([^`\n]+)`", re.DOTALL)
+SCREEN = ("local", "verify")
+"""`cht-sync local` is what the final screen says; verify is announced for a later version."""
+
+
+def code_lines(document: Path) -> Iterator[str]:
+    for block, inline in CODE.findall(document.read_text()):
+        yield from (line.strip() for line in (block or inline).splitlines())
+
+
+def told(document: Path, program: str) -> list[str]:
+    """The commands of a document, without what stands before the program, and without comments."""
+    pattern = re.compile(rf"(?:^|[ /$]){program} +(.*)$")
+    found = [pattern.search(line) for line in code_lines(document)]
+    return [match[1].split("  #")[0].split("   ")[0] for match in found if match]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_of_cht_sync_exists_with_its_options(document: Path) -> None:
+    for text in told(document, "cht-sync"):
+        words = shlex.split(text)
+        if words[0] in SCREEN:
+            continue
+        command: click.Command = main
+        while words and isinstance(command, click.Group):
+            assert words[0] in command.commands, f"`cht-sync {text}`: no such command"
+            command = command.commands[words.pop(0)]
+        known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+        for word in words:
+            if word.startswith("-") and word != "-":
+                assert word.partition("=")[0] in known, f"`cht-sync {text}`: no option {word}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_make_target_exists(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
+    for text in told(document, "make"):
+        target = next(word for word in text.split() if "=" not in word)
+        assert target in targets, f"`make {text}`"
