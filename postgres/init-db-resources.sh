@@ -210,9 +210,18 @@ begin
     -- A failed conversion would have a code that blames the documents.
     if headers ->> 'cht-sync-epoch' ~ '^[0-9]{1,18}$' is not true
         or headers ->> 'cht-sync-batch' ~ '^[0-9]{1,18}$' is not true
-        or headers ->> 'cht-sync-pending' ~ '^[0-9]{1,18}$' is false then
+        or headers ->> 'cht-sync-pending' ~ '^[0-9]{1,18}$' is false
+        or headers ->> 'cht-sync-after' ~ '^[0-9]{1,18}$' is false then
       raise exception 'the headers of source % hold no position', writer using errcode = 'PT400',
-        hint = 'cht-sync-epoch and cht-sync-batch are needed; these and cht-sync-pending are whole numbers.';
+        hint = 'cht-sync-epoch and cht-sync-batch are needed; these, cht-sync-pending and cht-sync-after are whole numbers.';
+    end if;
+    -- A writer says which of its requests it knows to be stored. If that one is not here, an earlier state
+    -- of the database has been restored, and going on from the writer's position would leave a gap.
+    if headers ->> 'cht-sync-after' is not null and not exists (select from couchdb_progress as p
+        where p.source = writer and (p.epoch, p.batch)
+          >= ((headers ->> 'cht-sync-epoch')::bigint, (headers ->> 'cht-sync-after')::bigint)) then
+      raise exception 'the position of % was put back', writer using errcode = 'PT409',
+        hint = 'The database holds an earlier state, as after a restore; the writer begins again from its position.';
     end if;
     insert into couchdb_progress as p
         (source, database, seq, pending, updated_at, caught_up_at, held_until, epoch, batch)

@@ -104,6 +104,27 @@ def test_a_writer_that_nobody_has_taken_over_may_go_on(warehouse: Served, stop: 
     assert claimed(warehouse, stop).is_released(stop)
 
 
+@pytest.mark.parametrize(
+    "earlier",
+    ["update v1.couchdb_progress set seq = '7-x', batch = 2", "delete from v1.couchdb_progress"],
+    ids=["an earlier moment of this writer", "before the first writer"],
+)
+def test_a_database_put_back_to_an_earlier_state_is_noticed_and_read_from_there(
+    warehouse: Served, stop: ObservedStop, earlier: str
+) -> None:
+    writer = claimed(warehouse, stop)
+    assert writer.write([row("a")], at("7-x"), stop)
+    assert writer.write([row("b")], at("8-x"), stop)
+
+    warehouse.installation.query(earlier)
+    with pytest.raises(Superseded, match="put back"):
+        writer.write([row("c")], at("9-x"), stop)
+    assert writer.is_released(stop)
+    position = writer.claim(SOURCE, stop)
+    assert position == (at("7-x") if "update" in earlier else None)
+    assert writer.write([row("b"), row("c")], at("9-x"), stop)
+
+
 def test_a_release_keeps_the_position(warehouse: Served, stop: ObservedStop) -> None:
     writer = claimed(warehouse, stop)
     writer.write([], at("7-x", 5), stop)

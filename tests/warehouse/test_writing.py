@@ -229,6 +229,23 @@ def test_an_older_or_equal_batch_is_refused(
     assert installed.value("select _rev from v1.medic") == "1-a"
 
 
+@pytest.mark.parametrize(("after", "accepted"), [(5, True), (4, True), (6, False)])
+def test_a_request_is_refused_when_the_one_that_it_follows_is_not_here(
+    installed: Installation, owner: Connection, after: int, accepted: bool
+) -> None:
+    with owner:
+        put(owner, headers=headers(2, 5))
+    follower = {**headers(2, 8), "cht-sync-after": str(after)}
+    if accepted:
+        with owner:
+            put(owner, ("a", "1-a", {}), headers=follower)
+        return
+    with pytest.raises(psycopg2.Error) as refusal, owner:
+        put(owner, ("a", "1-a", {}), headers=follower)
+    assert code_of(refusal) == "PT409"
+    assert installed.value("select count(*) from v1.medic") == 0
+
+
 @pytest.mark.parametrize(("epoch", "batch"), [(2, 6), (3, 1)])
 def test_a_newer_batch_or_writer_is_accepted(
     installed: Installation, owner: Connection, epoch: int, batch: int

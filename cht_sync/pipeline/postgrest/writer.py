@@ -3,7 +3,9 @@
 Source, sequence, pending count, epoch and batch number travel as request headers of the data; the
 table's trigger writes them in the same transaction and refuses an older (epoch, batch number). Each
 request, also a repeated one, has a new number: one that its client gave up but that still waits in the
-server is older than its successor, so it cannot write any more. See postgres/init-db-resources.sh.
+server is older than its successor, so it cannot write any more. Each also names the last request that is
+known to be stored: a database that was put back to an earlier state refuses it, and the writer begins
+again from the position there. See postgres/init-db-resources.sh.
 """
 
 from __future__ import annotations
@@ -59,6 +61,8 @@ class Writer:
         self._source = ""
         self._epoch = 0
         self._number = 0
+        self._stored = 0
+        """The number of the last request of this epoch that is known to be stored."""
         self._last_sign = (0, 0, 0.0)
 
     def claim(self, source: str, stop: threading.Event) -> Position | None:
@@ -150,8 +154,9 @@ class Writer:
 
     def _take_epoch(self) -> None:
         rows = self._connection.select(PROGRESS, ["epoch"], source=self._source)
-        self._epoch = int(rows[0]["epoch"]) + 1 if rows else 1
-        self._number = 0
+        # Also above our own: a restored backup may hold an older one.
+        self._epoch = max([self._epoch, *(int(row["epoch"]) for row in rows)]) + 1
+        self._number = self._stored = 0
         self._send([], None)
 
     def _saved_position(self) -> Position | None:
@@ -182,10 +187,13 @@ class Writer:
             headers["cht-sync-seq"] = position.sequence
             if position.pending is not None:
                 headers["cht-sync-pending"] = str(position.pending)
+        if self._stored:
+            headers["cht-sync-after"] = str(self._stored)
         if release:
             headers["cht-sync-release"] = "true"
         body = b"[" + b",".join(row.body for row in rows) + b"]"
         self._connection.insert(self._table_url, body, headers)
+        self._stored = self._number
 
     def _retry(
         self,
