@@ -35,9 +35,18 @@ from cht_sync.pipeline import sources
 from cht_sync.pipeline.run import run_pipelines
 from cht_sync.runtime import control, embedded, postgres, screen, status
 from cht_sync.runtime import state as states
+from cht_sync.runtime.credentials import kept_secrets
 from cht_sync.runtime.dbt import transform_options
 from cht_sync.runtime.supervisor import is_supervised
-from cht_sync.settings import Settings, declared, default_home, env_template, load, missing_secrets
+from cht_sync.settings import (
+    STATE_FOLDER,
+    Settings,
+    declared,
+    default_home,
+    env_template,
+    load,
+    missing_secrets,
+)
 from cht_sync.settings import check as check_texts
 from cht_sync.shutdown import stop_on_signals
 from cht_sync.tokens import LONG_LIFE, make_token
@@ -118,45 +127,66 @@ def up(environment: str, runtime: str, detach: bool, without: tuple[str, ...]) -
     """
     home, wanted = default_home(), Environment(environment)
     console = Console(highlight=False)
-    running = control.running(home / ".cht-sync")
-    if running is not None:
-        if running.environment is not wanted:
-            raise ChtSyncError(f"{running.environment} is running here", hint="End it first: cht-sync down")
-        console.print(f"{wanted} is running already ({running.phase}).")
-        _final_screen(console, running, home)
-        return
+    settings = embedded.load_settings(wanted, home=home)
     chosen, reason = control.choose_runtime(runtime)
-    embedded.load_settings(wanted, home=home)
-    console.print(f"Starting {wanted} ({chosen}: {reason})")
     with stop_on_signals() as stop:
-        launch = control.Launch(wanted, without=without, home=home)
+        before = control.running(settings.state_folder)
+        if before is not None and before.phase == "stopping":
+            console.print("Waiting for the end of what is stopping")
+            if not control.supervision(settings.state_folder, before).wait_until_ended(stop):
+                sys.exit(INTERRUPTED)
+        elif before is not None and before.environment is not wanted:
+            raise ChtSyncError(f"{before.environment} is running here", hint="End it first: cht-sync down")
+        elif before is not None and before.given != dict(settings.given):
+            console.print("It was started with other settings; these count after: cht-sync down")
+        supervision = control.launch(settings, without=without)
+        if supervision.own:
+            console.print(f"Starting {wanted} ({chosen}: {reason})")
+        else:
+            console.print(f"{wanted} was started already")
         try:
             with screen.progress(console) as progress:
-                state = launch.follow(stop, progress.show)
+                state = supervision.follow(stop, progress.show)
             if state is not None:
                 _final_screen(console, state, home)
-                if detach:
+                if detach or not supervision.own:
                     return
-                _watch(console, home, stop, ended=lambda: launch.ended)
-            if launch.ended:
+                _watch(console, home, stop, ended=lambda: supervision.ended)
+            if not supervision.own:
+                sys.exit(INTERRUPTED)
+            if supervision.ended:
                 raise ChtSyncError("the supervisor has ended", hint="Clean up with: cht-sync down")
             console.print("Stopping everything in order (Ctrl-C again: at once)")
-            launch.stop()
+            supervision.stop()
         except KeyboardInterrupt:
-            console.print("Stopping everything at once")
-            launch.kill()
+            if supervision.own:
+                console.print("Stopping everything at once")
+                supervision.kill()
             raise
     sys.exit(INTERRUPTED)
 
 
 @main.command(short_help="Stop everything; the data stays.")
-@click.option("--volumes", is_flag=True, help="Also delete the data and the secrets of this installation.")
-def down(volumes: bool) -> None:
-    """Stop everything that `up` started, also what a killed one left behind."""
-    stopped = control.down(default_home() / ".cht-sync", volumes=volumes)
+@click.option("--volumes", is_flag=True, help="Also delete the data and the secrets.")
+@click.option(
+    "--env",
+    "environment",
+    type=click.Choice([one.value for one in Environment]),
+    help="Whose data --volumes deletes. Default: of what is running, else local.",
+)
+def down(volumes: bool, environment: str | None) -> None:
+    """Stop everything that `up` started, also what a killed one left behind.
+
+    Each environment has data of its own; --volumes deletes that of one.
+    """
+    folder = default_home() / STATE_FOLDER
+    recorded = states.read(folder)
+    kept = recorded.environment if recorded is not None else Environment.LOCAL
+    emptied = Environment(environment) if environment else kept
+    stopped = control.down(folder, volumes=emptied if volumes else None)
     click.echo(f"Stopped {stopped} services." if stopped else "Nothing was running.")
     if volumes:
-        click.echo("Data and secrets are deleted.")
+        click.echo(f"Data and secrets of {emptied} are deleted.")
 
 
 @main.command("status", short_help="Show what runs, what is pending, how far behind.")
@@ -189,7 +219,7 @@ def status_command(as_json: bool, watch: bool) -> None:
 @click.option("-n", "--lines", default=50, show_default=True, help="Lines of each log to begin with.")
 def logs_command(services: tuple[str, ...], follow: bool, lines: int) -> None:
     """Show the logs of some services, or of all."""
-    folder = default_home() / ".cht-sync" / "logs"
+    folder = default_home() / STATE_FOLDER / "logs"
     names = services or (*SERVICE_NAMES, "supervisor")
     paths = [folder / f"{name}.log" for name in names if follow or (folder / f"{name}.log").exists()]
     if not paths:
@@ -226,7 +256,11 @@ def init(assignments: tuple[str, ...], force: bool, environment: str) -> None:
             values[name] = click.prompt(f"{name} ({variable.help})", hide_input=variable.secret)
     # The password of somebody else's CouchDB cannot be made up.
     made = missing_secrets(values)
-    if wanted is not Environment.LOCAL:
+    local_data = path.parent / STATE_FOLDER / Environment.LOCAL.value
+    if wanted is Environment.LOCAL and local_data.exists():
+        # The data that is there already was made with these.
+        made |= kept_secrets(local_data)
+    elif wanted is not Environment.LOCAL:
         made.pop("COUCHDB_PASSWORD", None)
     write_atomically(path, env_template({**made, **values}))
     try:
@@ -250,7 +284,7 @@ def render_config(environment: str, engine: str | None, output: str, check: bool
     Secrets stay ${VARIABLES}. The files run with `cht-sync pipeline run --path.settings DIR`, or with
     Elastic's Logstash 8 when rendered with --engine logstash. Nothing needs to be reachable.
     """
-    settings = embedded.load_settings(Environment(environment))
+    settings = load(Environment(environment))
     files = render.render(settings, engine=engine or settings.pipeline_engine)
     if output == "-":
         if check:
@@ -328,7 +362,7 @@ def pipeline_run(
 
     Exit code 0 when all ended in order, 1 for a configuration that is refused or a pipeline that failed.
     """
-    given = [one for one in (paths, text, settings_folder) if one]
+    given = [one for one in (paths or None, text, settings_folder) if one is not None]
     if len(given) != 1:
         raise ChtSyncError("give one of -f, -e and --path.settings", hint="See: cht-sync pipeline run --help")
     logs.configure(level=level, style="json" if style == "json" else "text")
@@ -367,7 +401,7 @@ def init_db(environment: str) -> None:
     "--deletes", default=0.02, show_default=True, help="Share of documents that are deleted afterwards."
 )
 @click.option("--database", "databases", multiple=True, help="Where; default: every database of COUCHDB_DBS.")
-@click.option("--remote", is_flag=True, help="Also into a CouchDB that is not on this machine.")
+@click.option("--remote", is_flag=True, help="Also into a CouchDB that cht-sync did not start.")
 def generate(
     docs: int,
     rate: float | None,
@@ -380,14 +414,14 @@ def generate(
     """Write realistic CHT documents of fictional people: places, persons and their reports.
 
     The same seed gives the same documents; what is there already is left alone. The server is that of
-    the running environment, else that of COUCHDB_HOST; one on another machine only with --remote.
+    the running environment, else that of COUCHDB_HOST; one that cht-sync did not start only with --remote.
     """
     logs.configure()
     settings = _reachable_settings(Environment.LOCAL)
-    if settings.couchdb_host not in embedded.OWN_HOSTS and not remote:
+    if not remote and not _starts_couchdb():
         raise SettingsError(
-            [f"COUCHDB_HOST is {settings.couchdb_host}: fictional people do not belong in a real CouchDB"],
-            hint="If that one is for trying things, say so with --remote.",
+            [f"{settings.couchdb_url} was not started by cht-sync and may lead to a real CouchDB"],
+            hint="If it is for trying things, say so with --remote.",
         )
     options = GeneratorOptions(docs=docs, rate=rate, seed=seed, updates=updates, deletes=deletes)
     for database in databases or settings.couchdb_dbs:
@@ -472,12 +506,13 @@ def show_error(error: ChtSyncError) -> None:
 
 def _final_screen(console: Console, state: states.EnvironmentState, home: Path) -> None:
     settings = embedded.recorded_settings(state, home)
-    missing = sorted(embedded.NOT_EMBEDDED)
-    screen.final_screen(console, state, settings, missing)
+    screen.final_screen(console, state, settings, sorted(embedded.NOT_EMBEDDED))
+    for problem in status.gather(state, settings)["problems"]:
+        console.print(f"! {problem}", style="red")
 
 
 def _status(home: Path) -> dict[str, Any]:
-    state = states.read(home / ".cht-sync")
+    state = states.read(home / STATE_FOLDER)
     supervised = state is not None and is_supervised(state)
     if state is None or not (supervised or state.leftovers()):
         return status.nothing_runs()
@@ -510,10 +545,15 @@ def _assigned(assignments: tuple[str, ...]) -> dict[str, str]:
 def _reachable_settings(environment: Environment) -> Settings:
     """Where the running environment's services are; else what the settings say."""
     home = default_home()
-    state = control.running(home / ".cht-sync")
+    state = control.running(home / STATE_FOLDER)
     if state is not None:
         return embedded.recorded_settings(state, home)
     return embedded.load_settings(environment, home=home)
+
+
+def _starts_couchdb() -> bool:
+    state = control.running(default_home() / STATE_FOLDER)
+    return state is not None and any(one.name == "couchdb" for one in state.services)
 
 
 def _transform_options(environment: str, *, full_refresh: bool = False) -> TransformOptions:

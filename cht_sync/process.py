@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -72,7 +73,7 @@ def run(
     name = Path(command[0]).name
     try:
         running = subprocess.Popen(
-            [str(part) for part in command],
+            [*_tied_to_us(command[0]), *(str(part) for part in command)],
             env=None if env is None else dict(env),
             cwd=cwd,
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
@@ -153,6 +154,25 @@ def kill(identity: ProcessId) -> None:
     process = identity.find()
     if process is not None:
         _kill({process, *_children(process)})
+
+
+def listens(identity: ProcessId, port: int) -> bool:
+    """Whether the process, or a child of it, listens on a TCP port."""
+    process = identity.find()
+    if process is None:
+        return False
+    for one in (process, *_children(process)):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            for connection in one.net_connections(kind="tcp"):
+                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                    return True
+    return False
+
+
+def _tied_to_us(program: str | Path) -> list[str]:
+    """Words before a command that let it die with us, however we die; none for a program that is missing."""
+    found = shutil.which("setpriv") and shutil.which(str(program))
+    return ["setpriv", "--pdeathsig", "KILL", "--"] if found else []
 
 
 def _started(process: psutil.Process) -> float:

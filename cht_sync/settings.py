@@ -6,6 +6,8 @@ and checks all of them before anything is started, and names every problem at on
 
 from __future__ import annotations
 
+import difflib
+import io
 import os
 import re
 import secrets
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from cht_sync import values as checks
 from cht_sync.environments import Environment
@@ -24,6 +26,10 @@ from cht_sync.errors import SettingsError
 CHECKOUT = Path(__file__).resolve().parent.parent
 """Where cht-sync's own files are: templates, scripts, models."""
 
+STATE_FOLDER = ".cht-sync"
+NEARLY = 0.9
+"""How alike a misspelt name is to the one that was meant (difflib's ratio)."""
+SUPERSET = "Superset: the dashboards (not in this version)"
 OUTSIDE_LOCAL = frozenset({Environment.GAMMA, Environment.PROD})
 
 
@@ -66,7 +72,9 @@ class Settings:
     given: Mapping[str, str] = field(repr=False)
     """What the operator set, as text by variable; the others have their defaults."""
 
-    compose_project_name: str = _variable("General", "Name of this installation", default="cht-sync")
+    compose_project_name: str = _variable(
+        "General", "Name of this installation (with Docker; not in this version)", default="cht-sync"
+    )
 
     couchdb_host: str = _variable(
         "CouchDB: what is read", "Host, without scheme and port", parse=checks.host, default="localhost",
@@ -154,7 +162,10 @@ class Settings:
         "Logstash: the pipelines", "Most documents in one request", parse=checks.whole_number, default="1000"
     )
     logstash_api_port: int = _variable(
-        "Logstash: the pipelines", "Port of the monitoring API", parse=checks.port, default="9600"
+        "Logstash: the pipelines",
+        "Port of the monitoring API (not in this version)",
+        parse=checks.port,
+        default="9600",
     )
 
     dbt_postgres_host: str = _variable("dbt: the models", "Host; unset: POSTGRES_HOST", parse=checks.host)
@@ -176,23 +187,26 @@ class Settings:
         "dbt: the models", "Seconds between two runs, at least", parse=checks.seconds, default="5"
     )
 
-    superset_port: int = _variable("Superset: the dashboards", "Port", parse=checks.port, default="8080")
+    superset_port: int = _variable(SUPERSET, "Port", parse=checks.port, default="8080")
     superset_admin_email: str = _variable(
-        "Superset: the dashboards",
+        SUPERSET,
         "Who signs in first",
         default="admin@localhost",
         example="admin@example.org",
     )
-    superset_password: str = _variable("Superset: the dashboards", "That person's password", secret=True)
-    superset_secret_key: str = _variable("Superset: the dashboards", "Signs the sessions", secret=True)
-    superset_db_password: str = _variable(
-        "Superset: the dashboards", "Password of its read-only role", secret=True
-    )
+    superset_password: str = _variable(SUPERSET, "That person's password", secret=True)
+    superset_secret_key: str = _variable(SUPERSET, "Signs the sessions", secret=True)
+    superset_db_password: str = _variable(SUPERSET, "Password of its read-only role", secret=True)
 
     @property
     def state_folder(self) -> Path:
-        """Everything that the embedded environment keeps between two starts."""
-        return self.home / ".cht-sync"
+        """What is recorded of the embedded environment that runs, its logs, and installed packages."""
+        return self.home / STATE_FOLDER
+
+    @property
+    def data_folder(self) -> Path:
+        """What one environment keeps between two starts: no other environment sees it."""
+        return self.state_folder / self.environment.value
 
     @property
     def dbt_role(self) -> str:
@@ -243,14 +257,16 @@ def load(
     home: Path | None = None,
     environ: Mapping[str, str] = os.environ,
     kept_secrets: Mapping[str, str] | None = None,
+    read_file: bool = True,
 ) -> Settings:
     """Read and check every setting for `environment`.
 
-    `kept_secrets` stands in for secrets that nobody set; only `local` has such. Raises SettingsError
-    with one line per problem, each with the variable's name and an example.
+    `kept_secrets` stands in for secrets that nobody set; only `local` has such. Without `read_file`
+    there is nothing but `environ`. Raises SettingsError with one line per problem, each with the
+    variable's name and an example.
     """
     home = home or default_home(environ)
-    given = _given(home, environ)
+    given = _given(_from_file(home / ".env") if read_file else {}, environ)
     values: dict[str, Any] = {}
     problems: list[str] = []
     for item in fields(Settings):
@@ -339,14 +355,7 @@ def _described(variable: Variable) -> Iterator[str]:
     yield f"# {variable.help}" + (f" ({'; '.join(notes)})" if notes else "")
 
 
-def _given(home: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    file = home / ".env"
-    try:
-        from_file = dotenv_values(file, interpolate=False) if file.is_file() else {}
-    except OSError as error:
-        raise SettingsError([f"{file} cannot be read: {error.strerror}"]) from error
-    except UnicodeDecodeError as error:
-        raise SettingsError([f"{file} is not UTF-8 text"]) from error
+def _given(from_file: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, variable in declared():
         names = [known_as for known_as in (name, variable.former_name) if known_as]
@@ -355,6 +364,33 @@ def _given(home: Path, environ: Mapping[str, str]) -> dict[str, str]:
             if value is not None:
                 found[name] = value.strip()
                 break
+    return found
+
+
+def _from_file(file: Path) -> dict[str, str]:
+    """The variables of a `.env`. A line that is none, and a name that is nearly one of ours, are refused."""
+    if not file.is_file():
+        return {}
+    try:
+        text = file.read_text()
+    except OSError as error:
+        raise SettingsError([f"{file} cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError([f"{file} is not UTF-8 text"]) from error
+    known = {known_as for name, one in declared() for known_as in (name, one.former_name) if known_as}
+    found: dict[str, str] = {}
+    problems: list[str] = []
+    for binding in parse_stream(io.StringIO(text)):
+        place = f"{file}, line {binding.original.line}"
+        if binding.error:
+            problems.append(f"{place}: no setting; for example COUCHDB_PORT=5984 (is a quote left open?)")
+        elif binding.key is not None and binding.key not in known:
+            near = difflib.get_close_matches(binding.key, known, n=1, cutoff=NEARLY)
+            problems += [f"{place}: {binding.key} is no setting; for example {name}=..." for name in near]
+        elif binding.key is not None and binding.value is not None:
+            found[binding.key] = binding.value
+    if problems:
+        raise SettingsError(problems)
     return found
 
 

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""SIGHUP comes when the terminal is closed."""
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """Give an event that the first SIGINT or SIGTERM sets; a second one raises KeyboardInterrupt.
+    """Give an event that the first SIGINT, SIGTERM or SIGHUP sets; a second one raises KeyboardInterrupt.
 
     The handlers that were there before are restored at the end. Only the main thread may call this.
     """

@@ -90,6 +90,8 @@ def path_prefix(value: str) -> str:
 
 
 def identifier(value: str) -> str:
+    if value.startswith("pg_"):
+        raise Invalid("begins with pg_, as PostgreSQL's own names do")
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$-]*", value) or len(value) > POSTGRES_NAME_LIMIT:
         raise Invalid(f"is no name for PostgreSQL (letters, digits, _ $ -, at most {POSTGRES_NAME_LIMIT})")
     return value

@@ -7,18 +7,25 @@ the position itself, that one wins and this file follows it, a little later, for
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
 from cht_sync.errors import ConfigError
 from cht_sync.files import write_atomically
 
+log = logging.getLogger(__name__)
+
 LEISURE = 1.0
 """Seconds between two writes of a file that nobody depends on."""
 
 
 class SequenceFile:
-    """A saved sequence; `authoritative` says that no other place keeps it, so every save is written."""
+    """A saved sequence.
+
+    `authoritative` says that no other place keeps it: then every save is written, and a disk that
+    refuses is an error. Where it only follows, a disk that refuses is no reason to stop.
+    """
 
     def __init__(self, path: Path, *, authoritative: bool) -> None:
         self._path = path
@@ -38,16 +45,22 @@ class SequenceFile:
         return self._saved
 
     def save(self, sequence: str) -> None:
-        """Remember that everything up to `sequence` is safe. Raises OSError when the disk refuses."""
+        """Remember that everything up to `sequence` is safe. May raise OSError, see above."""
         self._unsaved = sequence if sequence != self._saved else None
         if self._authoritative or time.monotonic() - self._written_at >= LEISURE:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was not written yet."""
+        """Write what was not written yet. May raise OSError, see above."""
         if self._unsaved is None:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._path, self._unsaved)
-        self._saved, self._unsaved = self._unsaved, None
         self._written_at = time.monotonic()
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._path, self._unsaved)
+        except OSError as error:
+            if self._authoritative:
+                raise
+            log.warning("%s cannot be written, and nothing depends on it: %s", self._path, error)
+            return
+        self._saved, self._unsaved = self._unsaved, None

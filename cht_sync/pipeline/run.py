@@ -55,7 +55,6 @@ class _InputRunner:
             position = self._keeper.claim(source.source, stop)
             if stop.is_set():
                 return
-            log.info("%s: reading after %s", self._named.id, position.sequence if position else "the start")
         try:
             source.start(position, stop)
             while (batch := source.read(stop, SIGN_OF_LIFE)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -18,17 +19,18 @@ from cht_sync.files import last_lines, private_folder
 from cht_sync.process import ProcessId
 from cht_sync.runtime import embedded
 from cht_sync.runtime import state as states
+from cht_sync.runtime.node import download_environment
 from cht_sync.runtime.service import inherited_environment
-from cht_sync.runtime.state import EnvironmentState
+from cht_sync.runtime.state import EnvironmentState, ServiceState
 from cht_sync.runtime.supervisor import is_supervised, stop_leftovers
-from cht_sync.settings import declared
+from cht_sync.settings import Settings, declared
 
 LOOK_EVERY = 0.1
 """Seconds between two looks at the recorded state."""
 STOP_PATIENCE = 90.0
 """Seconds that the supervisor gets to stop everything in order."""
-DATA = ("postgres", "couchdb", "logstash", "dbt", "secrets.json", "pgpass", "netrc", "state.json")
-"""What `down --volumes` deletes of the state folder; installed packages and logs stay."""
+LOCK_PATIENCE = 10.0
+"""Seconds to wait for another command that is just starting something here."""
 
 
 def choose_runtime(wanted: str) -> tuple[str, str]:
@@ -49,33 +51,24 @@ def running(folder: Path) -> EnvironmentState | None:
     return state if state is not None and is_supervised(state) else None
 
 
-class Launch:
-    """A supervisor in a process of its own, and what it has recorded so far."""
+class Supervision:
+    """A supervisor that starts, runs or stops an environment; `own` says that this process started it."""
 
-    def __init__(self, environment: Environment, *, without: Sequence[str], home: Path) -> None:
-        settings = embedded.load_settings(environment, home=home)
-        self._folder = private_folder(settings.state_folder)
-        with states.only_one(self._folder):
-            # Refused here, what cannot start is one clear line; the supervisor plans again for itself.
-            embedded.plan(settings, without)
-        self._log = private_folder(self._folder / "logs") / "supervisor.log"
-        command = [sys.executable, "-m", "cht_sync", "supervise", "--env", environment.value]
-        for service in without:
-            command += ["--without", service]
-        self._process = process.start(
-            command, log=self._log, env={**_passed_on(), "CHT_SYNC_HOME": str(home)}, cwd=home
-        )
-        self._identity = ProcessId.of(self._process.pid)
+    def __init__(self, folder: Path, identity: ProcessId, *, own: subprocess.Popen[bytes] | None) -> None:
+        self._folder = folder
+        self._identity = identity
+        self._process = own
+        self.own = own is not None
 
     def follow(
         self, stop: threading.Event, show: Callable[[EnvironmentState], None]
     ) -> EnvironmentState | None:
         """Call `show` with each recorded state until the environment runs; None when `stop` comes first.
 
-        Raises ServiceError when it does not start.
+        Raises ChtSyncError when it does not start.
         """
         while not stop.wait(LOOK_EVERY):
-            ended = self._process.poll() is not None
+            ended = self.ended
             state = states.read(self._folder)
             ours = state is not None and state.supervisor == self._identity
             if state is not None and ours:
@@ -85,6 +78,13 @@ class Launch:
             if ended:
                 raise self._failed(state if ours else None)
         return None
+
+    def wait_until_ended(self, stop: threading.Event) -> bool:
+        """Wait for the supervisor's end; False when `stop` comes first."""
+        while not self.ended:
+            if stop.wait(LOOK_EVERY):
+                return False
+        return True
 
     def stop(self) -> None:
         """Stop everything in order."""
@@ -103,26 +103,83 @@ class Launch:
     @property
     def ended(self) -> bool:
         """Whether the supervisor is gone."""
-        return self._process.poll() is not None
+        return self._identity.find() is None
 
     def _reap(self) -> None:
-        try:
-            self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            return
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=1)
 
     def _failed(self, state: EnvironmentState | None) -> ChtSyncError:
-        if state is not None and state.failure is not None:
-            failure = state.failure
-            service, _colon, message = failure.message.partition(": ")
-            return ServiceError(service, message, log_tail=failure.log_tail, hint=failure.hint)
-        return ServiceError("supervisor", "ended before anything was started", log_tail=last_lines(self._log))
+        if state is None:
+            return ChtSyncError("it was stopped while it started", hint="See: cht-sync logs supervisor")
+        if state.failure is None:
+            return ServiceError(
+                "supervisor",
+                "ended unexpectedly",
+                log_tail=last_lines(self._folder / "logs" / "supervisor.log"),
+            )
+        failure = state.failure
+        service, _colon, message = failure.message.partition(": ")
+        return ServiceError(service, message, log_tail=failure.log_tail, hint=failure.hint)
 
 
-def down(folder: Path, *, volumes: bool) -> int:
+def supervision(folder: Path, state: EnvironmentState) -> Supervision:
+    """The supervisor that somebody else has started."""
+    return Supervision(folder, state.supervisor, own=None)
+
+
+def launch(settings: Settings, *, without: Sequence[str]) -> Supervision:
+    """Start a supervisor, or find the one that somebody has started at the same moment.
+
+    Raises ChtSyncError, with nothing started, for what cannot start.
+    """
+    folder = private_folder(settings.state_folder)
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        already = running(folder)
+        if already is not None:
+            return supervision(folder, already)
+        try:
+            with states.only_one(folder):
+                return _launch(settings, folder, without)
+        except states.Held:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(LOOK_EVERY)
+
+
+def _launch(settings: Settings, folder: Path, without: Sequence[str]) -> Supervision:
+    # Refused here, what cannot start is one clear line; the supervisor plans again for itself.
+    planned_settings, planned = embedded.plan(settings, without)
+    log_file = private_folder(folder / "logs") / "supervisor.log"
+    command = [sys.executable, "-m", "cht_sync", "supervise", "--env", settings.environment.value]
+    for service in without:
+        command += ["--without", service]
+    started = process.start(
+        command, log=log_file, env={**_passed_on(), "CHT_SYNC_HOME": str(settings.home)}, cwd=settings.home
+    )
+    identity = ProcessId.of(started.pid)
+    # Recorded for it, so that `down` finds it from the first moment.
+    states.write(
+        folder,
+        EnvironmentState(
+            environment=settings.environment,
+            runtime="embedded",
+            supervisor_pid=identity.pid,
+            supervisor_started=identity.started,
+            services=[ServiceState(service.name, port=service.port) for service in planned],
+            without=list(without),
+            given=dict(planned_settings.given),
+        ),
+    )
+    return Supervision(folder, identity, own=started)
+
+
+def down(folder: Path, *, volumes: Environment | None) -> int:
     """Stop the recorded environment, also what a killed one left behind; return how many processes.
 
-    With `volumes`, its data and its secrets are deleted.
+    The data and the secrets of the environment `volumes` are deleted.
     """
     state = states.read(folder)
     stopped = 0
@@ -131,13 +188,9 @@ def down(folder: Path, *, volumes: bool) -> int:
         process.stop(state.supervisor, patience=STOP_PATIENCE)
         stop_leftovers(state)
         states.forget(folder)
-    if volumes:
-        for name in DATA:
-            path = folder / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+    if volumes is not None and folder.exists():
+        with states.only_one(folder, patience=LOCK_PATIENCE):
+            shutil.rmtree(folder / volumes.value, ignore_errors=True)
     return stopped
 
 
@@ -183,10 +236,6 @@ def elapsed(since: float) -> str:
 
 def _passed_on() -> dict[str, str]:
     """What the supervisor gets of our environment: the settings, and what programs need to run at all."""
-    names = {name for name, _variable in declared()} | {"COUCHDB_DB", "VIRTUAL_ENV", "NODE_EXTRA_CA_CERTS"}
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name in names or name.lower().startswith("npm_config_") or name.lower().endswith("_proxy")
-    }
-    return {**inherited_environment(), **kept}
+    names = {name for name, _variable in declared()} | {"COUCHDB_DB", "VIRTUAL_ENV"}
+    given = {name: value for name, value in os.environ.items() if name in names}
+    return {**inherited_environment(), **download_environment(), **given}

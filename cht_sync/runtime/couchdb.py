@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
@@ -17,7 +18,7 @@ import requests
 
 from cht_sync import process
 from cht_sync.errors import ServiceError
-from cht_sync.files import private_folder, write_atomically
+from cht_sync.files import private_folder
 from cht_sync.runtime import node
 from cht_sync.runtime.service import Say, Service, inherited_environment
 from cht_sync.settings import Settings
@@ -37,42 +38,29 @@ class CouchdbServer(Service):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.port = settings.couchdb_port
-        self._program = settings.state_folder / "couchdb-server"
-        self._data = settings.state_folder / "couchdb"
+        self._program = settings.state_folder / "couchdb-server" / _version()
+        self._data = settings.data_folder / "couchdb"
 
     def prepare(self, say: Say) -> None:
-        """Install the packages of the lock file, once for each version of it."""
+        """Install the program and its packages, once for each version of them, whole or not at all."""
         private_folder(self._data)
-        lock = (SOURCES / "package-lock.json").read_bytes()
-        wanted = hashlib.sha256(lock).hexdigest()
-        marker = self._program / "installed"
-        self._program.mkdir(parents=True, exist_ok=True)
-        if not marker.exists() or marker.read_text() != wanted:
-            say("installing its npm packages")
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(SOURCES / name, self._program / name)
-            _node, npm = node.programs()
+        if self._program.exists():
+            return
+        say("installing its npm packages")
+        self._program.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._program.parent, ignore_cleanup_errors=True) as folder:
+            half_made = Path(folder) / "program"
+            shutil.copytree(SOURCES, half_made)
+            node_words, npm = node.programs()
             # npm looks for node on PATH, where the one of the Python package is not.
-            path = os.pathsep.join([str(Path(_node[0]).parent), os.environ.get("PATH", os.defpath)])
-            npm_settings = {
-                name: value
-                for name, value in os.environ.items()
-                if name.lower().startswith("npm_config_") or name.lower().endswith("_proxy")
-            }
+            path = os.pathsep.join([str(Path(node_words[0]).parent), os.environ.get("PATH", os.defpath)])
             process.run(
                 [*npm, *INSTALL],
-                cwd=self._program,
-                env={
-                    **inherited_environment(),
-                    **npm_settings,
-                    **{name: os.environ[name] for name in ("NODE_EXTRA_CA_CERTS",) if name in os.environ},
-                    "PATH": path,
-                },
+                cwd=half_made,
+                env={**inherited_environment(), **node.download_environment(), "PATH": path},
                 timeout=INSTALL_TIMEOUT,
             )
-            write_atomically(marker, wanted)
-        for script in SOURCES.glob("*.js"):
-            shutil.copy(script, self._program / script.name)
+            half_made.rename(self._program)
 
     def command(self) -> list[str]:
         node_words, _npm = node.programs()
@@ -93,21 +81,33 @@ class CouchdbServer(Service):
     def ready(self) -> bool:
         # Not `_up`, which needs no login: another installation's server would answer it too.
         try:
-            return self._request("GET", "_all_dbs") == 200
+            return self._request("GET", "_all_dbs").status_code == 200
         except requests.RequestException:
             return False
 
     def after_start(self, say: Say) -> None:
         for database in self._settings.couchdb_dbs:
             say(f"creating {database}")
-            status = self._request("PUT", quote(database, safe=""))
-            if status not in (CREATED, EXISTS):
-                raise ServiceError(self.name, f"answered {status} when asked to create {database}")
+            answer = self._request("PUT", quote(database, safe=""))
+            if answer.status_code not in (CREATED, EXISTS):
+                raise ServiceError(
+                    self.name,
+                    f"does not create {database}: {answer.text.strip()[:300]}",
+                    hint="The embedded server takes no slash, and no leading _ but _users and the like.",
+                )
 
-    def _request(self, method: str, path: str) -> int:
+    def _request(self, method: str, path: str) -> requests.Response:
         return requests.request(
             method,
             f"http://127.0.0.1:{self.port}/{path}",
             auth=(self._settings.couchdb_user, self._settings.couchdb_password),
             timeout=REQUEST_TIMEOUT,
-        ).status_code
+        )
+
+
+def _version() -> str:
+    """A name for exactly these scripts and packages."""
+    digest = hashlib.sha256()
+    for source in sorted(SOURCES.glob("*.js*")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]

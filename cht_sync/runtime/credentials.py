@@ -18,7 +18,7 @@ NETRC_FILE = "netrc"
 
 
 def kept_secrets(folder: Path) -> Mapping[str, str]:
-    """Return the secrets of the state folder; those that it lacks are made and kept.
+    """Return the secrets that are kept in `folder`; those that it lacks are made.
 
     Raises ChtSyncError when the file of secrets is damaged.
     """
@@ -39,7 +39,7 @@ def kept_secrets(folder: Path) -> Mapping[str, str]:
 
 def write_for_tools(settings: Settings) -> None:
     """Write a password file for psql and one for curl, so that no secret is ever typed or shown."""
-    folder = settings.state_folder
+    folder = private_folder(settings.data_folder)
     entries = [
         ("127.0.0.1", settings.postgres_port, "*", user, password)
         for user, password in (

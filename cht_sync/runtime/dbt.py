@@ -28,7 +28,7 @@ def transform_options(settings: Settings) -> TransformOptions:
     return TransformOptions(
         project=locate_package(settings.cht_pipeline_branch_url or None, OWN_PACKAGE),
         profiles=PROFILES,
-        work_folder=settings.state_folder / "dbt",
+        work_folder=settings.data_folder / "dbt",
         host=endpoint.host,
         port=endpoint.port,
         user=endpoint.user,
@@ -66,7 +66,7 @@ class Dbt(Service):
         return {"CHT_SYNC_HOME": str(self._settings.home)}
 
     def work_folder(self) -> Path:
-        return self._settings.state_folder
+        return self._settings.data_folder
 
     def ready(self) -> bool:
         schema = self._settings.dbt_postgres_schema

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,25 +22,19 @@ from cht_sync.runtime.postgrest import Postgrest
 from cht_sync.runtime.service import Service
 from cht_sync.runtime.state import EnvironmentState
 from cht_sync.runtime.supervisor import Supervisor, stop_leftovers
-from cht_sync.settings import Settings, default_home, load
+from cht_sync.settings import Settings, load
 
 NOT_EMBEDDED = frozenset({"superset"})
 """Services that this version cannot start as local processes."""
 LOOPBACK = "127.0.0.1"
-OWN_HOSTS = ("localhost", LOOPBACK, "[::1]")
+LAUNCH_PATIENCE = 10.0
+"""Seconds in which whoever started the supervisor has recorded it and lets go of the environment."""
 
 
-def load_settings(
-    environment: Environment, *, home: Path | None = None, environ: Mapping[str, str] = os.environ
-) -> Settings:
+def load_settings(environment: Environment, *, home: Path | None = None) -> Settings:
     """Load the settings; `local` has secrets of its own where none are set."""
-    home = home or default_home()
-    settings = load(environment, home=home, environ=environ)
-    if environment is not Environment.LOCAL:
-        return settings
-    # Made only now: settings that are refused leave nothing behind.
-    kept = credentials.kept_secrets(home / ".cht-sync")
-    return load(environment, home=home, environ=environ, kept_secrets=kept)
+    settings = load(environment, home=home)
+    return _with_kept_secrets(settings) if environment is Environment.LOCAL else settings
 
 
 def service_names(settings: Settings, without: Collection[str]) -> tuple[str, ...]:
@@ -49,8 +42,8 @@ def service_names(settings: Settings, without: Collection[str]) -> tuple[str, ..
     names = tuple(
         name for name in SERVICES[settings.environment] if name not in without and name not in NOT_EMBEDDED
     )
-    if "couchdb" not in names and settings.couchdb_host not in OWN_HOSTS:
-        # Documents of fictional people have no place in somebody's CouchDB.
+    if "couchdb" not in names:
+        # Documents of fictional people have no place in somebody's CouchDB, nor behind a tunnel to it.
         names = tuple(name for name in names if name != "data-generator")
     problems = []
     if "postgres" not in names and not settings.postgres_host:
@@ -74,7 +67,7 @@ def placed(settings: Settings, names: Collection[str]) -> Settings:
     """
     places: dict[str, Any] = {}
     if "couchdb" in names:
-        places |= {"couchdb_host": "localhost", "couchdb_secure": False, "couchdb_path": ""}
+        places |= {"couchdb_host": LOOPBACK, "couchdb_secure": False, "couchdb_path": ""}
     if "postgres" in names:
         places |= {"postgres_host": LOOPBACK, "dbt_postgres_host": LOOPBACK, "postgres_sslmode": "disable"}
     if "postgrest" in names and settings.environment is Environment.LOCAL:
@@ -105,7 +98,7 @@ def services(settings: Settings, names: Collection[str]) -> list[Service]:
     """Make the services, in the order in which they start. Raises SettingsError and ServiceError."""
     makers: dict[str, Callable[[], Service]] = {
         "postgres": lambda: Postgres(
-            settings.state_folder / "postgres",
+            settings.data_folder / "postgres",
             port=settings.postgres_port,
             user=settings.postgres_user,
             password=settings.postgres_password,
@@ -122,7 +115,10 @@ def services(settings: Settings, names: Collection[str]) -> list[Service]:
 def supervise(environment: Environment, *, without: Sequence[str], home: Path, stop: threading.Event) -> None:
     """Run the environment in this process until `stop` is set. Raises ChtSyncError when it cannot start."""
     settings = load_settings(environment, home=home)
-    with states.only_one(settings.state_folder), closing(ports.Reservations()) as reservations:
+    with (
+        states.only_one(settings.state_folder, patience=LAUNCH_PATIENCE),
+        closing(ports.Reservations()) as reservations,
+    ):
         settings, planned = plan(settings, without, reservations.take)
         if any(service.name == "postgres" for service in planned):
             credentials.write_for_tools(settings)
@@ -132,11 +128,24 @@ def supervise(environment: Environment, *, without: Sequence[str], home: Path, s
 
 
 def recorded_settings(state: EnvironmentState, home: Path) -> Settings:
-    """The settings of a running environment, with the places where its services really are."""
-    settings = load_settings(state.environment, home=home, environ=state.given)
+    """The settings of a running environment, as they were when it was started.
+
+    What `.env` and the process environment say by now does not count.
+    """
+    settings = load(state.environment, home=home, environ=state.given, read_file=False)
+    if state.environment is Environment.LOCAL:
+        settings = _with_kept_secrets(settings)
     taken: dict[str, Any] = {
         ports.PORT_SETTINGS[one.name]: one.port
         for one in state.services
         if one.port is not None and one.name in ports.PORT_SETTINGS
     }
     return dataclasses.replace(placed(settings, [one.name for one in state.services]), **taken)
+
+
+def _with_kept_secrets(settings: Settings) -> Settings:
+    # Made only now, after the settings were checked: what is refused leaves nothing behind.
+    kept = credentials.kept_secrets(settings.data_folder)
+    return load(
+        settings.environment, home=settings.home, environ=settings.given, read_file=False, kept_secrets=kept
+    )

@@ -31,7 +31,7 @@ class Logstash(Service):
                 hint="Unset PIPELINE_ENGINE, or run the files of `cht-sync render-config --engine logstash`.",
             )
         self._settings = settings
-        self._folder = settings.state_folder / "logstash"
+        self._folder = settings.data_folder / "logstash"
         self._prepared_at = datetime.now(UTC)
 
     def prepare(self, say: Say) -> None:

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
 import psycopg2
 
 from cht_sync import process
@@ -29,9 +30,7 @@ def binaries(data: Path | None = None) -> Path:
     """
     spec = importlib.util.find_spec(WHEEL)
     if spec is None or spec.origin is None:
-        raise ServiceError(
-            "postgres", "its binaries are not installed", hint="pip install 'cht-sync[local]', or: make local"
-        )
+        raise ServiceError("postgres", "its binaries are not installed", hint="Install them with: make local")
     installed = {
         folder.name.removeprefix("pginstall"): folder / "bin"
         for folder in Path(spec.origin).parent.glob("pginstall[0-9]*")
@@ -74,6 +73,7 @@ class Postgres(Service):
         """Make the cluster where there is none; a half-made one (killed initdb) is made again."""
         finished = self._folder / "initialised"
         if finished.exists():
+            self._forget_killed_server()
             return
         say("creating the cluster")
         shutil.rmtree(self._data, ignore_errors=True)
@@ -145,6 +145,19 @@ class Postgres(Service):
                 ) from error
             return False
         return True
+
+    def _forget_killed_server(self) -> None:
+        """Remove the mark of a killed server: PostgreSQL takes a zombie, or a stranger, for that server."""
+        mark = self._data / "postmaster.pid"
+        try:
+            holder = psutil.Process(int(mark.read_text().split("\n", 1)[0]))
+            ours = holder.status() != psutil.STATUS_ZOMBIE and str(self._data) in holder.cmdline()
+        except (FileNotFoundError, psutil.NoSuchProcess):
+            return  # PostgreSQL sees for itself that nobody has that number
+        except ValueError:
+            ours = False
+        if not ours:
+            mark.unlink(missing_ok=True)
 
     def _as_unprivileged(self) -> list[str]:
         """The words before a command that make it run as somebody whom PostgreSQL accepts."""

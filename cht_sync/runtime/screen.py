@@ -169,7 +169,7 @@ def _near(path: Path) -> str:
 
 def _commands(state: EnvironmentState, settings: Settings) -> Iterator[str]:
     names = {one.name for one in state.services}
-    folder = settings.state_folder
+    folder = settings.data_folder
     if "postgres" in names:
         folder_of_psql = postgres.binaries_if_installed()
         psql = "psql" if shutil.which("psql") or not folder_of_psql else _near(folder_of_psql / "psql")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from cht_sync.process import ProcessId
 
 STATE_FILE = "state.json"
 LOCK_FILE = "lock"
+LOOK_EVERY = 0.05
+"""Seconds between two tries to get the lock."""
 
 
 class ServiceState(msgspec.Struct):
@@ -97,22 +100,35 @@ def forget(folder: Path) -> None:
     (folder / STATE_FILE).unlink(missing_ok=True)
 
 
+class Held(ChtSyncError):
+    """Another process holds the environment."""
+
+
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold the environment for one supervisor; raises ChtSyncError when another holds it.
+def only_one(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
+    """Hold the environment for one supervisor; raises Held when another still does after `patience` seconds.
 
     The kernel lets go when the holder dies, however it dies.
     """
     private_folder(folder)
     descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ChtSyncError(
-                f"another cht-sync runs in {folder}",
-                hint="See it with: cht-sync status; end it with: cht-sync down",
-            ) from error
+        deadline = time.monotonic() + patience
+        while not _locked(descriptor):
+            if time.monotonic() > deadline:
+                raise Held(
+                    f"another cht-sync runs in {folder}",
+                    hint="See it with: cht-sync status; end it with: cht-sync down",
+                )
+            time.sleep(LOOK_EVERY)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

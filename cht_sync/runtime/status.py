@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 import psycopg2
-import requests
 
 from cht_sync.errors import ChtSyncError
+from cht_sync.runtime.couchdb_counts import CouchdbCounts
 from cht_sync.runtime.state import EnvironmentState, ServiceState
 from cht_sync.settings import Settings
 from cht_sync.transform.results import last_run
 from cht_sync.warehouse.connection import dbt_endpoint
 from cht_sync.warehouse.progress import DatabaseProgress, read_progress
-
-REQUEST_TIMEOUT = 5.0
 
 
 def gather(state: EnvironmentState, settings: Settings) -> dict[str, Any]:
@@ -63,13 +60,12 @@ def _databases(settings: Settings, problems: list[str]) -> list[dict[str, Any]]:
             progress = read_progress(connection, settings.postgres_schema, _sources(settings))
     except (ChtSyncError, psycopg2.Error) as error:
         problems.append(str(error).strip().splitlines()[0])
-    return [_database(name, progress.get(name), settings, problems) for name in settings.couchdb_dbs]
+    counts = CouchdbCounts(settings, problems)
+    return [_database(name, progress.get(name), counts) for name in settings.couchdb_dbs]
 
 
-def _database(
-    name: str, progress: DatabaseProgress | None, settings: Settings, problems: list[str]
-) -> dict[str, Any]:
-    documents, pending = _at_couchdb(name, progress.sequence if progress else None, settings, problems)
+def _database(name: str, progress: DatabaseProgress | None, counts: CouchdbCounts) -> dict[str, Any]:
+    documents, pending = counts.ask(name, progress.sequence if progress else None)
     if pending is None and progress is not None:
         pending = progress.pending
     return {
@@ -91,35 +87,6 @@ def _seconds_behind(progress: DatabaseProgress | None, pending: int | None) -> f
     if pending == 0:
         return 0.0
     return progress.seconds_since_caught_up
-
-
-def _at_couchdb(
-    name: str, sequence: str | None, settings: Settings, problems: list[str]
-) -> tuple[int | None, int | None]:
-    """Return the number of documents and of changes after `sequence`, None for what is not told."""
-    login = (settings.couchdb_user, settings.couchdb_password)
-    address = f"{settings.couchdb_url}/{quote(name, safe='')}"
-    try:
-        information = requests.get(address, auth=login, timeout=REQUEST_TIMEOUT)
-        information.raise_for_status()
-        documents = int(information.json()["doc_count"])
-        pending = None
-        if sequence is not None:
-            changes = requests.get(
-                f"{address}/_changes",
-                params={"limit": "0", "since": sequence},
-                auth=login,
-                timeout=REQUEST_TIMEOUT,
-            )
-            changes.raise_for_status()
-            pending = changes.json().get("pending")
-    except requests.RequestException as error:
-        problems.append(f"CouchDB, {name}: {type(error).__name__}")
-        return None, None
-    except (ValueError, KeyError):
-        problems.append(f"CouchDB, {name}: the answer is not CouchDB's")
-        return None, None
-    return documents, pending
 
 
 def _sources(settings: Settings) -> dict[str, str]:

@@ -36,8 +36,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before a service that ended is started again; doubled each time."""
 HEALTHY_AFTER = 30.0
 """Seconds after which a restarted service counts as well again."""
-ENDING_TIMEOUT = 1.0
-"""Seconds in which a service that cannot listen has ended."""
 LARGEST_LOG = 10 << 20
 """Bytes; a larger log is put aside at the next start of its service."""
 
@@ -64,6 +62,7 @@ class Supervisor:
     ) -> None:
         self._folder = folder
         self._logs = private_folder(folder / "logs")
+        self._recorded = True
         own = ProcessId.of(os.getpid())
         self._running = [_Running(one, ServiceState(one.name, port=one.port)) for one in services]
         self._state = EnvironmentState(
@@ -149,17 +148,17 @@ class Supervisor:
             stop.wait(LOOK_EVERY)
 
     def _is_ready(self, one: _Running) -> bool:
-        try:
-            return one.service.ready()
-        except ServiceError:
-            # The one that refuses may be a stranger, who has the port for which ours has ended.
-            if one.process is not None and _ends_within(one.process, ENDING_TIMEOUT):
-                return False
-            raise
+        # First, since a stranger on that port must not be asked, nor told a password.
+        port, identity = one.service.port, one.state.process
+        if port is not None and (identity is None or not process.listens(identity, port)):
+            return False
+        return one.service.ready()
 
     def _watch(self, stop: threading.Event) -> None:
         waits = {one.service.name: delays(first=FIRST_PAUSE, most=LONGEST_PAUSE) for one in self._running}
         while not stop.wait(WATCH_EVERY):
+            if not self._recorded:
+                self._record()
             for one in self._running:
                 name, recorded = one.service.name, one.state
                 if one.process is not None and one.process.poll() is not None:
@@ -167,9 +166,9 @@ class Supervisor:
                 elif one.process is None and time.monotonic() >= one.restart_at:
                     try:
                         self._spawn(one)
-                    except ChtSyncError as error:
+                    except (ChtSyncError, OSError) as error:
                         self._restart_later(one, f"could not be started: {error}", waits[name])
-                elif recorded.state == "restarting" and one.process is not None and one.service.ready():
+                elif recorded.state == "restarting" and one.process is not None and self._is_ready(one):
                     log.info("%s: ready again", name)
                     self._change(one, "running")
                 elif recorded.state == "running" and time.time() - recorded.since > HEALTHY_AFTER:
@@ -227,18 +226,17 @@ class Supervisor:
         self._record()
 
     def _record(self) -> None:
-        states.write(self._folder, self._state)
+        try:
+            states.write(self._folder, self._state)
+            self._recorded = True
+        except OSError as error:
+            # A full disk must not end the one who keeps everything running; tried again at the next look.
+            if self._recorded:
+                log.error("the state cannot be recorded: %s", error)
+            self._recorded = False
 
     def _log_file(self, service: Service) -> Path:
         return self._logs / f"{service.name}.log"
-
-
-def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
 
 
 def stop_leftovers(state: EnvironmentState) -> int:

@@ -43,7 +43,9 @@ def run_once(options: TransformOptions) -> RunOutcome:
                         return outcome
                 time.sleep(LOOK_EVERY)  # unlike a wait in the server, this can be interrupted
     except psycopg2.Error as error:
-        raise ChtSyncError(f"dbt: {_first_line(error)}", hint="see: cht-sync doctor") from error
+        raise ChtSyncError(
+            f"dbt: {_first_line(error)}", hint="Is PostgreSQL running? See: cht-sync status"
+        ) from error
 
 
 def loop(options: TransformOptions, stop: threading.Event) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -48,12 +49,37 @@ def test_everything_reaches_the_tables_and_goes_on_after_a_restart(installation:
     )
 
 
+def test_a_postgres_that_was_emptied_is_filled_from_the_start(installation: Installation) -> None:
+    without = ("--without", "data-generator", "--without", "dbt")
+    installation.run(*UP, *without)
+    installation.run("generate", "--docs", "200")
+    installation.wait_until_same("medic")
+    data = installation.settings.data_folder
+    installation.run("down")
+    assert (data / "logstash" / "data" / "medic.seq").exists()
+    shutil.rmtree(data / "postgres")
+    installation.run(*UP, *without)
+    installation.wait_until_same("medic")
+    assert installation.sql("select count(*) = 200 from v1.medic") == [(True,)]
+
+
+def test_a_second_up_waits_for_the_first_and_down_finds_both(installation: Installation) -> None:
+    without = ("--without", "data-generator", "--without", "dbt")
+    first, second = (installation.start(*UP, *without) for _ in range(2))
+    outputs = [one.communicate(timeout=200)[0] for one in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], outputs
+    assert sum("was started already" in output for output in outputs) == 1
+    assert all("cht-sync local is running" in output for output in outputs)
+    assert installation.run("down").stdout.startswith("Stopped 4 services")
+    assert installation.processes() == []
+
+
 def test_up_returns_when_generated_documents_are_in_the_models(installation: Installation) -> None:
     installation.run(*UP)
     assert installation.sql("select count(*) > 0 from dbt.data_record") == [(True,)]
     assert installation.sql("select count(*) > 0 from dbt.person") == [(True,)]
     again = installation.run(*UP)
-    assert "running already" in again.stdout
+    assert "was started already" in again.stdout
 
 
 def test_what_a_killed_supervisor_leaves_is_found_and_stopped(installation: Installation) -> None:

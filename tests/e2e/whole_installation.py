@@ -47,6 +47,17 @@ class Installation:
         assert not check or done.returncode == 0, f"{arguments}:\n{done.stdout}\n{done.stderr}\n{self.logs()}"
         return done
 
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command of cht-sync; whoever starts it waits for it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "cht_sync", *arguments],
+            env=self.environment(),
+            cwd=self.home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
     def environment(self) -> dict[str, str]:
         """What a command is started with: nothing of the settings of whoever runs the tests."""
         names = {name for name, _variable in declared()}

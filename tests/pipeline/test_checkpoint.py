@@ -94,3 +94,12 @@ def test_a_failed_write_leaves_the_old_sequence(tmp_path: Path, monkeypatch: pyt
     assert [child.name for child in tmp_path.iterdir()] == ["seq"]
     file.save("2")
     assert path.read_text() == "2"
+
+
+def test_a_disk_that_refuses_the_file_that_only_follows_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("no folder")
+    following = SequenceFile(tmp_path / "data" / "medic.seq", authoritative=False)
+    following.save("1")
+    following.flush()
+    with pytest.raises(OSError, match="data"):
+        SequenceFile(tmp_path / "data" / "medic.seq", authoritative=True).save("1")

@@ -39,7 +39,7 @@ def test_a_secret_that_came_with_an_upgrade_is_added_and_the_others_stay(tmp_pat
 
 
 def test_only_the_owner_may_enter_the_folder_and_read_the_files(tmp_path: Path) -> None:
-    folder = tmp_path / ".cht-sync"
+    folder = tmp_path / ".cht-sync" / "local"
     kept = credentials.kept_secrets(folder)
     credentials.write_for_tools(load(Environment.LOCAL, home=tmp_path, environ={}, kept_secrets=kept))
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -64,19 +64,17 @@ def test_damaged_secrets_are_an_error_with_the_way_out_and_are_not_replaced(
 @given(user=HARD, password=HARD)
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 def test_any_password_is_read_back_from_the_file_for_curl(tmp_path: Path, user: str, password: str) -> None:
-    (tmp_path / ".cht-sync").mkdir(exist_ok=True)
     environ = {"COUCHDB_USER": user, "COUCHDB_PASSWORD": password}
     credentials.write_for_tools(load(Environment.LOCAL, home=tmp_path, environ=environ))
-    found = netrc.netrc(tmp_path / ".cht-sync" / credentials.NETRC_FILE).authenticators("localhost")
+    found = netrc.netrc(tmp_path / ".cht-sync" / "local" / credentials.NETRC_FILE).authenticators("localhost")
     assert found is not None
     assert (found[0], found[2]) == (user, password)
 
 
 def test_colons_and_backslashes_are_escaped_in_the_file_for_psql(tmp_path: Path) -> None:
-    (tmp_path / ".cht-sync").mkdir()
     environ = {"POSTGRES_PASSWORD": r"a:b\c", "DBT_POSTGRES_PASSWORD": "d e", "POSTGRES_PORT": "15432"}
     credentials.write_for_tools(load(Environment.LOCAL, home=tmp_path, environ=environ))
-    assert (tmp_path / ".cht-sync" / credentials.PGPASS_FILE).read_text().splitlines() == [
+    assert (tmp_path / ".cht-sync" / "local" / credentials.PGPASS_FILE).read_text().splitlines() == [
         r"127.0.0.1:15432:*:postgres:a\:b\\c",
         "127.0.0.1:15432:*:data_dbt:d e",
     ]

@@ -49,11 +49,11 @@ def test_the_commands_survive_a_folder_with_spaces_and_brackets_and_a_hard_name(
     text = shown(home, COUCHDB_DBS="a/b+c", POSTGRES_DB="with$dollar")
     (psql,) = [line for line in text.splitlines() if "PGPASSFILE=" in line]
     words = shlex.split(psql)
-    assert words[0] == f"PGPASSFILE={home / '.cht-sync' / 'pgpass'}"
+    assert words[0] == f"PGPASSFILE={home / '.cht-sync' / 'local' / 'pgpass'}"
     assert words[-3:-1] == ["with$dollar", "-c"]
     (curl,) = [line for line in text.splitlines() if "curl" in line]
     words = shlex.split(curl)
-    assert words[2] == str(home / ".cht-sync" / "netrc")
+    assert words[2] == str(home / ".cht-sync" / "local" / "netrc")
     assert words[5] == "http://localhost:5984/a%2Fb%2Bc/ada"
 
 

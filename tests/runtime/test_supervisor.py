@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -121,7 +122,9 @@ def test_a_service_starts_once_the_one_before_is_ready_and_stops_before_it(
 
 def test_what_runs_is_recorded(supervise: Callable[..., Supervised], tmp_path: Path) -> None:
     service = Scripted("couchdb", tmp_path)
-    service.port = 5984
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        service.port = listener.getsockname()[1]
+    service.words = listening(service.port)
     running = supervise(service)
     eventually(running.is_running)
     state = running.state()
@@ -131,10 +134,66 @@ def test_what_runs_is_recorded(supervise: Callable[..., Supervised], tmp_path: P
     assert state.supervisor == ProcessId.of(os.getpid())
     assert (state.without, state.given, state.failure) == (["superset"], {"COUCHDB_PORT": "1"}, None)
     recorded = running.service("couchdb")
-    assert (recorded.state, recorded.port, recorded.doing, recorded.restarts) == ("running", 5984, "", 0)
+    assert (recorded.state, recorded.port, recorded.doing, recorded.restarts) == (
+        "running",
+        service.port,
+        "",
+        0,
+    )
     assert recorded.since > 0
     assert recorded.process is not None
     assert recorded.process.find() is not None
+
+
+def listening(port: int) -> list[str]:
+    """The words of a service that listens, and is ready then."""
+    program = f"""
+import pathlib, socket, time
+listener = socket.create_server(("127.0.0.1", {port}))
+pathlib.Path("couchdb.ready").touch()
+time.sleep(600)
+"""
+    return [sys.executable, "-c", program]
+
+
+def test_a_stranger_on_the_port_is_not_asked_and_not_taken_for_the_service(
+    supervise: Callable[..., Supervised], tmp_path: Path
+) -> None:
+    class Suspicious(Scripted):
+        def ready(self) -> bool:
+            raise AssertionError("a stranger was asked")
+
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        service = Suspicious("couchdb", tmp_path)
+        service.port = stranger.getsockname()[1]
+        service.words = listening(service.port)
+        running = supervise(service)
+        running.ended()
+    assert isinstance(running.error, ServiceError)
+    assert "ended with exit code 1" in running.error.message
+    assert any("Address already in use" in line for line in running.error.log_tail)
+
+
+def test_a_disk_that_refuses_the_state_stops_nothing(
+    supervise: Callable[..., Supervised], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Scripted("couchdb", tmp_path)
+    running = supervise(service)
+    eventually(running.is_running)
+    refused = threading.Event()
+
+    def refuse(*_arguments: object) -> None:
+        refused.set()
+        raise OSError(28, "No space left on device")
+
+    written = states.write
+    monkeypatch.setattr(states, "write", refuse)
+    os.kill(running.service("couchdb").pid or 0, signal.SIGKILL)
+    assert refused.wait(60)
+    monkeypatch.setattr(states, "write", written)
+    eventually(
+        lambda: running.service("couchdb").restarts == 1 and running.service("couchdb").state == "running"
+    )
 
 
 def test_what_a_service_does_while_it_starts_is_recorded(
@@ -409,10 +468,10 @@ def test_down_stops_what_a_killed_supervisor_left_behind(
     killed.process.wait()
 
     assert control.running(tmp_path) is None
-    assert control.down(tmp_path, volumes=False) == 2
+    assert control.down(tmp_path, volumes=None) == 2
     assert [identity.find() for identity in leftovers] == [None, None]
     assert states.read(tmp_path) is None
-    assert control.down(tmp_path, volumes=False) == 0
+    assert control.down(tmp_path, volumes=None) == 0
 
 
 def test_down_asks_a_living_supervisor_to_stop_in_order(
@@ -420,19 +479,18 @@ def test_down_asks_a_living_supervisor_to_stop_in_order(
 ) -> None:
     running = program()
     assert control.running(tmp_path) == running.state()
-    assert control.down(tmp_path, volumes=False) == 2
+    assert control.down(tmp_path, volumes=None) == 2
     assert running.process.wait() == 0
     assert (tmp_path / "journal").read_text().splitlines()[-2:] == ["couchdb stopped", "postgres stopped"]
 
 
-def test_down_with_volumes_deletes_data_and_secrets_and_keeps_logs(tmp_path: Path) -> None:
-    for folder in ("postgres", "couchdb", "logstash", "dbt", "logs"):
+def test_down_with_volumes_deletes_what_one_environment_keeps(tmp_path: Path) -> None:
+    for folder in ("local", "gamma", "logs", "couchdb-server"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "file").write_text("content")
-    for file in ("secrets.json", "pgpass", "netrc"):
-        (tmp_path / file).write_text("content")
-    assert control.down(tmp_path, volumes=True) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+    assert control.down(tmp_path, volumes=Environment.LOCAL) == 0
+    left = {path.name for path in tmp_path.iterdir() if path.is_dir()}
+    assert left == {"gamma", "logs", "couchdb-server"}
 
 
 def test_a_supervisor_beside_a_living_one_is_refused(program: Callable[..., Program], tmp_path: Path) -> None:

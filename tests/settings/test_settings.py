@@ -297,7 +297,7 @@ def test_a_file_that_cannot_be_read_is_refused_in_one_line(
     def refuse(*_arguments: object, **_options: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("cht_sync.settings.dotenv_values", refuse)
+    monkeypatch.setattr(Path, "read_text", refuse)
     with pytest.raises(SettingsError, match=r"\.env cannot be read: Permission denied"):
         loaded({}, tmp_path)
 
@@ -347,3 +347,21 @@ def test_texts_can_be_checked_before_they_are_kept() -> None:
         'COUCHDB_PORT "abc" is no port (1 to 65535)',
         "PGRST_JWT_SECRET is shorter than 32 bytes",
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('COUCHDB_DBS="unterminated', r"\.env, line 2: no setting"),
+        ("COUCHDB_BDS=medic", r"\.env, line 2: COUCHDB_BDS is no setting; for example COUCHDB_DBS="),
+    ],
+)
+def test_a_line_that_sets_nothing_is_refused_with_its_number(tmp_path: Path, line: str, said: str) -> None:
+    (tmp_path / ".env").write_text(f"COUCHDB_PORT=5984\n{line}\n")
+    with pytest.raises(SettingsError, match=said):
+        loaded({}, tmp_path)
+
+
+def test_a_variable_of_another_program_in_the_file_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("EDITOR=vi\nCOUCHDB_PORT=1\n")
+    assert loaded({}, tmp_path).couchdb_port == 1

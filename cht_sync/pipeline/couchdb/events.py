@@ -45,7 +45,7 @@ def event_maker(shape: EventShape, decorate: Callable[[Event], None]) -> EventMa
         leaves_out |= PASSWORD_MEMBERS
 
     def make(row: Row, document: bytes) -> Event:
-        head = decode_head(document)
+        head = decode_head(row, document)
         deleted = head.deleted not in (None, False)
         metadata = {"_id": row.id, "action": "delete" if deleted else "update", "seq": _sequence(row)}
         fields: dict[str, Any] = {}

@@ -8,7 +8,6 @@ opaque texts (other servers of the protocol: integers).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
@@ -65,11 +64,6 @@ class PageEnd(msgspec.Struct):
 _DOC_MEMBER = b',"doc":'
 """Where the document of a row begins; inside a text its quotes would be escaped."""
 
-_HEAD = re.compile(
-    rb'\{"_id":(?P<id>"(?:[^"\\]|\\.)*"),"_rev":"(?P<rev>[0-9a-z-]+)"(?P<deleted>,"_deleted":true)?[,}]'
-)
-"""How CouchDB begins every document; for those nested deeper than Python can follow."""
-
 _decode_row = msgspec.json.Decoder(Row).decode
 _decode_head = msgspec.json.Decoder(Head).decode
 _decode_page = msgspec.json.Decoder(_Page).decode
@@ -97,18 +91,24 @@ def decode_row(line: bytes) -> Row:
         return row
 
 
-def decode_head(document: bytes) -> Head:
-    """Return what a document says of itself. Raises ValueError where it is no JSON object."""
+def decode_head(row: Row, document: bytes) -> Head:
+    """Return what a document says of itself. Raises ValueError where it is no JSON object.
+
+    Of one that Python cannot follow (nested too deeply) it is what its row says.
+    """
     try:
         return _decode_head(document)
     except msgspec.DecodeError:
-        return msgspec.convert(decode_json(document), Head)
-    except RecursionError as error:
-        beginning = _HEAD.match(document)
-        if beginning is None:
-            raise ValueError("nested too deeply") from error
-        deleted = True if beginning["deleted"] else None
-        return Head(str(decode_json(beginning["id"])), beginning["rev"].decode(), deleted)
+        members = decode_json(document)
+        if not isinstance(members, dict):
+            raise ValueError("the document is no JSON object") from None
+        head = Head(members.get("_id", ""), members.get("_rev", ""), members.get("_deleted"))
+        if not isinstance(head.id, str) or not isinstance(head.rev, str):
+            raise ValueError("_id and _rev must be texts") from None
+        return head
+    except RecursionError:
+        revision = row.changes[0].rev if row.changes else ""
+        return Head(row.id, revision, True if row.deleted else None)
 
 
 def sequence_text(raw: msgspec.Raw) -> str | None:

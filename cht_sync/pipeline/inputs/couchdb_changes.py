@@ -6,11 +6,14 @@ only the last is given.
 
 Options and events are those of logstash-input-couchdb_changes 3.1.6; `batch_size`, `sequence_store` and
 `keep_tombstone` are ours. Two differences, both because the original loses or doubles data there: the
-position is saved after delivery, not before; and a reconnection goes on from it.
+position is saved after delivery, not before; and a reconnection goes on from it. With `sequence_store =>
+"postgrest"` the file is written for Logstash's sake and never read: it knows nothing of which database at
+the other end it belongs to, and one that was emptied or replaced must be filled from the start.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,8 @@ from cht_sync.pipeline.couchdb.login import gate_for
 from cht_sync.pipeline.couchdb.reader import ChangesReader, Pace
 from cht_sync.pipeline.decorate import decorate_read
 from cht_sync.pipeline.plugins import InputOptions, Password, PluginContext, option, register_input
+
+log = logging.getLogger(__name__)
 
 MOST_BYTES = 32 << 20
 """Bytes of documents that may wait for delivery."""
@@ -83,13 +88,18 @@ class CouchdbChanges:
         self._file = SequenceFile(path, authoritative=not kept_elsewhere)
         shape = EventShape(database, options.keep_id, options.keep_revision, options.keep_tombstone)
         self._make_event = event_maker(shape, decorate_read(options))
-        self._handoff = self._new_handoff()
+        self._handoff = Handoff(options.batch_size, MOST_BYTES)
         self._reader: ChangesReader | None = None
         self._read_until: str | None = None
 
     def start(self, position: Position | None, stop: threading.Event) -> None:
         options = self._options
-        since = self._read_until = position.sequence if position else self._file.load()
+        since = position.sequence if position else None
+        if self.source is None:
+            since = self._file.load()
+        self._read_until = since
+        begin = since or options.initial_sequence or FROM_THE_START
+        log.info("%s: reading after %s", self.name, begin)
         server = Server(
             self._address,
             options.db,
@@ -98,13 +108,13 @@ class CouchdbChanges:
             str(options.ca_file) if options.ca_file else None,
         )
         # A new one: after a stand-by the input is started again, and the old one is closed for good.
-        self._handoff = self._new_handoff()
+        self._handoff = Handoff(options.batch_size, MOST_BYTES)
         self._reader = ChangesReader(
             CouchdbClient(server, gate_for(self._address, server.user)),
             self._handoff,
             self._make_event,
             source=self.name,
-            since=since or options.initial_sequence or FROM_THE_START,
+            since=begin,
             pace=Pace(options.batch_size, options.heartbeat / 1000, float(options.reconnect_delay)),
         )
         self._reader.start()
@@ -134,9 +144,6 @@ class CouchdbChanges:
             self._reader.close()
             self._reader.join(CLOSE_TIMEOUT)
         self._file.flush()
-
-    def _new_handoff(self) -> Handoff:
-        return Handoff(self._options.batch_size, MOST_BYTES)
 
 
 @register_input("couchdb_changes", Options)

@@ -77,6 +77,8 @@ class Feed {
   async start() {
     const { update_seq } = await this.database.info();
     this.since = this.options.since === 'now' ? update_seq : Number(this.options.since);
+    // The sequence of a database that was deleted and created again: CouchDB reads from the start then.
+    if (this.since > update_seq) this.since = 0;
   }
 
   get goesOn() {
