@@ -47,7 +47,9 @@ class CouchdbServer(Service):
         if self._program.exists():
             return
         say("installing its npm packages")
-        self._program.parent.mkdir(parents=True, exist_ok=True)
+        # Earlier versions, and what a killed installation left.
+        shutil.rmtree(self._program.parent, ignore_errors=True)
+        self._program.parent.mkdir(parents=True)
         with tempfile.TemporaryDirectory(dir=self._program.parent, ignore_cleanup_errors=True) as folder:
             half_made = Path(folder) / "program"
             shutil.copytree(SOURCES, half_made)
