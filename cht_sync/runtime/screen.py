@@ -151,7 +151,7 @@ def _where(one: ServiceState, settings: Settings) -> str:
     databases = " ".join(settings.couchdb_dbs)
     places = {
         "postgres": f"127.0.0.1:{one.port}, database {settings.postgres_db}",
-        "couchdb": f"http://localhost:{one.port}, databases {databases}",
+        "couchdb": f"{settings.couchdb_url}, databases {databases}",
         "postgrest": f"http://127.0.0.1:{one.port}",
         "logstash": f"one pipeline each for {databases}",
         "data-generator": f"{FIRST_DOCUMENTS} documents, then {CHANGES_PER_SECOND:g} change a second",
@@ -179,7 +179,7 @@ def _commands(state: EnvironmentState, settings: Settings) -> Iterator[str]:
         words += [settings.postgres_db, "-c", query]
         yield f"PGPASSFILE={shlex.quote(_near(folder / 'pgpass'))} {shlex.join(words)}"
     if "couchdb" in names:
-        address = f"http://localhost:{settings.couchdb_port}/{file_name(settings.couchdb_dbs[0])}/ada"
+        address = f"{settings.couchdb_url}/{file_name(settings.couchdb_dbs[0])}/ada"
         words = ["curl", "--netrc-file", _near(folder / "netrc"), "-X", "PUT", address]
         yield shlex.join([*words, "-d", '{"type": "person", "name": "Ada"}'])
     program = (

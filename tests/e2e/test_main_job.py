@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,8 @@ def test_a_second_up_waits_for_the_first_and_down_finds_both(installation: Insta
 
 
 def test_up_returns_when_generated_documents_are_in_the_models(installation: Installation) -> None:
-    installation.run(*UP)
+    screen = installation.run(*UP).stdout
+    _the_commands_on_the_screen_work(installation, screen)
     assert installation.sql("select count(*) > 0 from dbt.data_record") == [(True,)]
     assert installation.sql("select count(*) > 0 from dbt.person") == [(True,)]
     again = installation.run(*UP)
@@ -150,6 +152,20 @@ def test_the_cht_projects_own_documents_arrive_unchanged(installation: Installat
     winners = installation.winners("medic")
     assert len(winners) == len(documents)
     _models_hold_exactly(installation, "medic", winners)
+
+
+def _the_commands_on_the_screen_work(installation: Installation, screen: str) -> None:
+    (psql,) = [line for line in screen.splitlines() if "PGPASSFILE" in line]
+    (curl,) = [line for line in screen.splitlines() if "curl" in line]
+    said = [
+        subprocess.run(
+            line, shell=True, cwd=installation.home, capture_output=True, text=True, check=True
+        ).stdout
+        for line in (psql, curl)
+    ]
+    assert "health_center" in said[0]
+    assert '"ok":true' in said[1]
+    assert installation.couchdb("GET", "medic/ada")["name"] == "Ada"
 
 
 def _models_hold_exactly(installation: Installation, database: str, winners: dict) -> None:

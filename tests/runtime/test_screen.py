@@ -40,7 +40,7 @@ def shown(home: Path, **given: str) -> str:
 def test_the_final_screen_says_what_runs_where() -> None:
     text = shown(Path("home"))
     assert "127.0.0.1:15432, database data" in text
-    assert "http://localhost:15984, databases medic" in text
+    assert "http://localhost:5984, databases medic" in text
     assert "superset" in text
 
 
