@@ -62,7 +62,6 @@ def run(
     cwd: Path | None = None,
     stdin: str | None = None,
     timeout: float | None = None,
-    user: str | None = None,
 ) -> str:
     """Run a command to its end and return its standard output.
 
@@ -81,7 +80,6 @@ def run(
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            user=user,
         )
     except OSError as error:
         raise _not_started(name, cwd, error) from error
@@ -106,7 +104,6 @@ def start(
     log: Path,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    user: str | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a command in a session of its own, its output appended to `log` (mode 600).
 
@@ -123,7 +120,6 @@ def start(
             stdout=descriptor,
             stderr=descriptor,
             start_new_session=True,
-            user=user,
         )
     except OSError as error:
         raise _not_started(Path(command[0]).name, cwd, error) from error
