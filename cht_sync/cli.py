@@ -33,6 +33,7 @@ from cht_sync.ingest.config import IngestConfig
 from cht_sync.ingest.server import serve
 from cht_sync.pipeline import sources
 from cht_sync.pipeline.run import run_pipelines
+from cht_sync.render import TEMPLATES
 from cht_sync.runtime import control, embedded, postgres, screen, status
 from cht_sync.runtime import state as states
 from cht_sync.runtime.credentials import kept_secrets
@@ -78,6 +79,11 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            if not TEMPLATES.is_dir():
+                raise ChtSyncError(
+                    f"{TEMPLATES} is missing: cht-sync runs from its checkout",
+                    hint="Install it there, with: make local (or: pip install --editable .)",
+                )
             return super().invoke(ctx)
         except ChtSyncError as error:
             show_error(error)

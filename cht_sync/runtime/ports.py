@@ -101,8 +101,9 @@ def choose(
         if wanted not in chosen.values() and take(wanted):
             chosen[name] = wanted
         elif settings.given.get(name.upper()):
+            why = "is taken, or only root may listen there" if wanted < 1024 else "is taken"
             raise ServiceError(
-                service, f"port {wanted} is taken", hint=f"free it, or set {name.upper()} to another one"
+                service, f"port {wanted} {why}", hint=f"free it, or set {name.upper()} to another one"
             )
         else:
             earlier = before.get(service)
