@@ -98,7 +98,7 @@ def test_steady_mode_needs_a_rate(couchdb_server: CouchDBServer, couchdb_databas
 @contextmanager
 def in_background(work: Callable[[threading.Event], None]) -> Iterator[None]:
     stop = threading.Event()
-    thread = threading.Thread(target=work, args=(stop,))
+    thread = threading.Thread(target=work, args=(stop,), daemon=True)
     thread.start()
     try:
         yield

@@ -61,7 +61,7 @@ def test_writers_of_one_file_never_mix_their_contents(tmp_path: Path) -> None:
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=write_often, args=(content,)) for content in contents]
+    threads = [threading.Thread(target=write_often, args=(content,), daemon=True) for content in contents]
     for thread in threads:
         thread.start()
     for thread in threads:

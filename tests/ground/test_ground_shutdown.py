@@ -37,5 +37,5 @@ def test_a_signal_ends_a_wait_at_once() -> None:
     main = threading.main_thread().ident
     assert main is not None
     with stop_on_signals() as stop:
-        threading.Thread(target=signal.pthread_kill, args=(main, signal.SIGTERM)).start()
+        threading.Thread(target=signal.pthread_kill, args=(main, signal.SIGTERM), daemon=True).start()
         assert stop.wait(60)

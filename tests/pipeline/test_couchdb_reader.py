@@ -247,7 +247,7 @@ class Scripted(ThreadingHTTPServer):
 @contextmanager
 def scripted(answer: Callable[[Handler, int], None]) -> Iterator[Scripted]:
     server = Scripted(answer)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield server
@@ -537,7 +537,7 @@ def test_a_full_place_makes_the_reader_wait_and_a_free_one_lets_it_go_on() -> No
     handoff = Handoff(most_events=2, most_bytes=100)
     assert handoff.put(portion("a", "b")) is False
     behind: list[bool] = []
-    thread = threading.Thread(target=lambda: behind.append(handoff.put(portion("c"))))
+    thread = threading.Thread(target=lambda: behind.append(handoff.put(portion("c"))), daemon=True)
     thread.start()
     taken = handoff.take(PATIENCE)
     assert taken is not None
@@ -569,7 +569,7 @@ def test_only_the_last_change_of_a_document_is_in_a_batch_at_its_place() -> None
 def test_a_taker_that_waits_goes_on_when_the_place_is_closed() -> None:
     handoff = Handoff(100, 100)
     taken: list[Gathered | None] = []
-    thread = threading.Thread(target=lambda: taken.append(handoff.take(3600)))
+    thread = threading.Thread(target=lambda: taken.append(handoff.take(3600)), daemon=True)
     thread.start()
     handoff.close()
     thread.join(PATIENCE)
@@ -579,7 +579,7 @@ def test_a_taker_that_waits_goes_on_when_the_place_is_closed() -> None:
 def test_a_reader_that_waits_goes_on_when_the_place_is_closed() -> None:
     handoff = Handoff(1, 100)
     handoff.put(portion("a"))
-    thread = threading.Thread(target=lambda: handoff.put(portion("b")))
+    thread = threading.Thread(target=lambda: handoff.put(portion("b")), daemon=True)
     thread.start()
     handoff.close()
     thread.join(PATIENCE)

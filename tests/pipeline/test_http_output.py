@@ -161,7 +161,7 @@ class PlainHandler(BaseHTTPRequestHandler):
 @pytest.fixture
 def plain() -> Iterator[Plain]:
     server = Plain()
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     yield server
     server.shutdown()
@@ -208,7 +208,9 @@ def test_a_stop_ends_the_waiting(plain: Plain, tmp_path: Path) -> None:
     stop = ObservedStop()
     done: list[bool] = []
     output = plain_output(plain, tmp_path, "json")
-    thread = threading.Thread(target=lambda: done.append(output.write(Batch([Event({"n": 1})]), stop)))
+    thread = threading.Thread(
+        target=lambda: done.append(output.write(Batch([Event({"n": 1})]), stop)), daemon=True
+    )
     thread.start()
     stop.await_pause()
     stop.set()

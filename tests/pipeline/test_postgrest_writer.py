@@ -160,7 +160,7 @@ def test_the_position_moves_only_when_all_is_safe(warehouse: Served, stop: Obser
     warehouse.installation.query(sql.SQL("revoke insert on {} from {}").format(table, role))
     rows = [row("a"), row("b"), row("bad", number=POISON)]
     done: list[bool] = []
-    thread = threading.Thread(target=lambda: done.append(writer.write(rows, at("3-x"), stop)))
+    thread = threading.Thread(target=lambda: done.append(writer.write(rows, at("3-x"), stop)), daemon=True)
     thread.start()
     stop.await_pause()
     assert warehouse.installation.progress()[0] == "1-x"
@@ -222,7 +222,9 @@ def test_an_outage_of_postgresql_is_waited_for(warehouse: Served, stop: Observed
         cursor.execute(f"alter database {name} allow_connections false")
         cursor.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
         done: list[bool] = []
-        thread = threading.Thread(target=lambda: done.append(writer.write([row("a")], at("1-x"), stop)))
+        thread = threading.Thread(
+            target=lambda: done.append(writer.write([row("a")], at("1-x"), stop)), daemon=True
+        )
         thread.start()
         stop.await_pause()
         cursor.execute(f"alter database {name} allow_connections true")
@@ -235,7 +237,9 @@ def test_a_server_that_is_down_is_waited_for(warehouse: Served, stop: ObservedSt
     done: list[bool] = []
     with listening(warehouse.installation) as before:
         writer = claimed(before, stop)
-    thread = threading.Thread(target=lambda: done.append(writer.write([row("a")], at("1-x"), stop)))
+    thread = threading.Thread(
+        target=lambda: done.append(writer.write([row("a")], at("1-x"), stop)), daemon=True
+    )
     thread.start()
     stop.await_pause()
     with listening(warehouse.installation, port=before.port):
@@ -248,7 +252,9 @@ def test_a_stop_ends_the_waiting_and_nothing_counts_as_safe(warehouse: Served, s
     with listening(warehouse.installation) as before:
         writer = claimed(before, stop)
     done: list[bool] = []
-    thread = threading.Thread(target=lambda: done.append(writer.write([row("a")], at("1-x"), stop)))
+    thread = threading.Thread(
+        target=lambda: done.append(writer.write([row("a")], at("1-x"), stop)), daemon=True
+    )
     thread.start()
     stop.await_pause()
     stop.set()
@@ -283,7 +289,9 @@ def test_a_wrong_secret_is_waited_for_and_makes_no_dead_letter(warehouse: Served
     writer = claimed(warehouse, stop)
     writer._connection._tokens = TokenSource("another-secret-that-is-long-enough-0123456789", warehouse.role)
     done: list[bool] = []
-    thread = threading.Thread(target=lambda: done.append(writer.write([row("a")], at("1-x"), stop)))
+    thread = threading.Thread(
+        target=lambda: done.append(writer.write([row("a")], at("1-x"), stop)), daemon=True
+    )
     thread.start()
     stop.await_pause()
     writer._connection._tokens = TokenSource(SECRET, warehouse.role)
@@ -296,7 +304,9 @@ def test_a_table_held_by_another_source_is_waited_for(warehouse: Served, stop: O
     other = warehouse.writer()
     other.claim("elsewhere/medic", stop)
     found: list[Position | None] = []
-    thread = threading.Thread(target=lambda: found.append(warehouse.writer().claim(SOURCE, stop)))
+    thread = threading.Thread(
+        target=lambda: found.append(warehouse.writer().claim(SOURCE, stop)), daemon=True
+    )
     thread.start()
     stop.await_pause()
     other.release()

@@ -328,7 +328,7 @@ def test_an_idle_input_stops_at_once(changes: CouchdbChanges) -> None:
     stop = threading.Event()
     changes.start(Position("127.0.0.1/medic", "7-x"), stop)
     answers: list[Batch | None] = []
-    thread = threading.Thread(target=lambda: answers.append(changes.read(stop, 3600.0)))
+    thread = threading.Thread(target=lambda: answers.append(changes.read(stop, 3600.0)), daemon=True)
     thread.start()
     stop.set()
     changes.interrupt()

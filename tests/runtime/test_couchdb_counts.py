@@ -37,7 +37,7 @@ class _Refuse(BaseHTTPRequestHandler):
 @pytest.fixture
 def refusing() -> Iterator[Refusing]:
     with Refusing() as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield server
         server.shutdown()

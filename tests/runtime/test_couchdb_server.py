@@ -182,7 +182,7 @@ def test_longpoll_answers_at_once_with_a_backlog_and_waits_without(http: Http) -
     assert http.changes("feed=longpoll&since=now&timeout=20").json()["results"] == []
     answers: list[requests.Response] = []
     response = http.session.get(f"{http.url}/_changes?feed=longpoll&since=1&heartbeat=60000", stream=True)
-    reader = threading.Thread(target=lambda: answers.append(response.json()))
+    reader = threading.Thread(target=lambda: answers.append(response.json()), daemon=True)
     reader.start()
     http.put("b")
     reader.join()

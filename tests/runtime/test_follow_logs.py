@@ -16,7 +16,10 @@ class Reader:
         self._arrived = threading.Condition()
         self._seen: list[tuple[str, str]] = []
         self._thread = threading.Thread(
-            target=follow_logs, args=(paths, self._stop, self._show), kwargs={"follow": True, "lines": lines}
+            target=follow_logs,
+            args=(paths, self._stop, self._show),
+            kwargs={"follow": True, "lines": lines},
+            daemon=True,
         )
         self._thread.start()
 

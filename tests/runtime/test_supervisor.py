@@ -45,7 +45,7 @@ class Supervised:
         self._supervisor = supervisor.Supervisor(
             Environment.LOCAL, services, folder, without=["superset"], given={"COUCHDB_PORT": "1"}
         )
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import requests
+
 from cht_sync.ingest.config import IngestConfig
 from cht_sync.ingest.server import serve
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection, Timeouts
@@ -85,11 +87,23 @@ def listening(installation: Installation, *, port: int = 0, max_body: int | None
     thread = threading.Thread(target=serve, args=(config, stop, ports.put), daemon=True)
     thread.start()
     try:
-        yield Served(installation, ports.get(timeout=PATIENCE))
+        port = ports.get(timeout=PATIENCE)
+        _await_schema(port)
+        yield Served(installation, port)
     finally:
         stop.set()
         thread.join(PATIENCE)
         assert not thread.is_alive()
+
+
+def _await_schema(port: int) -> None:
+    """Wait until the server knows the schema; before that it tells a writer to come again (PGRST002)."""
+    pause = threading.Event()
+    for _look in range(int(PATIENCE / 0.02)):
+        if requests.get(f"http://127.0.0.1:{port}/", timeout=PATIENCE).status_code != 503:
+            return
+        pause.wait(0.02)
+    raise AssertionError("the schema is not known")
 
 
 @contextmanager

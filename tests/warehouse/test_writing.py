@@ -151,8 +151,8 @@ def test_stamps_follow_the_order_of_commits_and_a_reader_misses_nothing(installe
                 seen.extend(new)
                 greatest = new[-1][0] if new else greatest
 
-    reader = threading.Thread(target=read_on)
-    writers = [threading.Thread(target=write, args=(table,)) for table in ("medic", SENTINEL)]
+    reader = threading.Thread(target=read_on, daemon=True)
+    writers = [threading.Thread(target=write, args=(table,), daemon=True) for table in ("medic", SENTINEL)]
     for thread in (reader, *writers):
         thread.start()
     for thread in writers:
