@@ -81,7 +81,7 @@ class CouchdbServer(Service):
         return self._data
 
     def ready(self) -> bool:
-        # Not `_up`, which needs no login: another installation's server would answer it too.
+        # Not `_up`, which needs no login: that must work too.
         try:
             return self._request("GET", "_all_dbs").status_code == 200
         except requests.RequestException:

@@ -62,7 +62,7 @@ class Postgrest(Service):
         }
 
     def ready(self) -> bool:
-        # With our own token: another installation's PostgREST on this port would refuse it.
+        # As the pipelines will ask, so that the secret and the role are proven too.
         token = make_token(self._settings.pgrst_jwt_secret, self._settings.ingest_role)
         try:
             answer = requests.get(

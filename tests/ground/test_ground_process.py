@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import eventually
 
 from cht_sync import process
 from cht_sync.errors import ChtSyncError
@@ -24,15 +24,6 @@ STUBBORN = [
     "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)",
 ]
 PARENT = ["sh", "-c", "sleep 600 & echo $!; wait"]
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    waiting = threading.Event()
-    for _ in range(6_000):
-        if condition():
-            return
-        waiting.wait(0.01)
-    pytest.fail("waited for a minute in vain")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import scripted_services
 from scripted_services import Scripted
+from waiting import eventually
 
 from cht_sync import process
 from cht_sync.environments import Environment
@@ -24,15 +25,6 @@ from cht_sync.runtime import control, supervisor
 from cht_sync.runtime import state as states
 from cht_sync.runtime.service import Service
 from cht_sync.runtime.state import EnvironmentState, ServiceState
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    waiting = threading.Event()
-    for _ in range(6_000):
-        if condition():
-            return
-        waiting.wait(0.01)
-    pytest.fail("waited for a minute in vain")
 
 
 class Supervised:

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from postgres_fixture import PostgresServer
 
 from cht_sync.transform.runner import DbtRunner
 
-from .warehouse import Server, Warehouse, create_warehouse
+from .warehouse import Warehouse, create_warehouse
 
 
 @pytest.fixture(scope="session")
-def warehouse(postgres_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+def warehouse(
+    postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Warehouse]:
     """Shared by all tests of the models: each uses document ids of its own."""
     options = create_warehouse(postgres_server, tmp_path_factory.mktemp("dbt"))
     with closing(psycopg2.connect(postgres_server.dsn(options.database))) as connection:
@@ -29,7 +32,7 @@ def dbt(warehouse: Warehouse) -> DbtRunner:
 
 
 @pytest.fixture
-def fresh(warehouse: Warehouse, postgres_server: Server, tmp_path: Path) -> Iterator[Warehouse]:
+def fresh(warehouse: Warehouse, postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Warehouse]:
     """A warehouse for one test."""
     options = create_warehouse(postgres_server, tmp_path / "dbt")
     with closing(psycopg2.connect(postgres_server.dsn(options.database))) as connection:

@@ -8,9 +8,10 @@ import secrets
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg2
+from postgres_fixture import PostgresServer
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
@@ -25,20 +26,6 @@ MEDIC = "medic"
 SENTINEL = "medic-sentinel"
 OWN_PACKAGE = CHECKOUT / "dbt" / "packages" / "cht_pipeline"
 MODELS = ("document_metadata", "contact", "person", "place", "data_record")
-
-
-class Server(Protocol):
-    """A running PostgreSQL; what the fixture postgres_server gives."""
-
-    @property
-    def host(self) -> str: ...
-    @property
-    def port(self) -> int: ...
-    @property
-    def user(self) -> str: ...
-    @property
-    def password(self) -> str: ...
-    def dsn(self, database: str = ...) -> str: ...
 
 
 @dataclass
@@ -94,7 +81,7 @@ class Warehouse:
         return row
 
 
-def create_warehouse(server: Server, work_folder: Path) -> TransformOptions:
+def create_warehouse(server: PostgresServer, work_folder: Path) -> TransformOptions:
     """Make a database of its own through init-db-resources.sh."""
     name = f"test_{secrets.token_hex(6)}"
     with closing(psycopg2.connect(server.dsn())) as connection:

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg2
+from postgres_fixture import PostgresServer
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
@@ -23,25 +24,11 @@ CHECKOUT = Path(__file__).parents[2]
 SCRIPT = CHECKOUT / "postgres" / "init-db-resources.sh"
 
 
-class Server(Protocol):
-    """A running PostgreSQL; what the fixture postgres_server gives."""
-
-    @property
-    def host(self) -> str: ...
-    @property
-    def port(self) -> int: ...
-    @property
-    def user(self) -> str: ...
-    @property
-    def password(self) -> str: ...
-    def dsn(self, database: str = ...) -> str: ...
-
-
 @dataclass
 class Installation:
     """One database, named as its roles begin."""
 
-    server: Server
+    server: PostgresServer
     name: str
     passwords: Mapping[str, str] = field(
         default_factory=lambda: {role: secrets.token_hex(8) for role in ("authenticator", "dbt", "superset")}

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import requests
+from postgres_fixture import PostgresServer
 
 from cht_sync.ingest.config import IngestConfig
 from cht_sync.ingest.server import serve
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection, Timeouts
 from cht_sync.pipeline.postgrest.writer import Writer
 from cht_sync.tokens import TokenSource
-from warehouse.installation import Installation, Server
+from warehouse.installation import Installation
 
 SECRET = "a-secret-of-tests-that-is-long-enough-0123456789"
 PATIENCE = 20.0
@@ -107,7 +108,7 @@ def _await_schema(port: int) -> None:
 
 
 @contextmanager
-def served(server: Server, database: str) -> Iterator[Served]:
+def served(server: PostgresServer, database: str) -> Iterator[Served]:
     """The first layout for medic, served."""
     installation = Installation(server, database)
     installation.init("medic medic-sentinel")

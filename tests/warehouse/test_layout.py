@@ -10,10 +10,11 @@ from typing import Any
 
 import psycopg2
 import pytest
+from postgres_fixture import PostgresServer
 
 from cht_sync import process
 from cht_sync.runtime.postgres import binaries
-from warehouse.installation import Installation, Server, headers, put
+from warehouse.installation import Installation, headers, put
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "layout-0.1.0.sql"
 NAME = "data"
@@ -50,7 +51,7 @@ LAYOUT = {
 }
 
 
-def drop(server: Server) -> None:
+def drop(server: PostgresServer) -> None:
     with closing(psycopg2.connect(server.dsn())) as connection:
         connection.autocommit = True
         connection.cursor().execute(f"drop database if exists {NAME} with (force)")

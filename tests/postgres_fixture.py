@@ -1,0 +1,73 @@
+"""A real PostgreSQL for tests: started here on a free loopback port, stopped here by its process id."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg2
+import pytest
+from psycopg2 import sql
+
+from cht_sync import process
+from cht_sync.runtime.postgres import Postgres
+from cht_sync.runtime.service import inherited_environment
+
+
+def free_port() -> int:
+    """A loopback port that nobody listened on a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    host: str
+    port: int
+    user: str
+    password: str
+
+    def dsn(self, database: str = "postgres") -> str:
+        return f"postgresql://{self.user}:{self.password}@{self.host}:{self.port}/{database}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A PostgreSQL of the wheel's newest version, for the whole session."""
+    folder = tmp_path_factory.mktemp("postgres")
+    server = PostgresServer("127.0.0.1", free_port(), "owner", secrets.token_hex(8))
+    service = Postgres(folder / "cluster", port=server.port, user=server.user, password=server.password)
+    service.prepare(lambda _text: None)
+    running = process.start(
+        service.command(),
+        log=folder / "postgres.log",
+        env={**inherited_environment(), **service.environment()},
+    )
+    identity = process.ProcessId.of(running.pid)
+    waiting = threading.Event()
+    try:
+        while not service.ready():
+            assert running.poll() is None, (folder / "postgres.log").read_text()
+            waiting.wait(0.05)
+        yield server
+    finally:
+        process.stop(identity, ask=service.stop_signal, patience=service.patience)
+        running.wait()
+
+
+@pytest.fixture
+def database(postgres_server: PostgresServer) -> Iterator[str]:
+    """The name of a fresh, empty database."""
+    name = f"test_{secrets.token_hex(6)}"
+    connection = psycopg2.connect(postgres_server.dsn())
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    yield name
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+    connection.close()
