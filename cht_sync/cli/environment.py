@@ -1,0 +1,253 @@
+"""Starting, stopping and watching an environment."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from cht_sync import logs
+from cht_sync.cli.group import INTERRUPTED, main
+from cht_sync.cli.options import environment_option
+from cht_sync.environments import SERVICE_NAMES, Environment
+from cht_sync.errors import ChtSyncError, SettingsError
+from cht_sync.files import write_atomically
+from cht_sync.runtime import control, embedded, screen, status
+from cht_sync.runtime import state as states
+from cht_sync.runtime.credentials import kept_secrets
+from cht_sync.runtime.supervisor import is_supervised
+from cht_sync.settings import (
+    STATE_FOLDER,
+    declared,
+    default_home,
+    env_template,
+    load,
+    missing_secrets,
+)
+from cht_sync.settings import check as check_texts
+from cht_sync.shutdown import stop_on_signals
+
+
+@main.command(short_help="Start an environment and wait until it is ready.")
+@environment_option
+@click.option(
+    "--runtime",
+    type=click.Choice(["auto", "docker", "embedded"]),
+    default="auto",
+    show_default=True,
+    help="Containers, or processes on this machine.",
+)
+@click.option("--detach", "-d", is_flag=True, help="Return once everything is ready; it goes on running.")
+@click.option(
+    "--without",
+    type=click.Choice(SERVICE_NAMES),
+    multiple=True,
+    help="A service not to start; may be repeated.",
+)
+def up(environment: str, runtime: str, detach: bool, without: tuple[str, ...]) -> None:
+    """Start everything that an environment needs, in order, and wait until it is ready.
+
+    Without --detach the status stays on the screen; Ctrl-C stops everything in order, a second Ctrl-C at
+    once. State and logs are in .cht-sync/.
+    """
+    home, wanted = default_home(), Environment(environment)
+    console = Console(highlight=False)
+    settings = embedded.load_settings(wanted, home=home)
+    chosen, reason = control.choose_runtime(runtime)
+    with stop_on_signals() as stop:
+        before = control.running(settings.state_folder)
+        if before is not None and before.phase == "stopping":
+            console.print("Waiting for the end of what is stopping")
+            if not control.supervision(settings.state_folder, before).wait_until_ended(stop):
+                sys.exit(INTERRUPTED)
+        elif before is not None and before.environment is not wanted:
+            raise ChtSyncError(f"{before.environment} is running here", hint="End it first: cht-sync down")
+        elif before is not None and before.given != dict(settings.given):
+            console.print("It was started with other settings; these count after: cht-sync down")
+        supervision = control.launch(settings, without=without)
+        if supervision.own:
+            console.print(f"Starting {wanted} ({chosen}: {reason})")
+        else:
+            console.print(f"{wanted} was started already")
+        try:
+            with screen.progress(console) as progress:
+                state = supervision.follow(stop, progress.show)
+            if state is not None:
+                _final_screen(console, state, home)
+                if detach or not supervision.own:
+                    return
+                _watch(console, home, stop, ended=lambda: supervision.ended)
+            if not supervision.own:
+                sys.exit(INTERRUPTED)
+            if supervision.ended:
+                raise ChtSyncError("the supervisor has ended", hint="Clean up with: cht-sync down")
+            console.print("Stopping everything in order (Ctrl-C again: at once)")
+            supervision.stop()
+        except KeyboardInterrupt:
+            if supervision.own:
+                console.print("Stopping everything at once")
+                supervision.kill()
+            raise
+    sys.exit(INTERRUPTED)
+
+
+@main.command(short_help="Stop everything; the data stays.")
+@click.option("--volumes", is_flag=True, help="Also delete the data and the secrets.")
+@click.option(
+    "--env",
+    "environment",
+    type=click.Choice([one.value for one in Environment]),
+    help="Whose data --volumes deletes. Default: of what is running, else local.",
+)
+def down(volumes: bool, environment: str | None) -> None:
+    """Stop everything that `up` started, also what a killed one left behind.
+
+    Each environment has data of its own; --volumes deletes that of one.
+    """
+    folder = default_home() / STATE_FOLDER
+    recorded = states.read(folder)
+    kept = recorded.environment if recorded is not None else Environment.LOCAL
+    emptied = Environment(environment) if environment else kept
+    stopped = control.down(folder, volumes=emptied if volumes else None)
+    click.echo(f"Stopped {stopped} services." if stopped else "Nothing was running.")
+    if volumes:
+        click.echo(f"Data and secrets of {emptied} are deleted.")
+
+
+@main.command("status", short_help="Show what runs, what is pending, how far behind.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
+def status_command(as_json: bool, watch: bool) -> None:
+    """Show services, databases and models: what runs, what is pending, how far behind.
+
+    Exit code 1 when nothing runs, or a service does not.
+    """
+    home = default_home()
+    if watch:
+        with stop_on_signals() as stop:
+            _watch(Console(highlight=False), home, stop, ended=lambda: False)
+        return
+    found = _status(home)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    elif found["environment"] is None:
+        click.echo("Nothing is running. Start it with: cht-sync up")
+    else:
+        Console(highlight=False).print(screen.status_view(found))
+    running = all(one["state"] == "running" for one in found["services"])
+    sys.exit(0 if found["services"] and running and not found["problems"] else 1)
+
+
+@main.command("logs")
+@click.argument("services", nargs=-1, type=click.Choice([*SERVICE_NAMES, "supervisor"]))
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines, until Ctrl-C.")
+@click.option("-n", "--lines", default=50, show_default=True, help="Lines of each log to begin with.")
+def logs_command(services: tuple[str, ...], follow: bool, lines: int) -> None:
+    """Show the logs of some services, or of all."""
+    folder = default_home() / STATE_FOLDER / "logs"
+    names = services or (*SERVICE_NAMES, "supervisor")
+    paths = [folder / f"{name}.log" for name in names if follow or (folder / f"{name}.log").exists()]
+    if not paths:
+        raise ChtSyncError("there are no logs yet", hint="Start something first: cht-sync up")
+    width = max(len(path.stem) for path in paths)
+    with stop_on_signals() as stop:
+        control.follow_logs(
+            paths,
+            stop,
+            lambda name, line: click.echo(f"{name:<{width}} | {line}"),
+            follow=follow,
+            lines=lines,
+        )
+
+
+@main.command(short_help="Write .env with fresh secrets.")
+@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A setting; may be repeated.")
+@click.option("--force", is_flag=True, help="Replace a .env that is there.")
+@environment_option
+def init(assignments: tuple[str, ...], force: bool, environment: str) -> None:
+    """Write .env with fresh secrets; asks for what is required and was not given with --set.
+
+    Example: cht-sync init --env prod --set COUCHDB_HOST=couchdb.example.org
+    """
+    path = default_home() / ".env"
+    if path.exists() and not force:
+        raise SettingsError([f"{path} is there already"], hint="Edit it, or replace it with --force.")
+    values = _assigned(assignments)
+    check_texts(values)
+    wanted = Environment(environment)
+    for name, variable in declared():
+        asked = name.startswith(("COUCHDB_", "POSTGRES_HOST"))
+        if wanted in variable.required and asked and name not in values and sys.stdin.isatty():
+            values[name] = click.prompt(f"{name} ({variable.help})", hide_input=variable.secret)
+    # The password of somebody else's CouchDB cannot be made up.
+    made = missing_secrets(values)
+    local_data = path.parent / STATE_FOLDER / Environment.LOCAL.value
+    if wanted is Environment.LOCAL and local_data.exists():
+        # The data that is there already was made with these.
+        made |= kept_secrets(local_data)
+    elif wanted is not Environment.LOCAL:
+        made.pop("COUCHDB_PASSWORD", None)
+    write_atomically(path, env_template({**made, **values}))
+    try:
+        load(wanted, home=path.parent, environ={})
+    except SettingsError as error:
+        click.echo(f"Wrote {path} with fresh secrets. Still to be set in it:")
+        for problem in error.problems:
+            click.echo(f"  {problem}")
+        return
+    click.echo(f"Wrote {path} with fresh secrets. Next: cht-sync up --env {environment}")
+
+
+@main.command(hidden=True)
+@environment_option
+@click.option("--without", multiple=True)
+def supervise(environment: str, without: tuple[str, ...]) -> None:
+    """What `up` runs in the background."""
+    logs.configure()
+    with stop_on_signals() as stop:
+        embedded.supervise(Environment(environment), without=without, home=default_home(), stop=stop)
+
+
+def _final_screen(console: Console, state: states.EnvironmentState, home: Path) -> None:
+    settings = embedded.recorded_settings(state, home)
+    screen.final_screen(console, state, settings, sorted(embedded.NOT_EMBEDDED))
+    for problem in status.gather(state, settings)["problems"]:
+        console.print(f"! {problem}", style="red")
+
+
+def _status(home: Path) -> dict[str, Any]:
+    state = states.read(home / STATE_FOLDER)
+    supervised = state is not None and is_supervised(state)
+    if state is None or not (supervised or state.leftovers()):
+        return status.nothing_runs()
+    found = status.gather(state, embedded.recorded_settings(state, home))
+    if not supervised:
+        found["problems"].append("the supervisor is gone; end what it left with: cht-sync down")
+    return found
+
+
+def _watch(console: Console, home: Path, stop: threading.Event, ended: Callable[[], bool]) -> None:
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        while not stop.is_set() and not ended():
+            found = _status(home)
+            if found["environment"] is not None:
+                live.update(screen.status_view(found))
+            stop.wait(1.0)
+
+
+def _assigned(assignments: tuple[str, ...]) -> dict[str, str]:
+    known = {name for name, _variable in declared()}
+    values: dict[str, str] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or name not in known:
+            raise SettingsError([f"--set {name}: no such setting"], hint="The names are in env.template.")
+        values[name] = value
+    return values

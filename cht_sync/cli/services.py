@@ -1,0 +1,153 @@
+"""Single services: the data generator, the ingest server, dbt."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import threading
+from functools import partial
+
+import click
+
+from cht_sync import logs
+from cht_sync.cli.group import main
+from cht_sync.cli.options import bar, environment_option, log_options, reachable_settings
+from cht_sync.environments import Environment
+from cht_sync.errors import SettingsError
+from cht_sync.generator.couchdb import Client
+from cht_sync.generator.plan import GeneratorOptions
+from cht_sync.generator.run import burst
+from cht_sync.generator.steady import steady
+from cht_sync.ingest.config import IngestConfig
+from cht_sync.ingest.server import serve
+from cht_sync.runtime import control
+from cht_sync.runtime.dbt import transform_options
+from cht_sync.settings import STATE_FOLDER, Settings, default_home
+from cht_sync.shutdown import stop_on_signals
+from cht_sync.transform.loop import loop, run_once
+from cht_sync.transform.options import TransformOptions
+
+
+@main.command(short_help="Write documents of fictional people.")
+@click.option("--docs", default=0, show_default=True, help="Documents to create at once.")
+@click.option("--rate", type=float, help="Changes per second afterwards, until Ctrl-C.")
+@click.option("--seed", default=1, show_default=True, help="Same seed, same documents.")
+@click.option(
+    "--updates", default=0.1, show_default=True, help="Share of documents that are edited afterwards."
+)
+@click.option(
+    "--deletes", default=0.02, show_default=True, help="Share of documents that are deleted afterwards."
+)
+@click.option("--database", "databases", multiple=True, help="Where; default: every database of COUCHDB_DBS.")
+@click.option("--remote", is_flag=True, help="Also into a CouchDB that cht-sync did not start.")
+def generate(
+    docs: int,
+    rate: float | None,
+    seed: int,
+    updates: float,
+    deletes: float,
+    databases: tuple[str, ...],
+    remote: bool,
+) -> None:
+    """Write realistic CHT documents of fictional people: places, persons and their reports.
+
+    The same seed gives the same documents; what is there already is left alone. The server is that of
+    the running environment, else that of COUCHDB_HOST; one that cht-sync did not start only with --remote.
+    """
+    logs.configure()
+    settings = reachable_settings(Environment.LOCAL)
+    if not remote and not _starts_couchdb():
+        raise SettingsError(
+            [f"{settings.couchdb_url} was not started by cht-sync and may lead to a real CouchDB"],
+            hint="If it is for trying things, say so with --remote.",
+        )
+    options = GeneratorOptions(docs=docs, rate=rate, seed=seed, updates=updates, deletes=deletes)
+    for database in databases or settings.couchdb_dbs:
+        client = Client(settings.couchdb_url, settings.couchdb_user, settings.couchdb_password)
+        with bar() as progress:
+            task = progress.add_task(database, total=docs + round(docs * updates) + round(docs * deletes))
+            summary = burst(client, database, options, partial(progress.advance, task))
+        client.close()
+        click.echo(
+            f"{database}: {summary.created} created, {summary.updated} updated, {summary.deleted} deleted, "
+            f"{summary.skipped} there already"
+        )
+    if rate is not None:
+        with stop_on_signals() as stop:
+            _steady(settings, databases or settings.couchdb_dbs, options, stop)
+
+
+@main.group(short_help="Serve PostgREST's protocol without PostgREST.")
+def ingest() -> None:
+    """The embedded ingest server, which speaks PostgREST's protocol."""
+
+
+@ingest.command("serve")
+@click.option("--port", type=int, help="Default: PGRST_SERVER_PORT, else 3000.")
+@log_options
+def ingest_serve(port: int | None, log_format: str) -> None:
+    """Serve until SIGTERM; configured by PostgREST's own PGRST_* variables."""
+    logs.configure(style=log_format)
+    environ = dict(os.environ)
+    if port is not None:
+        environ["PGRST_SERVER_PORT"] = str(port)
+    with stop_on_signals() as stop:
+        serve(IngestConfig.from_env(environ), stop)
+
+
+@main.group()
+def dbt() -> None:
+    """Run the models of the cht-pipeline package."""
+
+
+@dbt.command("run")
+@click.option("--full-refresh", is_flag=True, help="Build incremental models anew.")
+@environment_option
+def dbt_run(environment: str, full_refresh: bool) -> None:
+    """Run all models once; exit code 1 when one fails."""
+    logs.configure()
+    outcome = run_once(_transform_options(environment, full_refresh=full_refresh))
+    sys.exit(0 if outcome.succeeded else 1)
+
+
+@dbt.command("loop")
+@log_options
+@environment_option
+def dbt_loop(environment: str, log_format: str) -> None:
+    """Run the models whenever data changed, at most every DATAEMON_INTERVAL seconds, until SIGTERM."""
+    logs.configure(style=log_format)
+    with stop_on_signals() as stop:
+        loop(_transform_options(environment), stop)
+
+
+def _starts_couchdb() -> bool:
+    state = control.running(default_home() / STATE_FOLDER)
+    return state is not None and any(one.name == "couchdb" for one in state.services)
+
+
+def _transform_options(environment: str, *, full_refresh: bool = False) -> TransformOptions:
+    options = transform_options(reachable_settings(Environment(environment)))
+    return dataclasses.replace(options, full_refresh=full_refresh)
+
+
+def _steady(
+    settings: Settings, databases: tuple[str, ...], options: GeneratorOptions, stop: threading.Event
+) -> None:
+    threads = [
+        threading.Thread(
+            target=steady,
+            args=(
+                Client(settings.couchdb_url, settings.couchdb_user, settings.couchdb_password),
+                database,
+                options,
+                stop,
+            ),
+        )
+        for database in databases
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.2)

@@ -1,0 +1,1 @@
+"""Comparing PostgreSQL with CouchDB, and mending what differs."""
