@@ -86,6 +86,7 @@ def test_hard_names_become_tables_of_exactly_that_name(empty: Installation) -> N
         ("couchdb_progress", {}, "couchdb_progress"),
         ("cht_sync_state", {}, "cht_sync_state"),
         ("medic,dead_letters", {}, "dead_letters"),
+        ("replaced_values", {}, "replaced_values"),
         ("x" * 64, {}, "63 bytes"),
         ("Medic", {}, "Medic"),
         ("1medic", {}, "1medic"),
@@ -100,6 +101,13 @@ def test_a_name_that_cannot_be_is_refused_and_nothing_is_changed(
     assert named in empty.refusal(databases, **settings)
     assert not empty.query("select 1 from pg_namespace where nspname = 'v1'")
     assert not empty.query("select 1 from pg_roles where rolname = %s", f"{empty.name}_ingest")
+
+
+def test_a_database_that_a_newer_version_made_is_refused(installed: Installation) -> None:
+    installed.query("update v1.cht_sync_state set layout_version = '0.10.0'")
+    before = installed.query(EVERYTHING)
+    assert "newer" in installed.refusal("medic")
+    assert installed.query(EVERYTHING) == before
 
 
 def test_a_missing_setting_is_named(empty: Installation) -> None:

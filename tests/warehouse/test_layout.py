@@ -11,6 +11,7 @@ from typing import Any
 import psycopg2
 import pytest
 from postgres_fixture import PostgresServer
+from psycopg2 import sql
 
 from cht_sync import process
 from cht_sync.runtime.postgres import binaries
@@ -19,13 +20,12 @@ from warehouse.installation import Installation, headers, put
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "layout-0.1.0.sql"
 NAME = "data"
 
-ROWS = (
-    "select ctid::text, xmin::text, medic from v1.medic order by _id",
-    'select ctid::text, xmin::text, s from v1."medic-sentinel" as s order by _id',
-    "select ctid::text, xmin::text, p from v1.couchdb_progress as p order by source",
-    "select ctid::text, xmin::text, d from v1.dead_letters as d order by id",
-    "select layout_version, last_stamp from v1.cht_sync_state",
-)
+TABLES = {
+    "medic": "_id",
+    "medic-sentinel": "_id",
+    "couchdb_progress": "source",
+    "dead_letters": "id",
+}
 
 LAYOUT = {
     "columns": """
@@ -49,6 +49,25 @@ LAYOUT = {
         select relname, array(select replace(unnest(relacl)::text, current_database() || '_', '') order by 1)
         from pg_class where relnamespace = 'v1'::regnamespace and relkind in ('r', 'v') order by 1""",
 }
+
+
+COLUMNS = """
+    select attname from pg_attribute where attrelid = format('v1.%%I', %s::text)::regclass and attnum > 0
+    order by attnum"""
+
+
+def columns(installation: Installation, table: str) -> list[str]:
+    return [name for (name,) in installation.query(COLUMNS, table)]
+
+
+def rows(installation: Installation, table: str, columns: list[str]) -> list[tuple[Any, ...]]:
+    """Where each row lies, which transaction made it, and what is in it."""
+    question = sql.SQL("select ctid::text, xmin::text, {} from {} order by {}").format(
+        sql.SQL(", ").join(map(sql.Identifier, columns)),
+        sql.Identifier("v1", table),
+        sql.Identifier(TABLES[table]),
+    )
+    return installation.query(question)
 
 
 def drop(server: PostgresServer) -> None:
@@ -86,10 +105,16 @@ def kept(postgres_server: Any) -> Iterator[Installation]:
 def test_the_script_takes_over_a_database_of_version_0_1_0_and_its_rows_are_unchanged(
     kept: Installation,
 ) -> None:
-    before = [kept.query(rows) for rows in ROWS]
-    assert all(before)
+    known = {table: columns(kept, table) for table in TABLES}
+    before = {table: rows(kept, table, known[table]) for table in TABLES}
+    stamp = kept.value("select last_stamp from v1.cht_sync_state")
+    assert all(before.values())
     kept.init("medic medic-sentinel")
-    assert [kept.query(rows) for rows in ROWS] == before
+    assert {table: rows(kept, table, known[table]) for table in TABLES} == before
+    assert kept.query("select layout_version, last_stamp from v1.cht_sync_state") == [("0.2.0", stamp)]
+    assert kept.query("select closed_at, closed_by from v1.dead_letters") == [(None, None)] * len(
+        before["dead_letters"]
+    )
 
 
 def test_a_database_of_version_0_1_0_takes_writes_after_the_script(kept: Installation) -> None:
@@ -100,6 +125,9 @@ def test_a_database_of_version_0_1_0_takes_writes_after_the_script(kept: Install
     assert kept.value("select saved_timestamp from v1.medic where _id = 'c0ffee'") > greatest
 
 
-def test_the_script_makes_the_layout_of_the_fixture(kept: Installation, installed: Installation) -> None:
+def test_an_upgraded_database_has_the_layout_of_a_new_one(
+    kept: Installation, installed: Installation
+) -> None:
+    kept.init("medic medic-sentinel")
     for part, question in LAYOUT.items():
         assert installed.query(question) == kept.query(question), part

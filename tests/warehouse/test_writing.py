@@ -211,6 +211,48 @@ def test_a_part_without_sequence_keeps_the_position(installed: Installation, own
     assert installed.progress() == ("7-x", 3, 1, 2)
 
 
+def test_the_position_can_be_put_back_to_the_start(installed: Installation, owner: Connection) -> None:
+    for batch, sequence in ((1, "7-x"), (2, "0")):
+        with owner:
+            put(owner, headers=headers(1, batch, seq=sequence))
+    assert installed.progress()[0] == "0"
+
+
+IDENTITY = "select server_uuid, instance_start_time, rereading, problem from v1.couchdb_progress"
+
+
+def test_whose_the_position_is_and_what_is_wrong_are_written_with_it(
+    installed: Installation, owner: Connection
+) -> None:
+    with owner:
+        put(owner, headers=headers(1, 1))
+    assert installed.query(IDENTITY) == [(None, None, False, None)]
+    told = {
+        "cht-sync-server-uuid": "5c31",
+        "cht-sync-instance-start-time": "1700000000",
+        "cht-sync-rereading": "true",
+        "cht-sync-problem": "other server%3A 100 %25%2c %C5%BElu%c5%a5",
+    }
+    with owner:
+        put(owner, headers={**headers(1, 2), **told})
+    assert installed.query(IDENTITY) == [("5c31", "1700000000", True, "other server: 100 %, žluť")]
+    with owner:
+        put(owner, headers=headers(1, 3))
+    assert installed.query(IDENTITY) == [("5c31", "1700000000", True, None)]
+    with owner:
+        put(owner, headers={**headers(1, 4), "cht-sync-rereading": "false"})
+    assert installed.query(IDENTITY) == [("5c31", "1700000000", False, None)]
+
+
+@pytest.mark.parametrize("text", ["%ff", "%00", "100 %", "%zz", "a%2"])
+def test_a_problem_that_cannot_be_decoded_is_kept_as_it_came(
+    installed: Installation, owner: Connection, text: str
+) -> None:
+    with owner:
+        put(owner, headers={**headers(1, 1), "cht-sync-problem": text})
+    assert installed.query(IDENTITY) == [(None, None, False, text)]
+
+
 @pytest.mark.parametrize(("epoch", "batch"), [(2, 5), (2, 4), (1, 6), (1, 99)])
 @pytest.mark.parametrize("documents", [[("a", "9-late", {})], []])
 def test_an_older_or_equal_batch_is_refused(
@@ -317,6 +359,7 @@ def test_a_released_writer_does_not_write_any_more_under_its_old_number(
         {**headers(1, 1), "cht-sync-epoch": "one"},
         {**headers(1, 1), "cht-sync-batch": "9" * 30},
         {**headers(1, 1), "cht-sync-pending": "-"},
+        {**headers(1, 1), "cht-sync-rereading": "yes"},
     ],
 )
 def test_headers_that_cannot_be_blame_the_writer_not_its_documents(
@@ -325,6 +368,32 @@ def test_headers_that_cannot_be_blame_the_writer_not_its_documents(
     with pytest.raises(psycopg2.Error) as refusal, owner:
         put(owner, ("a", "1-a", {}), headers=wrong)
     assert code_of(refusal) == "PT400"
+
+
+def test_a_repair_writes_beside_the_living_pipeline_and_moves_nothing(
+    installed: Installation, owner: Connection
+) -> None:
+    with owner:
+        put(owner, headers=headers(3, 7, seq="7-x"))
+    progress = installed.query("select * from v1.couchdb_progress")
+    with owner:
+        owner.cursor().execute("select from v1.cht_sync_state for update")
+        owner.cursor().execute("select set_config('cht_sync.repair', pg_current_xact_id()::text, true)")
+        put(owner, ("a", "1-a", {}))
+    assert installed.query("select _id from v1.medic") == [("a",)]
+    assert installed.query("select * from v1.couchdb_progress") == progress
+
+
+def test_the_word_of_a_repair_counts_for_its_own_transaction_only(
+    installed: Installation, owner: Connection
+) -> None:
+    with owner:
+        put(owner, headers=headers(3, 7))
+    with owner:
+        owner.cursor().execute("select set_config('cht_sync.repair', pg_current_xact_id()::text, false)")
+    with pytest.raises(psycopg2.Error) as refusal, owner:
+        put(owner, ("a", "1-a", {}))
+    assert code_of(refusal) == "PT409"
 
 
 def test_a_savepoint_that_is_rolled_back_takes_the_position_with_it(
@@ -389,6 +458,10 @@ def test_the_ingest_role_writes_documents_and_letters_and_nothing_else(installed
                 "insert into v1.dead_letters (fingerprint, source, database, code, reason)"
                 " values ('f', 's', 'd', 'c', 'r') on conflict (fingerprint) do nothing"
             )
+            cursor.execute(
+                "insert into v1.replaced_values (fingerprint, source, database, doc_id, replaced, original)"
+                " values ('f', 's', 'd', 'i', 1, '{}') on conflict (fingerprint) do nothing"
+            )
         refused(
             connection,
             role,
@@ -400,6 +473,9 @@ def test_the_ingest_role_writes_documents_and_letters_and_nothing_else(installed
             "update v1.cht_sync_state set last_stamp = 'infinity'",
             "update v1.dead_letters set reason = ''",
             "delete from v1.dead_letters",
+            "update v1.dead_letters set closed_at = now()",
+            "update v1.replaced_values set replaced = 0",
+            "delete from v1.replaced_values",
             "create table v1.mine ()",
             "create table dbt.mine ()",
             "alter table v1.medic disable trigger all",
@@ -429,7 +505,14 @@ def test_the_login_of_postgrest_has_no_rights_of_its_own(installed: Installation
 def test_dbt_reads_documents_and_owns_its_models(installed: Installation) -> None:
     with closing(installed.login("dbt")) as connection:
         with connection, connection.cursor() as cursor:
-            for relation in ("medic", "all_documents", "couchdb", "couchdb_progress", "dead_letters"):
+            for relation in (
+                "medic",
+                "all_documents",
+                "couchdb",
+                "couchdb_progress",
+                "dead_letters",
+                "replaced_values",
+            ):
                 cursor.execute(f"select * from v1.{relation}")
             cursor.execute("create table dbt.person as select _id from v1.all_documents")
         refused(
