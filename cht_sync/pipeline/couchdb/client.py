@@ -112,6 +112,22 @@ class CouchdbClient:
         self._check(response)
         return response.content
 
+    def ask(
+        self, path: str, query: Mapping[str, str], stop: threading.Event, *, body: bytes | None = None
+    ) -> bytes:
+        """Return what the database answers to a question like `_all_docs`; POST where there is a body.
+
+        `path` is percent-encoded. Raises SourceError.
+        """
+        where = f"{self._server.database_path}/{path}" if path else self._server.database_path
+        try:
+            response = self._get(where, query, ANSWER_TIMEOUT, stop, body=body)
+            self._check(response)
+        except SourceUnavailable:
+            self._gate.doubt()
+            raise
+        return response.content
+
     def login_pause(self) -> float:
         """Seconds until a login may be tried again."""
         return self._gate.remaining_pause()
@@ -155,12 +171,16 @@ class CouchdbClient:
         stop: threading.Event,
         *,
         stream: bool = False,
+        body: bytes | None = None,
     ) -> requests.Response:
         with self._gate.attempt(stop) as verdict:
             try:
-                response = self._session.get(
+                response = self._session.request(
+                    "GET" if body is None else "POST",
                     f"{self._server.address}/{path}",
                     params=query,
+                    data=body,
+                    headers=None if body is None else {"Content-Type": "application/json"},
                     timeout=(CONNECT_TIMEOUT, timeout),
                     stream=stream,
                     allow_redirects=False,
