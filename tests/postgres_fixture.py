@@ -7,13 +7,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg2
 import pytest
 from psycopg2 import sql
 
 from cht_sync import process
-from cht_sync.runtime.postgres import Postgres
+from cht_sync.runtime.postgres import Postgres, binaries
 from cht_sync.runtime.service import inherited_environment
 
 
@@ -30,17 +31,50 @@ class PostgresServer:
     port: int
     user: str
     password: str
+    programs: Path
+    """The folder with psql and pg_dump of its version."""
 
     def dsn(self, database: str = "postgres") -> str:
         return f"postgresql://{self.user}:{self.password}@{self.host}:{self.port}/{database}"
 
 
+WHEEL = "wheel"
+DEBIAN = "debian"
+DEBIAN_PROGRAMS = Path("/usr/lib/postgresql")
+
+
+def programs_of(origin: str) -> Path | None:
+    """The folder of the newest version from there; None where there is none."""
+    if origin == WHEEL:
+        return binaries()
+    found = [server.parent for server in DEBIAN_PROGRAMS.glob("*/bin/postgres")]
+    return max(found, key=lambda folder: int(folder.parent.name), default=None)
+
+
+def on_every_server(metafunc: pytest.Metafunc) -> None:
+    """Run each test that wants a PostgreSQL on both of them; a folder's conftest takes this as its hook."""
+    if "postgres_server" in metafunc.fixturenames:
+        metafunc.parametrize("postgres_server", (WHEEL, DEBIAN), indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A PostgreSQL of the wheel's newest version, for the whole session."""
+def postgres_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PostgresServer]:
+    """A PostgreSQL of the wheel's newest version, or of the origin that a folder's conftest names."""
+    origin = getattr(request, "param", WHEEL)
+    programs = programs_of(origin)
+    if programs is None:
+        pytest.skip(f"no PostgreSQL of {origin} on this machine: nothing in {DEBIAN_PROGRAMS}/*/bin")
     folder = tmp_path_factory.mktemp("postgres")
-    server = PostgresServer("127.0.0.1", free_port(), "owner", secrets.token_hex(8))
-    service = Postgres(folder / "cluster", port=server.port, user=server.user, password=server.password)
+    server = PostgresServer("127.0.0.1", free_port(), "owner", secrets.token_hex(8), programs)
+    service = Postgres(
+        folder / "cluster",
+        port=server.port,
+        user=server.user,
+        password=server.password,
+        programs=server.programs,
+    )
     service.prepare(lambda _text: None)
     running = process.start(
         service.command(),

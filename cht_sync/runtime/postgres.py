@@ -1,4 +1,4 @@
-"""PostgreSQL from the PyPI wheel, on loopback TCP with a password."""
+"""PostgreSQL on loopback TCP with a password: from the PyPI wheel, or from a folder that is named."""
 
 from __future__ import annotations
 
@@ -55,19 +55,25 @@ def binaries_if_installed() -> Path | None:
 
 
 class Postgres(Service):
-    """A cluster of its own in `folder`; the superuser `user` logs in with `password` (SCRAM)."""
+    """A cluster of its own in `folder`; the superuser `user` logs in with `password` (SCRAM).
+
+    `programs` is the folder with initdb and postgres; without it, the wheel's.
+    """
 
     name = "postgres"
     stop_signal = signal.SIGINT
     """Fast shutdown: open transactions are rolled back, the checkpoint is written."""
     patience = 30.0
 
-    def __init__(self, folder: Path, *, port: int, user: str, password: str) -> None:
+    def __init__(
+        self, folder: Path, *, port: int, user: str, password: str, programs: Path | None = None
+    ) -> None:
         self.port = port
         self._folder = folder
         self._data = folder / "data"
         self._user = user
         self._password = password
+        self._programs = programs
 
     def prepare(self, say: Say) -> None:
         """Make the cluster where there is none; a half-made one (killed initdb) is made again."""
@@ -89,7 +95,7 @@ class Postgres(Service):
             process.run(
                 [
                     *self._as_unprivileged(),
-                    binaries() / "initdb",
+                    self._binaries() / "initdb",
                     f"--pgdata={self._data}",
                     f"--username={self._user}",
                     f"--pwfile={password_file}",
@@ -106,7 +112,7 @@ class Postgres(Service):
     def command(self) -> list[str]:
         return [
             *self._as_unprivileged(),
-            str(binaries(self._data) / "postgres"),
+            str(self._binaries() / "postgres"),
             "-D",
             str(self._data),
             "-p",
@@ -146,6 +152,9 @@ class Postgres(Service):
             return False
         return True
 
+    def _binaries(self) -> Path:
+        return self._programs or binaries(self._data)
+
     def _forget_killed_server(self) -> None:
         """Remove the mark of a killed server: PostgreSQL takes a zombie, or a stranger, for that server."""
         mark = self._data / "postmaster.pid"
@@ -165,7 +174,7 @@ class Postgres(Service):
         if user is None:
             return []
         words = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-        if not all(_traversable(path) for path in (self._data, binaries())):
+        if not all(_traversable(path) for path in (self._data, self._binaries())):
             # A checkout below a folder that only root may enter, as /root itself is.
             words += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
         return [*words, "--"]

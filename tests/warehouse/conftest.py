@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from postgres_fixture import on_every_server
 
 from warehouse.installation import Installation
+
+pytest_generate_tests = on_every_server
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from psycopg2.extensions import connection as Connection
 
 from cht_sync import process
 from cht_sync.errors import ChtSyncError
-from cht_sync.runtime.postgres import binaries
 
 CHECKOUT = Path(__file__).parents[2]
 SCRIPT = CHECKOUT / "postgres" / "init-db-resources.sh"
@@ -42,7 +41,7 @@ class Installation:
         process.run(
             ["sh", SCRIPT],
             env={
-                "PATH": f"{binaries()}:{os.environ['PATH']}",
+                "PATH": f"{self.server.programs}:{os.environ['PATH']}",
                 "PGHOST": self.server.host,
                 "PGPORT": str(self.server.port),
                 "PGPASSWORD": password,

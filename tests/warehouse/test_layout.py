@@ -14,7 +14,6 @@ from postgres_fixture import PostgresServer
 from psycopg2 import sql
 
 from cht_sync import process
-from cht_sync.runtime.postgres import binaries
 from warehouse.installation import Installation, headers, put
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "layout-0.1.0.sql"
@@ -88,7 +87,7 @@ def kept(postgres_server: Any) -> Iterator[Installation]:
         process.run(
             ["psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--file", FIXTURE],
             env={
-                "PATH": f"{binaries()}:{os.environ['PATH']}",
+                "PATH": f"{postgres_server.programs}:{os.environ['PATH']}",
                 "PGHOST": postgres_server.host,
                 "PGPORT": str(postgres_server.port),
                 "PGUSER": postgres_server.user,
