@@ -22,11 +22,12 @@ from cht_sync import backoff
 from cht_sync.errors import ConfigError
 from cht_sync.pipeline.contracts import Batch, Output, Position, Rejected
 from cht_sync.pipeline.dead_letter import DeadLetterFile
+from cht_sync.pipeline.document import RawDocument
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.plugins import OutputOptions, Password, PluginContext, option, register_output
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection, Timeouts
-from cht_sync.pipeline.postgrest.storable import is_storable_text, storable
-from cht_sync.pipeline.postgrest.writer import Row, Writer
+from cht_sync.pipeline.postgrest.storable import is_storable_text, looks_unstorable
+from cht_sync.pipeline.postgrest.writer import Row, Writer, mended
 from cht_sync.tokens import TokenSource
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class Options(OutputOptions):
 class PostgrestOutput:
     """The output to PostgREST; it keeps the position."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, context: PluginContext) -> None:
         tokens = None
         if options.jwt_secret is not None and options.jwt_role is not None:
             tokens = TokenSource(options.jwt_secret.value, options.jwt_role)
@@ -70,7 +71,8 @@ class PostgrestOutput:
         self._connection = PostgrestConnection(
             base_url, tokens, Timeouts(options.connect_timeout, options.request_timeout)
         )
-        self._writer = Writer(self._connection, base_url, options.url)
+        dead_letters = DeadLetterFile(context.data_folder, context.pipeline_id)
+        self._writer = Writer(self._connection, base_url, options.url, dead_letters)
 
     def claim(self, source: str, stop: threading.Event) -> Position | None:
         """See contracts.PositionKeeper."""
@@ -155,31 +157,23 @@ def build(options: Options, context: PluginContext) -> Output:
         return PlainOutput(options, context)
     if options.format != "json_batch" or options.http_method != "post":
         raise ConfigError('http: position_headers needs http_method => "post" and format => "json_batch"')
-    return PostgrestOutput(options)
+    return PostgrestOutput(options, context)
 
 
 def _row(event: Event) -> Row:
-    body, replaced = storable(event.to_json())
     sequence = event.metadata.get("seq")
+    document = event.fields.get("doc")
     row = Row(
         str(event.get("_id") or ""),
         str(event.get("_rev") or ""),
-        body,
+        event.to_json(),
         None if sequence is None else str(sequence),
+        document.raw if isinstance(document, RawDocument) else None,
     )
-    if replaced:
-        log.warning(
-            "document %r: %d characters that jsonb cannot hold were replaced", row.document_id, replaced
-        )
-    return row
+    return mended(row) if looks_unstorable(row.body) else row
 
 
 def _unstorable_identity(row: Row) -> Rejected:
-    return Rejected(
-        row.document_id,
-        row.revision,
-        row.sequence,
-        "22P05",
-        "its _id holds a character that PostgreSQL cannot store",
-        row.body.decode(errors="replace"),
-    )
+    reason = "its _id holds a character that PostgreSQL cannot store"
+    document = row.original.decode(errors="backslashreplace")
+    return Rejected(row.document_id, row.revision, row.sequence, "22P05", reason, document)

@@ -6,6 +6,9 @@ request, also a repeated one, has a new number: one that its client gave up but 
 server is older than its successor, so it cannot write any more. Each also names the last request that is
 known to be stored: a database that was put back to an earlier state refuses it, and the writer begins
 again from the position there. See postgres/init-db-resources.sh.
+
+Before a row whose document had what jsonb cannot hold goes the note of it, in a request of its own. A crash
+between the two leaves a note whose row follows; the same note again changes nothing.
 """
 
 from __future__ import annotations
@@ -13,10 +16,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -30,32 +33,66 @@ from cht_sync.errors import (
     Superseded,
 )
 from cht_sync.pipeline.contracts import Position, Rejected
+from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection
-from cht_sync.pipeline.postgrest.letters import DEAD_LETTERS, dead_letter
+from cht_sync.pipeline.postgrest.letters import (
+    DEAD_LETTERS,
+    REPLACED_VALUES,
+    dead_letter,
+    fingerprint,
+    replaced_value,
+)
+from cht_sync.pipeline.postgrest.storable import REFUSALS, storable
 
 log = logging.getLogger(__name__)
 
 PROGRESS = "couchdb_progress"
 LONGEST_WAIT = 30.0
 """Seconds between two tries."""
+PARTS = 10
+"""Into so many a refused batch is split: one bad document of a thousand is found by thirty requests, a
+thousand bad ones by eleven hundred."""
+LETTERS_AT_ONCE = 8 << 20
+"""Characters of documents after which dead letters are stored before the batch has ended."""
+NAMED_AT_ONCE = 10
+"""Documents that the log names when many are refused, or stored with replacements, at once."""
 
 Result = TypeVar("Result")
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A row as JSON, and what is said of it should it be refused."""
+    """A row as JSON, and what is said of it should it be refused.
+
+    `received` is the document as it came, where `body` is more than that; `replaced` says in how many
+    places of it `body` has U+FFFD instead of what jsonb cannot hold.
+    """
 
     document_id: str
     revision: str
     body: bytes
     sequence: str | None = None
+    received: bytes | None = None
+    replaced: int = 0
+
+    @property
+    def original(self) -> bytes:
+        """The document as received."""
+        return self.body if self.received is None else self.received
 
 
 class Writer:
     """Writes rows of one source into one table, with the position."""
 
-    def __init__(self, connection: PostgrestConnection, base_url: str, table_url: str) -> None:
+    def __init__(
+        self,
+        connection: PostgrestConnection,
+        base_url: str,
+        table_url: str,
+        dead_letters: DeadLetterFile | None = None,
+    ) -> None:
+        """Dead letters go to the table, and where there is a file, to that too."""
         self._connection = connection
+        self._dead_letters = dead_letters
         self._base_url = base_url
         self._table_url = table_url
         self._source = ""
@@ -85,36 +122,50 @@ class Writer:
 
         False when `stop` was set before all was safe. Raises Superseded.
         """
+        self._note(rows, stop)
+        letters: list[Rejected] = []
         parts = [rows]
-        while parts:
+        while parts and not stop.is_set():
             part = parts.pop()
-            # The position moves only with the last part.
+            if not parts or sum(len(letter.document or "") for letter in letters) > LETTERS_AT_ONCE:
+                self.reject(letters, stop)
+                letters = []
+            # The position moves only with the last part, when all else is safe.
             refusal = self._store(part, None if parts else position, stop)
             if refusal is None:
                 continue
-            if len(part) > 1:
-                half = len(part) // 2
-                parts += [part[half:], part[:half]]
-                continue
-            if not self.reject([_rejected(part[0], refusal)], stop):
-                return False
-            if not parts:
-                parts.append([])
+            better = [mended(row) for row in part] if refusal.code in REFUSALS else part
+            if better != part:
+                self._note([row for row, before in zip(better, part, strict=True) if row != before], stop)
+                parts.append(better)
+            elif len(part) > 1:
+                size = max(1, len(part) // (2 if isinstance(refusal, StatementTimeout) else PARTS))
+                parts += [part[at : at + size] for at in range(0, len(part), size)][::-1]
+            else:
+                letters.append(_rejected(part[0], refusal))
+                parts = parts or [[]]
         return not stop.is_set()
 
     def reject(self, rejected: Sequence[Rejected], stop: threading.Event) -> bool:
         """Store dead letters; one that is there already stays as it is. False when stopped."""
         if not rejected:
-            return True
-        for letter in rejected:
-            log.error(
-                "%s: document %s cannot be stored and is now a dead letter: %s",
-                self._source,
-                letter.document_id or "(unreadable)",
-                letter.reason,
-            )
-            self._post_letter(letter, stop)
-        return not stop.is_set()
+            return not stop.is_set()
+        self._say_each(
+            [
+                f"document {_named(letter.document_id)} cannot be stored and is now a dead letter: "
+                f"{letter.reason}"
+                for letter in rejected
+            ],
+            logging.ERROR,
+        )
+        letters = {fingerprint(self._source, letter): letter for letter in rejected}
+        if self._dead_letters is not None:
+            try:
+                self._dead_letters.append_copies(letters)
+            except OSError as error:
+                log.error("%s: dead letters are kept in the database only: %s", self._source, error)
+        rows = [dead_letter(self._source, letter) for letter in letters.values()]
+        return self._store_beside(DEAD_LETTERS, rows, _without_document, stop)
 
     def release(self) -> None:
         """Say that nothing more comes, so that another may write at once; tried only once."""
@@ -125,19 +176,58 @@ class Writer:
         except DeliveryError as error:
             log.debug("%s: not released: %s", self._source, error)
 
-    def _post_letter(self, letter: Rejected, stop: threading.Event) -> None:
-        url = f"{self._base_url}/{DEAD_LETTERS}?on_conflict=fingerprint"
+    def _note(self, rows: Sequence[Row], stop: threading.Event) -> bool:
+        """Store what was received instead of what is in rows with replacements; False when stopped."""
+        replaced = [row for row in rows if row.replaced]
+        self._say_each(
+            [
+                f"document {_named(row.document_id)} is stored with {row.replaced} times U+FFFD for what "
+                f"PostgreSQL cannot hold; {REPLACED_VALUES} has the original"
+                for row in replaced
+            ],
+            logging.WARNING,
+        )
+        notes = [
+            replaced_value(
+                self._source, row.document_id, row.revision, row.sequence, row.replaced, row.original
+            )
+            for row in replaced
+        ]
+        return self._store_beside(REPLACED_VALUES, notes, _without_original, stop)
 
-        def post(shown: Rejected) -> None:
-            body = msgspec.json.encode([dead_letter(self._source, shown)])
+    def _store_beside(
+        self,
+        table: str,
+        rows: Sequence[Mapping[str, Any]],
+        shortened: Callable[[Mapping[str, Any], DeliveryError], Mapping[str, Any]],
+        stop: threading.Event,
+    ) -> bool:
+        """Store rows that have a fingerprint; one that is refused is stored shortened. False when stopped."""
+        url = f"{self._base_url}/{table}?on_conflict=fingerprint"
+
+        def post(part: Sequence[Mapping[str, Any]]) -> None:
+            body = msgspec.json.encode(part)
             self._connection.insert(url, body, {}, resolution="ignore-duplicates")
 
-        try:
-            self._retry(lambda: post(letter), stop, never=(DocumentRefused,))
-        except DocumentRefused as refusal:
-            # What is too large for a row is too large for a letter too; CouchDB still has it.
-            reason = f"{letter.reason} (kept without the document: {refusal})"
-            self._retry(lambda: post(replace(letter, reason=reason, document=None)), stop)
+        parts = [rows] if rows else []
+        while parts and not stop.is_set():
+            part = parts.pop()
+            splittable = (DocumentRefused,) if len(part) == 1 else (DocumentRefused, StatementTimeout)
+            try:
+                self._retry(partial(post, part), stop, never=splittable)
+            except splittable as refusal:
+                half = len(part) // 2
+                if half:
+                    parts += [part[half:], part[:half]]
+                else:
+                    self._retry(partial(post, [shortened(part[0], refusal)]), stop)
+        return not stop.is_set()
+
+    def _say_each(self, texts: Sequence[str], level: int) -> None:
+        for text in texts[:NAMED_AT_ONCE]:
+            log.log(level, "%s: %s", self._source, text)
+        if len(texts) > NAMED_AT_ONCE:
+            log.log(level, "%s: and so for %d more documents", self._source, len(texts) - NAMED_AT_ONCE)
 
     def _store(
         self, rows: Sequence[Row], position: Position | None, stop: threading.Event
@@ -226,12 +316,33 @@ class Writer:
         return None
 
 
+def mended(row: Row) -> Row:
+    """The row as jsonb can hold it; the same where nothing is to be replaced, or was already."""
+    body, replaced = storable(row.body)
+    if not replaced:
+        return row
+    # Beside the document a row holds copies of its parts, as `_rev`; those do not count.
+    if row.received is not None:
+        replaced = storable(row.received)[1] or replaced
+    return Row(row.document_id, row.revision, body, row.sequence, row.original, replaced)
+
+
 def _rejected(row: Row, refusal: DeliveryError) -> Rejected:
-    return Rejected(
-        row.document_id,
-        row.revision,
-        row.sequence,
-        refusal.code,
-        refusal.message,
-        row.body.decode(errors="replace"),
-    )
+    document = row.original.decode(errors="backslashreplace")
+    return Rejected(row.document_id, row.revision, row.sequence, refusal.code, refusal.message, document)
+
+
+def _named(document_id: str | None) -> str:
+    if document_id is None:
+        return "(unreadable)"
+    return repr(document_id) if len(document_id) <= 200 else f"{document_id[:200]!r}..."
+
+
+def _without_document(letter: Mapping[str, Any], refusal: DeliveryError) -> Mapping[str, Any]:
+    # What is too large for a row is too large for a letter too; CouchDB still has it.
+    reason = f"{letter['reason']} (kept without the document: {refusal})"
+    return {**letter, "reason": reason, "document": None}
+
+
+def _without_original(note: Mapping[str, Any], refusal: DeliveryError) -> Mapping[str, Any]:
+    return {**note, "original": f"(too large to be kept here, CouchDB has it: {refusal})"}
