@@ -15,7 +15,11 @@ RATE_WINDOW = 60
 
 @dataclass(frozen=True)
 class DatabaseProgress:
-    """One database: rows and tombstones in its table, and what its progress row says."""
+    """One database: rows and tombstones in its table, and what its progress row says.
+
+    `dead_letters` are the open ones, `replaced_values` the documents that were stored with U+FFFD in
+    places; `problem` says why nothing is read, None when all is well.
+    """
 
     rows: int
     tombstones: int
@@ -24,6 +28,8 @@ class DatabaseProgress:
     seconds_since_caught_up: float | None
     documents_per_second: float
     dead_letters: int
+    replaced_values: int = 0
+    problem: str | None = None
 
 
 def read_progress(
@@ -43,13 +49,16 @@ def read_progress(
                 where saved_timestamp
                   > (clock_timestamp() at time zone 'UTC') - make_interval(secs => %(window)s)
               )::float8 / %(window)s,
-              (select count(*) from {letters} where database = %(database)s)
+              (select count(*) from {letters} where database = %(database)s and closed_at is null),
+              (select count(distinct doc_id) from {replaced} where database = %(database)s),
+              progress.problem
             from (select count(*) filter (where not _deleted) as rows,
                          count(*) filter (where _deleted) as tombstones from {table}) as counts
             left join {progress} as progress on progress.source = %(source)s
         """).format(
             table=sql.Identifier(schema, database),
             letters=sql.Identifier(schema, "dead_letters"),
+            replaced=sql.Identifier(schema, "replaced_values"),
             progress=sql.Identifier(schema, "couchdb_progress"),
         )
         with connection.cursor() as cursor:

@@ -19,17 +19,18 @@ TIMEOUT = 120.0
 """Seconds; longer than any lock that a running pipeline holds."""
 
 
-def initialise(settings: Settings, *, psql_folder: Path | None = None) -> None:
+def initialise(settings: Settings, *, psql_folder: Path | None = None) -> list[str]:
     """Bring the server up to date; may be repeated at any time, also while pipelines run.
 
-    `psql_folder` is searched for psql after PATH. Raises ChtSyncError with what psql said.
+    Returns what was done, a line for each thing; empty when all was there already. `psql_folder` is
+    searched for psql after PATH. Raises ChtSyncError with what psql said.
     """
     endpoint = owner_endpoint(settings)
     _create_database(endpoint)
     path = os.environ.get("PATH", os.defpath)
     if psql_folder is not None:
         path = f"{path}{os.pathsep}{psql_folder}"
-    process.run(
+    output = process.run(
         ["sh", SCRIPT],
         env={
             "PATH": path,
@@ -47,6 +48,7 @@ def initialise(settings: Settings, *, psql_folder: Path | None = None) -> None:
         },
         timeout=TIMEOUT,
     )
+    return output.splitlines()
 
 
 def _create_database(endpoint: Endpoint) -> None:
