@@ -77,6 +77,8 @@ def _database(name: str, progress: DatabaseProgress | None, counts: CouchdbCount
         "seconds_behind": _seconds_behind(progress, pending),
         "documents_per_second": progress.documents_per_second if progress else None,
         "dead_letters": progress.dead_letters if progress else None,
+        "replaced_values": progress.replaced_values if progress else None,
+        "problem": progress.problem if progress else None,
     }
 
 

@@ -112,7 +112,9 @@ def test_a_name_longer_than_postgres_allows_is_refused() -> None:
         values.couchdb_databases("medic " + "m" * 64)
 
 
-@pytest.mark.parametrize("name", ["all_documents", "couchdb_progress", "cht_sync_state", "dead_letters"])
+@pytest.mark.parametrize(
+    "name", ["all_documents", "couchdb_progress", "cht_sync_state", "dead_letters", "replaced_values"]
+)
 def test_a_name_of_our_own_tables_is_refused(name: str) -> None:
     with pytest.raises(Invalid, match=f'"{name}", a name that cht-sync uses itself'):
         values.couchdb_databases(name)
@@ -131,7 +133,7 @@ def test_the_relation_of_the_models_may_be_a_database_or_a_new_name(text: str) -
 
 
 @pytest.mark.parametrize(
-    "text", ["couchdb_progress", "cht_sync_state", "dead_letters", "a b", "1a", "a" * 64]
+    "text", ["couchdb_progress", "cht_sync_state", "dead_letters", "replaced_values", "a b", "1a", "a" * 64]
 )
 def test_the_relation_of_the_models_is_none_of_our_tables_and_a_name(text: str) -> None:
     with pytest.raises(Invalid):
