@@ -8,6 +8,7 @@
     ├── ServiceError              a service could not start: its name, the last lines of its log
     ├── SourceError               reading the feed failed
     │   ├── SourceUnavailable     retry with back-off
+    │   ├── OperatorNeeded        stop reading, say so, look again: only an operator knows how to go on
     │   └── LoginRefused          pause for minutes: six wrong logins lock the account
     └── DeliveryError             writing a batch failed
         ├── DestinationUnavailable  retry with back-off
@@ -82,6 +83,10 @@ class SourceError(ChtSyncError):
 
 class SourceUnavailable(SourceError):
     """The source did not answer, or not as a source does; the same request may succeed later."""
+
+
+class OperatorNeeded(SourceError):
+    """The saved position does not fit what is there; `hint` names the ways on, one of which is asked for."""
 
 
 class LoginRefused(SourceError):

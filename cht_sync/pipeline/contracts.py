@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from cht_sync.pipeline.event import Event
 
@@ -27,11 +27,24 @@ class Position:
 
     `source` is `<host>/<database>`; `sequence` is CouchDB's opaque `seq` (never compared, never
     parsed); `pending` is the number of changes behind it, None where the server does not say.
+    `server_uuid` and `instance_start_time` are those of the CouchDB and of the database that the sequence
+    belongs to, None where they are not known. `rereading` is true from the moment that a replaced
+    database is read from its start until the rows that it does not have are tombstones.
     """
 
     source: str
     sequence: str
     pending: int | None = None
+    server_uuid: str | None = None
+    instance_start_time: str | None = None
+    rereading: bool = False
+
+
+class StoredDocument(NamedTuple):
+    """A document that the destination has, not deleted."""
+
+    document_id: str
+    revision: str | None
 
 
 @dataclass(frozen=True)
@@ -60,13 +73,15 @@ class Batch:
 
     `rejected` are changes that the input itself could not turn into events. `position` is the
     place after the last event, None for inputs that cannot resume. `ack` moves the input's saved
-    position; it is called once, and only when the outputs have everything.
+    position; it is called once, and only when the outputs have everything. `reread` says that a replaced
+    source has been read from its start up to here: what the destination has beyond it can go.
     """
 
     events: list[Event]
     rejected: list[Rejected] = field(default_factory=list)
     position: Position | None = None
     ack: Callable[[], None] = _nothing
+    reread: bool = False
 
 
 class Input(Protocol):
@@ -83,7 +98,8 @@ class Input(Protocol):
 
         A batch is whatever has arrived, never a wait for it to fill. After `timeout` seconds
         without a change the batch is empty, so that the caller can show that it lives.
-        Raises SourceError only for what waiting cannot mend.
+        Raises SourceError only for what waiting cannot mend: OperatorNeeded where the saved position
+        does not fit what is there.
         """
 
     def interrupt(self) -> None:
@@ -91,6 +107,20 @@ class Input(Protocol):
 
     def close(self) -> None:
         """Let go of connections and threads; may be called twice. `start` may follow it."""
+
+
+@runtime_checkable
+class Replaceable(Input, Protocol):
+    """An input that notices when what it reads was replaced, and then reads it from the start."""
+
+    def missing(self, document_ids: Sequence[str], stop: threading.Event) -> set[str]:
+        """Return those of the documents that the source has never had; deletions come as changes.
+
+        Raises SourceError when the source does not tell now.
+        """
+
+    def settled(self) -> None:
+        """What the source does not have is a tombstone: `reread` is over."""
 
 
 Filter = Callable[[Event], Sequence[Event]]
@@ -123,6 +153,18 @@ class PositionKeeper(Output, Protocol):
 
         After this, writes of any earlier writer are refused.
         """
+
+    def report(self, problem: str, stop: threading.Event) -> None:
+        """Keep with the position why nothing is read, until the next write; a sign of life too.
+
+        Raises Superseded when the position was changed since, by another writer or by an operator.
+        """
+
+    def stored_after(self, document_id: str, stop: threading.Event) -> Sequence[StoredDocument]:
+        """Return the next documents of the claimed source in the order of their ids; none at the end."""
+
+    def bury(self, documents: Sequence[StoredDocument], stop: threading.Event) -> bool:
+        """Make tombstones of them; False when `stop` was set before that."""
 
     def is_released(self, stop: threading.Event) -> bool:
         """Whether the writer that has taken over has ended, or has shown no sign of life for minutes."""

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cht_sync.errors import ConfigError, Superseded
+from cht_sync.errors import ConfigError, OperatorNeeded, Superseded
 from cht_sync.pipeline.config import Pipeline
-from cht_sync.pipeline.contracts import Batch, Input, PositionKeeper
+from cht_sync.pipeline.contracts import Batch, Input, Position, PositionKeeper
 from cht_sync.pipeline.dead_letter import DeadLetterFile
+from cht_sync.pipeline.sweep import Sweep
 
 log = logging.getLogger(__name__)
 
 SIGN_OF_LIFE = 30.0
 """Seconds after which an idle pipeline touches its progress; the schema wants one a minute."""
 STANDBY = 10.0
-"""Seconds between two looks whether a writer that has taken over is gone."""
+"""Seconds between two looks whether a writer that has taken over is gone, or an operator has spoken."""
+SAY_AGAIN = 300.0
+"""Seconds after which a problem that waits for an operator is logged once more."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class _InputRunner:
         self._source = source
         self._keeper = _keeper(named, source)
         self._delivering = delivering
+        self._position: Position | None = None
+        self._said: tuple[str, float] = ("", 0.0)
 
     def run(self, stop: threading.Event) -> None:
         """Read until the input ends or `stop` is set. Another writer that takes over is waited for."""
@@ -50,17 +56,27 @@ class _InputRunner:
             self._stand_by(stop)
 
     def _follow(self, stop: threading.Event) -> None:
-        source, position = self._source, None
-        if self._keeper is not None and source.source is not None:
-            position = self._keeper.claim(source.source, stop)
-            if stop.is_set():
+        """Read on from the saved position; where that does not fit what is there, wait for the operator."""
+        if self._keeper is not None and self._source.source is not None:
+            self._position = self._keeper.claim(self._source.source, stop)
+        while not stop.is_set():
+            try:
+                self._read_on(stop)
                 return
+            except OperatorNeeded as problem:
+                self._ask_operator(problem, stop)
+
+    def _read_on(self, stop: threading.Event) -> None:
+        source = self._source
+        sweep = Sweep(self._named.id, source, self._keeper)
         try:
-            source.start(position, stop)
-            while (batch := source.read(stop, SIGN_OF_LIFE)) is not None:
+            source.start(self._position, stop)
+            while (batch := source.read(stop, sweep.patience(SIGN_OF_LIFE))) is not None:
                 if not self._deliver(batch, stop):
                     return  # not acknowledged: read again next time
                 batch.ack()
+                with self._delivering:
+                    sweep.go_on(batch, stop)
         finally:
             source.close()
 
@@ -74,7 +90,23 @@ class _InputRunner:
                 part = Batch(share, batch.rejected if kept else [], batch.position if kept else None)
                 if not output.write(part, stop):
                     return False
+        if self._keeper is not None:
+            self._position = batch.position or self._position
         return True
+
+    def _ask_operator(self, problem: OperatorNeeded, stop: threading.Event) -> None:
+        """Say what is wrong, show it in `status`, and give time to act.
+
+        Raises Superseded once the operator has changed the position.
+        """
+        text = f"{problem}. {problem.hint}" if problem.hint else str(problem)
+        said, at = self._said
+        if text != said or time.monotonic() - at >= SAY_AGAIN:
+            log.error("%s: %s", self._named.id, text)
+            self._said = (text, time.monotonic())
+        if self._keeper is not None:
+            self._keeper.report(text, stop)
+        stop.wait(STANDBY)
 
     def _stand_by(self, stop: threading.Event) -> None:
         while not stop.wait(STANDBY):

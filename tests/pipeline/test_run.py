@@ -14,7 +14,7 @@ from cht_sync.errors import ConfigError, SourceError, Superseded
 from cht_sync.pipeline import run
 from cht_sync.pipeline.config.build import Pipeline
 from cht_sync.pipeline.config.routing import unconditional
-from cht_sync.pipeline.contracts import Batch, Output, Position, Rejected
+from cht_sync.pipeline.contracts import Batch, Output, Position, Rejected, StoredDocument
 from cht_sync.pipeline.couchdb.handoff import Gathered
 from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.event import Event
@@ -113,6 +113,9 @@ class Keeping(Collected):
     position: Position | None = None
     claims: list[str] = field(default_factory=list)
     released: list[bool] = field(default_factory=list)
+    reported: list[str] = field(default_factory=list)
+    stored: list[str] = field(default_factory=list)
+    buried: list[str] = field(default_factory=list)
 
     def claim(self, source: str, stop: threading.Event) -> Position | None:
         self.claims.append(source)
@@ -120,6 +123,17 @@ class Keeping(Collected):
 
     def is_released(self, stop: threading.Event) -> bool:
         return self.released.pop(0)
+
+    def report(self, problem: str, stop: threading.Event) -> None:
+        self.reported.append(problem)
+
+    def stored_after(self, document_id: str, stop: threading.Event) -> list[StoredDocument]:
+        return [StoredDocument(id, "1-a") for id in sorted(self.stored) if id > document_id][:2]
+
+    def bury(self, documents: Sequence[StoredDocument], stop: threading.Event) -> bool:
+        self.buried += [one.document_id for one in documents]
+        self.stored = [id for id in self.stored if id not in self.buried]
+        return True
 
     def write(self, batch: Batch, stop: threading.Event) -> bool:
         if not super().write(batch, stop):

@@ -13,7 +13,8 @@ import requests
 import urllib3
 from requests.auth import HTTPBasicAuth
 
-from cht_sync.errors import SourceError, SourceUnavailable
+from cht_sync.errors import OperatorNeeded, SourceError, SourceUnavailable
+from cht_sync.pipeline.couchdb.identity import Identity, identity
 from cht_sync.pipeline.couchdb.login import LoginGate
 
 CHUNK = 1 << 18
@@ -128,6 +129,20 @@ class CouchdbClient:
             raise
         return response.content
 
+    def identity(self, stop: threading.Event) -> Identity:
+        """Ask which server this is and which instance of the database. Raises SourceError.
+
+        The database is asked first, which judges the login too; a proxy that keeps `/` to itself leaves
+        the identity unknown.
+        """
+        information = self.ask("", {}, stop)
+        root = self._server.database_path.rpartition("/")[0]
+        response = self._get(f"{root}/" if root else "", {}, ANSWER_TIMEOUT, stop, judged=False)
+        if response.status_code >= 500:
+            self._gate.doubt()
+            raise SourceUnavailable(f"{self._server.address}/{root} answered {response.status_code}")
+        return identity(response.content, information)
+
     def login_pause(self) -> float:
         """Seconds until a login may be tried again."""
         return self._gate.remaining_pause()
@@ -172,7 +187,9 @@ class CouchdbClient:
         *,
         stream: bool = False,
         body: bytes | None = None,
+        judged: bool = True,
     ) -> requests.Response:
+        """Send a request; where it is `judged`, raise LoginRefused for an answer that means this."""
         with self._gate.attempt(stop) as verdict:
             try:
                 response = self._session.request(
@@ -188,7 +205,8 @@ class CouchdbClient:
             except requests.RequestException as error:
                 raise SourceUnavailable(f"{self._server!r} does not answer: {_short(error)}") from error
             try:
-                verdict(response.status_code, _reason(response))
+                if judged:
+                    verdict(response.status_code, _reason(response))
             except SourceError:
                 response.close()
                 raise
@@ -205,9 +223,10 @@ class CouchdbClient:
                 hint="Create the database, or correct COUCHDB_DBS.",
             )
         if status == 400:
-            raise SourceError(
+            raise OperatorNeeded(
                 f"{self._server!r} refuses the request: {said}",
-                hint="The saved position may belong to another server; see docs/operation.md.",
+                hint="Its saved position may belong to another server. To read everything again: "
+                "cht-sync accept-server --from-start; else correct COUCHDB_HOST.",
             )
         raise SourceUnavailable(f"{self._server!r} answered {status}: {said}")
 

@@ -23,6 +23,8 @@ class Gathered:
     position: Position | None = None
     size: int = 0
     """Bytes of the documents."""
+    caught_up: bool = False
+    """Whether this reaches to where the feed ended when it was asked."""
 
     def add(self, document_id: str, event: Event, size: int) -> None:
         """Append a change; an earlier one of the same document is superseded by it."""
@@ -39,6 +41,7 @@ class Gathered:
             self.add(document_id, event, 0)
         self.rejected += later.rejected
         self.position = later.position or self.position
+        self.caught_up |= later.caught_up
         self.size += later.size
 
 

@@ -3,21 +3,27 @@
 Pages, because a continuous feed hands a backlog over a few documents at a time. The live feed, because
 it brings a change milliseconds after it was saved. When the live feed brings more than is delivered,
 pages are read again.
+
+Before the first request, and again once a connection has ended or failed, it is asked whether this is
+still the database that the position belongs to. One that was made anew is read from its start; another
+server is an operator's decision.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cht_sync import backoff
-from cht_sync.errors import LoginRefused, SourceError, SourceUnavailable
+from cht_sync.errors import LoginRefused, OperatorNeeded, SourceError, SourceUnavailable
 from cht_sync.pipeline.contracts import Position, Rejected
 from cht_sync.pipeline.couchdb.client import CouchdbClient
 from cht_sync.pipeline.couchdb.events import EventMaker
 from cht_sync.pipeline.couchdb.handoff import Gathered, Handoff
+from cht_sync.pipeline.couchdb.identity import Identity
 from cht_sync.pipeline.couchdb.rows import (
     NO_DOCUMENT,
     ROW_START,
@@ -42,6 +48,11 @@ PAUSE_AFTER_END = 0.2
 """Seconds between the regular end of a live feed and the next request: a server that ends every feed
 at once must not be asked without pause."""
 
+IDENTITY_HOLDS = 1.0
+"""Seconds for which an identity that was asked for is good, while nothing has ended or failed."""
+
+FROM_THE_START = "0"
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -55,8 +66,9 @@ class Pace:
 class ChangesReader(threading.Thread):
     """Reads the changes of `source` after `since` into `handoff` until `stop` or `close`.
 
-    A failure is retried with back-off for as long as waiting can mend it; what it cannot mend is handed
-    to whoever takes from the hand-off.
+    `known` is what is known of where `since` belongs; None where nobody shall ask. A failure is retried
+    with back-off for as long as waiting can mend it; what it cannot mend is handed to whoever takes from
+    the hand-off.
     """
 
     def __init__(
@@ -68,6 +80,7 @@ class ChangesReader(threading.Thread):
         source: str,
         since: str,
         pace: Pace,
+        known: Identity | None = None,
     ) -> None:
         super().__init__(name=f"changes of {source}", daemon=True)
         self._client = client
@@ -76,6 +89,10 @@ class ChangesReader(threading.Thread):
         self._source = source
         self._since = since
         self._pace = pace
+        self._known = known or Identity()
+        self._watches = known is not None
+        self._identified_at: float | None = None
+        self._has_said_where = False
         self._failed_fetches = ("", 0)
         self._stop_reading = threading.Event()
         self.live = threading.Event()
@@ -106,12 +123,16 @@ class ChangesReader(threading.Thread):
         while not self._stop_reading.is_set():
             reached = self._since
             try:
+                self._identify()
                 if self._catch_up() and not self._follow():
+                    self._identified_at = None
                     self._stop_reading.wait(PAUSE_AFTER_END)
             except LoginRefused as refusal:
+                self._identified_at = None
                 self._pause(refusal, self._client.login_pause())
                 continue
             except SourceUnavailable as failure:
+                self._identified_at = None
                 if self._since != reached:
                     delays = backoff.delays(first=0.2, most=self._pace.reconnect_delay)
                 self._pause(failure, next(delays))
@@ -126,6 +147,53 @@ class ChangesReader(threading.Thread):
             log.warning("%s: %s; next try in %.1f s.%s", self._source, failure, seconds, hint)
             self._stop_reading.wait(seconds)
 
+    def _identify(self) -> bool:
+        """Make sure that the position belongs to what is there; False if reading begins anew.
+
+        Raises OperatorNeeded for another server.
+        """
+        now = time.monotonic()
+        if not self._watches:
+            self._say_where(tells=True)
+            return True
+        if self._identified_at is not None and now - self._identified_at < IDENTITY_HOLDS:
+            return True
+        found = self._client.identity(self._stop_reading)
+        if self._known.is_another_server(found):
+            raise OperatorNeeded(
+                f"CouchDB's uuid is {found.server_uuid} and was {self._known.server_uuid}: this is another "
+                f"server than the one that {self._source} was read from, and nothing is read",
+                hint="Correct COUCHDB_HOST; or, if it takes the other's place: cht-sync accept-server "
+                "--from-start; or, if it goes on with the same data: cht-sync accept-server --continue.",
+            )
+        before, self._known = self._known, self._known.completed_by(found)
+        self._identified_at = now
+        if before.is_another_instance(found):
+            log.error(
+                "%s: the database was deleted and made anew (instance_start_time %s, before %s): it is read "
+                "from its start, and what it does not have becomes tombstones",
+                self._source,
+                found.instance_start_time,
+                before.instance_start_time,
+            )
+            self._hand_over(Gathered(), FROM_THE_START, None)
+            return False
+        self._say_where(tells=found.instance_start_time is not None)
+        return True
+
+    def _say_where(self, *, tells: bool) -> None:
+        """Say once where reading begins, and whether a database made anew would be noticed."""
+        if self._has_said_where:
+            return
+        self._has_said_where = True
+        log.info("%s: reading after %s", self._source, self._since)
+        if not tells:
+            log.info(
+                "%s: this server does not tell when a database was deleted and made anew; after that, "
+                "cht-sync verify shows what differs",
+                self._source,
+            )
+
     def _catch_up(self) -> bool:
         """Read pages until one is not full; True when the live feed can take over."""
         while not self._stop_reading.is_set():
@@ -135,6 +203,7 @@ class ChangesReader(threading.Thread):
                 try:
                     for item in page_rows(feed.chunks()):
                         if isinstance(item, PageEnd):
+                            portion.caught_up = count < self._pace.page
                             self._hand_over(portion, sequence_text(item.last_seq), item.pending)
                             break
                         count += len(item)
@@ -151,6 +220,8 @@ class ChangesReader(threading.Thread):
 
     def _follow(self) -> bool:
         """Follow the live feed until it ends; True if we are so far behind that pages are better."""
+        if not self._identify():
+            return True
         with self._client.continuous(self._since, self._pace.heartbeat, self._stop_reading) as feed:
             self.live.set()
             for lines in split_lines(feed.chunks()):
@@ -170,19 +241,23 @@ class ChangesReader(threading.Thread):
 
     def _gather(self, rows: Iterable[bytes], portion: Gathered) -> int:
         """Turn rows into events; return the bytes of documents in the portion."""
-        for line in rows:
-            try:
-                row = decode_row(line)
-            except ValueError as error:
-                if not line.startswith(ROW_START):
-                    shown = line[:120].decode(errors="replace")
-                    raise SourceUnavailable(f"the feed said {shown!r}") from error
-                portion.rejected.append(_malformed(line, error))
-                continue
-            self._add(row, portion)
-            sequence = sequence_text(row.seq)
-            if sequence is not None:
-                portion.position = Position(self._source, sequence)
+        reached: str | None = None
+        try:
+            for line in rows:
+                try:
+                    row = decode_row(line)
+                except ValueError as error:
+                    if not line.startswith(ROW_START):
+                        shown = line[:120].decode(errors="replace")
+                        raise SourceUnavailable(f"the feed said {shown!r}") from error
+                    portion.rejected.append(_malformed(line, error))
+                    continue
+                self._add(row, portion)
+                reached = sequence_text(row.seq) or reached
+        finally:
+            # Also where a row fails: those before it are handed over.
+            if reached is not None:
+                portion.position = self._position(reached)
         return portion.size
 
     def _add(self, row: Row, portion: Gathered) -> None:
@@ -223,10 +298,14 @@ class ChangesReader(threading.Thread):
         if sequence is None and portion.position is not None:
             sequence = portion.position.sequence
         if sequence is not None:
-            portion.position = Position(self._source, sequence, pending)
+            portion.position = self._position(sequence, pending)
         behind = self._handoff.put(portion)
         self._since = sequence or self._since
         return behind
+
+    def _position(self, sequence: str, pending: int | None = None) -> Position:
+        known = self._known
+        return Position(self._source, sequence, pending, known.server_uuid, known.instance_start_time)
 
 
 def _malformed(line: bytes, error: ValueError) -> Rejected:

@@ -8,14 +8,16 @@ Options and events are those of logstash-input-couchdb_changes 3.1.6; `batch_siz
 `keep_tombstone` are ours. Two differences, both because the original loses or doubles data there: the
 position is saved after delivery, not before; and a reconnection goes on from it. With `sequence_store =>
 "postgrest"` the file is written for Logstash's sake and never read: it knows nothing of which database at
-the other end it belongs to, and one that was emptied or replaced must be filled from the start.
+the other end it belongs to, and one that was emptied or replaced must be filled from the start. The
+position there also says which CouchDB and which instance of the database it belongs to, so that a
+replaced one is noticed; one that is kept in the file does not.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -23,17 +25,16 @@ from cht_sync.pipeline.checkpoint import SequenceFile
 from cht_sync.pipeline.contracts import Batch, Position
 from cht_sync.pipeline.couchdb.client import CouchdbClient, Server
 from cht_sync.pipeline.couchdb.events import EventShape, event_maker
-from cht_sync.pipeline.couchdb.handoff import Handoff
+from cht_sync.pipeline.couchdb.handoff import Gathered, Handoff
+from cht_sync.pipeline.couchdb.identity import Identity
 from cht_sync.pipeline.couchdb.login import gate_for
-from cht_sync.pipeline.couchdb.reader import ChangesReader, Pace
+from cht_sync.pipeline.couchdb.missing import missing_documents
+from cht_sync.pipeline.couchdb.reader import FROM_THE_START, ChangesReader, Pace
 from cht_sync.pipeline.decorate import decorate_read
 from cht_sync.pipeline.plugins import InputOptions, Password, PluginContext, option, register_input
 
-log = logging.getLogger(__name__)
-
 MOST_BYTES = 32 << 20
 """Bytes of documents that may wait for delivery."""
-FROM_THE_START = "0"
 CLOSE_TIMEOUT = 5.0
 """Seconds that the reading thread gets to end."""
 
@@ -79,7 +80,7 @@ class CouchdbChanges:
     def __init__(self, options: Options, context: PluginContext) -> None:
         self._options = options
         scheme = "https" if options.secure else "http"
-        self._address = f"{scheme}://{options.host}:{options.port}"
+        address = f"{scheme}://{options.host}:{options.port}"
         database = unquote(options.db.rsplit("/", 1)[-1])
         self.name = f"{options.host}/{database}"
         kept_elsewhere = options.sequence_store == "postgrest"
@@ -89,33 +90,38 @@ class CouchdbChanges:
         shape = EventShape(database, options.keep_id, options.keep_revision, options.keep_tombstone)
         self._make_event = event_maker(shape, decorate_read(options))
         self._handoff = Handoff(options.batch_size, MOST_BYTES)
-        self._reader: ChangesReader | None = None
-        self._read_until: str | None = None
-
-    def start(self, position: Position | None, stop: threading.Event) -> None:
-        options = self._options
-        since = position.sequence if position else None
-        if self.source is None:
-            since = self._file.load()
-        self._read_until = since
-        begin = since or options.initial_sequence or FROM_THE_START
-        log.info("%s: reading after %s", self.name, begin)
-        server = Server(
-            self._address,
+        self._server = Server(
+            address,
             options.db,
             options.username or "",
             options.password.value if options.password else "",
             str(options.ca_file) if options.ca_file else None,
         )
+        self._reader: ChangesReader | None = None
+        self._read_until: Position | None = None
+        self._rereading = self._caught_up = False
+
+    def start(self, position: Position | None, stop: threading.Event) -> None:
+        options = self._options
+        known = None
+        if self.source is None:
+            saved = self._file.load()
+            position = Position(self.name, saved) if saved else None
+        else:
+            known = _identity(position) if position else Identity()
+        self._read_until = position
+        self._rereading = position is not None and position.rereading
+        self._caught_up = False
         # A new one: after a stand-by the input is started again, and the old one is closed for good.
         self._handoff = Handoff(options.batch_size, MOST_BYTES)
         self._reader = ChangesReader(
-            CouchdbClient(server, gate_for(self._address, server.user)),
+            self._new_client(),
             self._handoff,
             self._make_event,
             source=self.name,
-            since=begin,
+            since=position.sequence if position else options.initial_sequence or FROM_THE_START,
             pace=Pace(options.batch_size, options.heartbeat / 1000, float(options.reconnect_delay)),
+            known=known,
         )
         self._reader.start()
 
@@ -123,17 +129,26 @@ class CouchdbChanges:
         gathered = None if stop.is_set() else self._handoff.take(timeout)
         if gathered is None or self._reader is None:
             return None
-        position = gathered.position
-        if position is not None:
-            self._read_until = position.sequence
-        elif self._read_until is not None and not len(gathered) and self._reader.live.is_set():
-            position = Position(self.name, self._read_until, 0)
+        position = self._follow_position(gathered)
         return Batch(
             list(gathered.events.values()),
             gathered.rejected,
             position,
             lambda: self._file.save(position.sequence) if position else None,
+            reread=self._rereading and self._caught_up,
         )
+
+    def missing(self, document_ids: Sequence[str], stop: threading.Event) -> set[str]:
+        """See contracts.Replaceable."""
+        client = self._new_client()
+        try:
+            return missing_documents(client, document_ids, stop)
+        finally:
+            client.close()
+
+    def settled(self) -> None:
+        """See contracts.Replaceable."""
+        self._rereading = False
 
     def interrupt(self) -> None:
         self._handoff.close()
@@ -144,6 +159,26 @@ class CouchdbChanges:
             self._reader.close()
             self._reader.join(CLOSE_TIMEOUT)
         self._file.flush()
+
+    def _new_client(self) -> CouchdbClient:
+        return CouchdbClient(self._server, gate_for(self._server.address, self._server.user))
+
+    def _follow_position(self, gathered: Gathered) -> Position | None:
+        """Return the position after what was gathered; where nothing was, and nothing waits, the last one."""
+        last, position = self._read_until, gathered.position
+        if position is None:
+            if last is None or len(gathered) or self._reader is None or not self._reader.live.is_set():
+                return None
+            position = replace(last, pending=0)
+        elif last is not None and _identity(last).is_another_instance(_identity(position)):
+            self._rereading, self._caught_up = True, False
+        self._caught_up |= gathered.caught_up
+        self._read_until = replace(position, rereading=self._rereading)
+        return self._read_until
+
+
+def _identity(position: Position) -> Identity:
+    return Identity(position.server_uuid, position.instance_start_time)
 
 
 @register_input("couchdb_changes", Options)

@@ -13,21 +13,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import requests
 
 from cht_sync import backoff
 from cht_sync.errors import ConfigError
-from cht_sync.pipeline.contracts import Batch, Output, Position, Rejected
+from cht_sync.pipeline.contracts import Batch, Output, Position, Rejected, StoredDocument
 from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.document import RawDocument
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.plugins import OutputOptions, Password, PluginContext, option, register_output
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection, Timeouts
 from cht_sync.pipeline.postgrest.storable import is_storable_text, looks_unstorable
-from cht_sync.pipeline.postgrest.writer import Row, Writer, mended
+from cht_sync.pipeline.postgrest.writer import Row, Writer, mended, tombstone
 from cht_sync.tokens import TokenSource
 
 log = logging.getLogger(__name__)
@@ -81,6 +81,18 @@ class PostgrestOutput:
     def is_released(self, stop: threading.Event) -> bool:
         """See contracts.PositionKeeper."""
         return self._writer.is_released(stop)
+
+    def report(self, problem: str, stop: threading.Event) -> None:
+        """See contracts.PositionKeeper."""
+        self._writer.report(problem, stop)
+
+    def stored_after(self, document_id: str, stop: threading.Event) -> Sequence[StoredDocument]:
+        """See contracts.PositionKeeper."""
+        return self._writer.stored_after(document_id, stop)
+
+    def bury(self, documents: Sequence[StoredDocument], stop: threading.Event) -> bool:
+        """See contracts.PositionKeeper."""
+        return self._writer.write([tombstone(one) for one in documents], None, stop)
 
     def write(self, batch: Batch, stop: threading.Event) -> bool:
         rows: list[Row] = []

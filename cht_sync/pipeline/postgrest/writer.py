@@ -5,7 +5,8 @@ table's trigger writes them in the same transaction and refuses an older (epoch,
 request, also a repeated one, has a new number: one that its client gave up but that still waits in the
 server is older than its successor, so it cannot write any more. Each also names the last request that is
 known to be stored: a database that was put back to an earlier state refuses it, and the writer begins
-again from the position there. See postgres/init-db-resources.sh.
+again from the position there. With the position goes what it belongs to (the CouchDB server's uuid, the
+database's creation), and a problem that keeps the pipeline from reading. See postgres/init-db-resources.sh.
 
 Before a row whose document had what jsonb cannot hold goes the note of it, in a request of its own. A crash
 between the two leaves a note whose row follows; the same note again changes nothing.
@@ -20,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -32,7 +34,7 @@ from cht_sync.errors import (
     StatementTimeout,
     Superseded,
 )
-from cht_sync.pipeline.contracts import Position, Rejected
+from cht_sync.pipeline.contracts import Position, Rejected, StoredDocument
 from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection
 from cht_sync.pipeline.postgrest.letters import (
@@ -47,6 +49,9 @@ from cht_sync.pipeline.postgrest.storable import REFUSALS, storable
 log = logging.getLogger(__name__)
 
 PROGRESS = "couchdb_progress"
+POSITION_COLUMNS = ("seq", "pending", "server_uuid", "instance_start_time", "rereading")
+PAGE = 1000
+"""Documents that are listed at once."""
 LONGEST_WAIT = 30.0
 """Seconds between two tries."""
 PARTS = 10
@@ -101,6 +106,7 @@ class Writer:
         self._stored = 0
         """The number of the last request of this epoch that is known to be stored."""
         self._last_sign = (0, 0, 0.0)
+        self._problem: str | None = None
 
     def claim(self, source: str, stop: threading.Event) -> Position | None:
         """Take the next epoch of `source`, then return its position; see contracts.PositionKeeper."""
@@ -116,6 +122,19 @@ class Writer:
         number that has changed since the last look.
         """
         return bool(self._retry(self._looks_released, stop))
+
+    def report(self, problem: str, stop: threading.Event) -> None:
+        """Say with the position why nothing is read, until something is; see contracts.PositionKeeper."""
+        self._problem = problem
+        self._retry(lambda: self._send([], None), stop)
+
+    def stored_after(self, document_id: str, stop: threading.Event) -> Sequence[StoredDocument]:
+        """Return the next documents in the order of their ids, deleted ones left out."""
+        table_url = self._table_url.partition("?")[0]
+        rows = self._retry(
+            lambda: self._connection.page(table_url, ["_id", "_rev"], after=document_id, limit=PAGE), stop
+        )
+        return [StoredDocument(row["_id"], row["_rev"]) for row in rows or ()]
 
     def write(self, rows: Sequence[Row], position: Position | None, stop: threading.Event) -> bool:
         """Store all rows and the position; a row that is refused for good becomes a dead letter.
@@ -250,9 +269,10 @@ class Writer:
         self._send([], None)
 
     def _saved_position(self) -> Position | None:
-        rows = self._connection.select(PROGRESS, ["seq", "pending"], source=self._source)
-        sequence = rows[0]["seq"] if rows else None
-        return Position(self._source, sequence, rows[0]["pending"]) if sequence else None
+        rows = self._connection.select(PROGRESS, POSITION_COLUMNS, source=self._source)
+        if not rows or not rows[0]["seq"]:
+            return None
+        return Position(self._source, *(rows[0][column] for column in POSITION_COLUMNS))
 
     def _looks_released(self) -> bool:
         columns = ["epoch", "batch", "updated_at", "held_until"]
@@ -273,10 +293,12 @@ class Writer:
             "cht-sync-epoch": str(self._epoch),
             "cht-sync-batch": str(self._number),
         }
+        if position is not None or rows:
+            self._problem = None
         if position is not None:
-            headers["cht-sync-seq"] = position.sequence
-            if position.pending is not None:
-                headers["cht-sync-pending"] = str(position.pending)
+            headers |= _position_headers(position)
+        if self._problem is not None:
+            headers["cht-sync-problem"] = quote(self._problem, safe="")
         if self._stored:
             headers["cht-sync-after"] = str(self._stored)
         if release:
@@ -314,6 +336,26 @@ class Writer:
                 log.log(loudness, "%s: %s; next try in %.1f s.%s", self._source, error, seconds, hint)
                 stop.wait(seconds)
         return None
+
+
+def tombstone(document: StoredDocument) -> Row:
+    """The row of a document that its database does not have; there is no other trace of it."""
+    identity = {"_id": document.document_id, "_rev": document.revision, "_deleted": True}
+    body = msgspec.json.encode({**identity, "doc": identity, "doc_as_upsert": True, "@version": "1"})
+    return Row(document.document_id, document.revision or "", body)
+
+
+def _position_headers(position: Position) -> dict[str, str]:
+    headers = {
+        "cht-sync-seq": position.sequence,
+        "cht-sync-rereading": "true" if position.rereading else "false",
+    }
+    optional = {
+        "cht-sync-pending": position.pending,
+        "cht-sync-server-uuid": position.server_uuid,
+        "cht-sync-instance-start-time": position.instance_start_time,
+    }
+    return headers | {name: str(value) for name, value in optional.items() if value is not None}
 
 
 def mended(row: Row) -> Row:
