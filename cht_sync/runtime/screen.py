@@ -123,6 +123,7 @@ def status_view(status: dict[str, Any]) -> RenderableType:
         services,
         Text(),
         databases,
+        *(Text(f"! {one['name']}: {one['problem']}", "red") for one in status["databases"] if one["problem"]),
         Text(),
         _dbt_line(status["dbt"]),
     ]

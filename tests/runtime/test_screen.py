@@ -57,6 +57,29 @@ def test_the_commands_survive_a_folder_with_spaces_and_brackets_and_a_hard_name(
     assert words[5] == "http://localhost:5984/a%2Fb%2Bc/ada"
 
 
+def test_the_status_says_below_the_databases_why_one_is_not_read() -> None:
+    figures = dict.fromkeys(
+        ("documents", "rows", "pending", "seconds_behind", "documents_per_second", "dead_letters")
+    )
+    problem = "this is another server. Correct COUCHDB_HOST; or: cht-sync accept-server [--continue]"
+    status = {
+        "environment": "prod",
+        "runtime": "embedded",
+        "services": [],
+        "databases": [
+            {"name": "medic", "problem": problem, **figures},
+            {"name": "medic-sentinel", "problem": None, **figures},
+        ],
+        "dbt": None,
+        "problems": [],
+    }
+    output = io.StringIO()
+    Console(file=output, width=200).print(screen.status_view(status))
+    assert [line for line in output.getvalue().splitlines() if line.startswith("!")] == [
+        f"! medic: {problem}"
+    ]
+
+
 def test_progress_without_a_terminal_is_a_line_for_each_step() -> None:
     output = io.StringIO()
     with screen.progress(Console(file=output)) as progress:
