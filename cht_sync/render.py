@@ -59,6 +59,18 @@ def render(settings: Settings, *, engine: str) -> dict[str, str]:
     return files
 
 
+def variables(settings: Settings) -> dict[str, str]:
+    """What the `${VARIABLES}` in the rendered files of our own engine stand for."""
+    return {
+        "COUCHDB_HOST": settings.couchdb_host,
+        "COUCHDB_PORT": str(settings.couchdb_port),
+        "COUCHDB_USER": settings.couchdb_user,
+        "COUCHDB_PASSWORD": settings.couchdb_password,
+        "HTTP_ENDPOINT": settings.http_endpoint or f"127.0.0.1:{settings.postgrest_port}",
+        "PGRST_JWT_SECRET": settings.pgrst_jwt_secret,
+    }
+
+
 def write(files: dict[str, str], folder: Path) -> None:
     """Write rendered files into `folder`; configurations of databases that are gone are removed.
 

@@ -1,1 +1,6 @@
-"""Comparing PostgreSQL with CouchDB, and mending what differs."""
+"""Proof that PostgreSQL holds what CouchDB holds, and the mending of what it does not.
+
+`verify` lists both sides and keeps what looks different as candidates on disk; `recheck` decides about
+each of them, since a difference may be a change on its way; `repair` writes what remains, beside the
+living pipeline; `letters` is the operator's hand on the dead letters.
+"""

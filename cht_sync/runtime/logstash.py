@@ -43,15 +43,7 @@ class Logstash(Service):
         return [sys.executable, "-m", "cht_sync", "pipeline", "run", "--path.settings", str(self._folder)]
 
     def environment(self) -> Mapping[str, str]:
-        settings = self._settings
-        return {
-            "COUCHDB_HOST": settings.couchdb_host,
-            "COUCHDB_PORT": str(settings.couchdb_port),
-            "COUCHDB_USER": settings.couchdb_user,
-            "COUCHDB_PASSWORD": settings.couchdb_password,
-            "HTTP_ENDPOINT": settings.http_endpoint or f"127.0.0.1:{settings.postgrest_port}",
-            "PGRST_JWT_SECRET": settings.pgrst_jwt_secret,
-        }
+        return render.variables(self._settings)
 
     def work_folder(self) -> Path:
         return self._folder

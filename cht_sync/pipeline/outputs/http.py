@@ -98,7 +98,7 @@ class PostgrestOutput:
         rows: list[Row] = []
         rejected = list(batch.rejected)
         for event in batch.events:
-            row = _row(event)
+            row = row_of(event)
             if is_storable_text(row.document_id):
                 rows.append(row)
             else:
@@ -172,7 +172,8 @@ def build(options: Options, context: PluginContext) -> Output:
     return PostgrestOutput(options, context)
 
 
-def _row(event: Event) -> Row:
+def row_of(event: Event) -> Row:
+    """The row that an event becomes."""
     sequence = event.metadata.get("seq")
     document = event.fields.get("doc")
     row = Row(

@@ -1,0 +1,230 @@
+"""What verify and repair ask CouchDB: lists without documents, the state of some, one document.
+
+A question whose answer breaks is asked again with growing pauses; after `TRIES` its error is raised. A
+refused login ends everything at once and is remembered, so that the account is not locked.
+
+`_all_docs` is in the order of the bytes of the ids, also over several shards (CouchDB merges them by id,
+without collation; recorded answers show it, and so does PouchDB). Code points sort as their UTF-8 does, so
+texts are compared as they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import dropwhile
+from typing import TypeVar
+
+import msgspec
+
+from cht_sync import backoff
+from cht_sync.errors import LoginRefused, SourceError, SourceUnavailable
+from cht_sync.pipeline.couchdb.client import CouchdbClient, Server
+from cht_sync.pipeline.couchdb.login import gate_for
+from cht_sync.pipeline.couchdb.refusals import RememberedRefusal
+from cht_sync.pipeline.couchdb.rows import PageEnd, Revision, sequence_text
+from cht_sync.pipeline.document import decode_json, encode_json
+from cht_sync.reconcile.state import State
+from cht_sync.settings import Settings, file_name
+
+log = logging.getLogger(__name__)
+
+PAGE = 10_000
+"""Rows asked for at once."""
+TRIES = 6
+"""So often a question is asked; the pauses between add up to half a minute."""
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 15.0
+LONGEST_KEY = 500
+"""Characters of an id that go into a URL: CouchDB refuses a request line over 8 KB."""
+FROM_THE_START = "0"
+DOCUMENT_START = b'"docs":[{"ok":'
+DOCUMENT_END = b"}]}]}"
+
+Answer = TypeVar("Answer")
+
+
+class Change(msgspec.Struct):
+    """A row of the changes feed without its document."""
+
+    id: str
+    changes: list[Revision]
+    deleted: bool = False
+
+    @property
+    def state(self) -> State:
+        """What CouchDB holds of the document."""
+        return State(self.changes[0].rev if self.changes else None, self.deleted)
+
+
+class _Value(msgspec.Struct):
+    rev: str
+    deleted: bool = False
+
+
+class _Listed(msgspec.Struct):
+    key: str
+    value: _Value | None = None
+    error: str | None = None
+
+
+class _Listing(msgspec.Struct):
+    rows: list[_Listed]
+
+
+class _Changes(msgspec.Struct):
+    results: list[Change]
+    last_seq: msgspec.Raw
+
+
+class _Information(msgspec.Struct):
+    doc_count: int
+
+
+class _Given(msgspec.Struct):
+    ok: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _GivenOf(msgspec.Struct):
+    docs: list[_Given]
+
+
+class _BulkGet(msgspec.Struct):
+    results: list[_GivenOf]
+
+
+class Couch:
+    """One database. Every method raises SourceError."""
+
+    def __init__(self, settings: Settings, database: str, stop: threading.Event) -> None:
+        address, _, path = settings.couchdb_url.partition("://")
+        host, _, prefix = path.partition("/")
+        user, password = settings.couchdb_user, settings.couchdb_password
+        server = Server(f"{address}://{host}", f"{prefix}/{file_name(database)}".lstrip("/"), user, password)
+        self._client = CouchdbClient(server, gate_for(server.address, user))
+        self._refusal = RememberedRefusal(settings.data_folder, settings.couchdb_url, user, password)
+        self._user = user
+        self._database = database
+        self._stop = stop
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()
+
+    def count(self) -> int:
+        """How many documents there are; asked only once, so that a wrong address or name is told at once."""
+        if self._refusal.lasts():
+            raise LoginRefused(
+                f"CouchDB has refused the login of {self._user}; not tried for five minutes",
+                hint="Correct COUCHDB_USER and COUCHDB_PASSWORD: with others it is tried at once.",
+            )
+        return self._ask("", {}, _Information).doc_count
+
+    def listed(self) -> Iterator[tuple[str, str]]:
+        """Yield id and revision of every living document, in the server's order."""
+        last: str | None = None
+        while True:
+            query = {"limit": str(PAGE)}
+            if last is not None:
+                query["startkey"] = encode_json(last[:LONGEST_KEY]).decode()
+            rows = self._persistently("_all_docs", query, _Listing).rows
+            new = rows if last is None else _after(last, rows)
+            for row in new:
+                if row.value is not None:
+                    yield row.key, row.value.rev
+            if len(rows) < PAGE:
+                return
+            if not new:
+                raise SourceError(f"{self._database}: _all_docs does not go on after {last!r:.80}")
+            last = new[-1].key
+
+    def changes(self, since: str = FROM_THE_START) -> Iterator[list[Change]]:
+        """Yield the changes after `since`, deletions included, a page at a time, until there are no more."""
+        while True:
+            page = self._persistently("_changes", {"limit": str(PAGE), "since": since}, _Changes)
+            if page.results:
+                yield page.results
+            after = sequence_text(page.last_seq)
+            if len(page.results) < PAGE or after is None:
+                return
+            since = after
+
+    def pending(self, since: str) -> int | None:
+        """How many changes there are after `since`; None where the server does not say."""
+        return self._persistently("_changes", {"limit": "0", "since": since}, PageEnd).pending
+
+    def states(self, ids: Sequence[str]) -> dict[str, State]:
+        """Return what CouchDB holds of these documents, deleted ones included; unknown ones are left out."""
+        listing = self._persistently("_all_docs", {}, _Listing, {"keys": list(ids)})
+        found: dict[str, State] = {}
+        unknown: set[str] = set()
+        for row in listing.rows:
+            if row.value is not None:
+                found[row.key] = State(row.value.rev, row.value.deleted)
+            elif row.error == "not_found":
+                unknown.add(row.key)
+        # What CouchDB is not known to lack must never be taken for purged.
+        silent = [one for one in ids if one not in found and one not in unknown]
+        if silent:
+            raise SourceUnavailable(f"{self._database}: CouchDB says nothing of {silent[0]!r:.80}")
+        return found
+
+    def document(self, document_id: str, rev: str) -> bytes | None:
+        """Return a revision, deleted or not, as bytes; None where CouchDB does not have it (any more).
+
+        By `_bulk_get`, since an id of some kilobytes does not fit into a URL.
+        """
+        wanted = {"docs": [{"id": document_id, "rev": rev}]}
+        answer = bytes(self._persistently("_bulk_get", {}, msgspec.Raw, wanted))
+        try:
+            results = msgspec.json.decode(answer, type=_BulkGet).results
+        except (msgspec.DecodeError, RecursionError):
+            # A lone surrogate, or nesting that Python cannot follow; the document is passed on as it is.
+            _, found, rest = answer.rstrip().partition(DOCUMENT_START)
+            return rest.removesuffix(DOCUMENT_END) if found else None
+        given = bytes(results[0].docs[0].ok) if results and results[0].docs else b""
+        return given or None
+
+    def _persistently(
+        self, path: str, query: dict[str, str], kind: type[Answer], body: object = None
+    ) -> Answer:
+        delays = backoff.delays(first=FIRST_PAUSE, most=LONGEST_PAUSE)
+        for _try in range(TRIES - 1):
+            try:
+                return self._ask(path, query, kind, body)
+            except SourceUnavailable as failure:
+                seconds = next(delays)
+                log.warning("%s: %s; next try in %.1f s", self._database, failure, seconds)
+                self._stop.wait(seconds)
+        return self._ask(path, query, kind, body)
+
+    def _ask(self, path: str, query: dict[str, str], kind: type[Answer], body: object = None) -> Answer:
+        sent = None if body is None else encode_json(body)
+        try:
+            answer = self._client.ask(path, query, self._stop, body=sent)
+        except LoginRefused:
+            self._refusal.begin()
+            raise
+        return _decoded(answer, kind)
+
+
+def _after(last: str, rows: list[_Listed]) -> list[_Listed]:
+    """The rows behind the last one of the page before, with which or near which this page begins."""
+    if len(last) > LONGEST_KEY:
+        return list(dropwhile(lambda row: row.key <= last, rows))
+    return rows[1:] if rows and rows[0].key == last else rows
+
+
+def _decoded(answer: bytes, kind: type[Answer]) -> Answer:
+    if kind is msgspec.Raw:
+        return msgspec.Raw(answer)  # type: ignore[return-value]
+    try:
+        return msgspec.json.decode(answer, type=kind)
+    except msgspec.DecodeError:
+        pass  # an id with a lone surrogate, which JSON allows and this decoder refuses
+    try:
+        return msgspec.convert(decode_json(answer), kind)
+    except (ValueError, RecursionError) as error:
+        shown = answer[:80].decode(errors="replace")
+        raise SourceUnavailable(f"the answer is not CouchDB's; it begins {shown!r}") from error

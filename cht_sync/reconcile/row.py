@@ -1,0 +1,40 @@
+"""A document made into the row that the pipeline makes of it: by the pipeline's own parts.
+
+The event, the filters of the rendered configuration and the replacing of what jsonb refuses are those of
+the running pipeline, so a repair brings nothing back that a filter takes out.
+"""
+
+from __future__ import annotations
+
+from cht_sync import render
+from cht_sync.pipeline.config import load
+from cht_sync.pipeline.couchdb.events import EventShape, event_maker
+from cht_sync.pipeline.couchdb.rows import Revision
+from cht_sync.pipeline.couchdb.rows import Row as Change
+from cht_sync.pipeline.event import Event
+from cht_sync.pipeline.outputs.http import row_of
+from cht_sync.pipeline.plugins import PluginContext
+from cht_sync.pipeline.postgrest.writer import Row, mended
+from cht_sync.reconcile.state import State
+from cht_sync.settings import Settings, file_name
+
+
+class RowMaker:
+    """Makes rows of one database."""
+
+    def __init__(self, settings: Settings, database: str) -> None:
+        text = render.render(settings, engine="native")[f"pipeline/{file_name(database)}.conf"]
+        context = PluginContext(database, settings.data_folder)
+        self._pipeline = load(text, render.variables(settings), context)
+        shape = EventShape(database, keep_id=True, keep_revision=True, keep_tombstone=True)
+        self._make_event = event_maker(shape, _undecorated)
+
+    def make(self, document_id: str, state: State, document: bytes) -> Row | None:
+        """Return the row; None where the filters drop the document. Raises ValueError where it is none."""
+        change = Change(document_id, changes=[Revision(state.rev or "")], deleted=state.deleted)
+        events = self._pipeline.filter([self._make_event(change, document)])
+        return mended(row_of(events[0])) if events else None
+
+
+def _undecorated(_event: Event) -> None:
+    """No option of the rendered configuration adds anything to an event."""

@@ -1,0 +1,121 @@
+"""What verify asks the table of one database; the rows are listed by a cursor of the server's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+
+from cht_sync.errors import ChtSyncError
+from cht_sync.pipeline.postgrest.storable import is_storable_text
+from cht_sync.reconcile.merge import RowOfTable
+from cht_sync.reconcile.state import State
+
+ROWS_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How far the pipeline is, by its own account."""
+
+    sequence: str | None
+    alive: bool
+    """Somebody brings changes: the source is held, and nothing is said to keep its writer from reading."""
+    rereading: bool
+    problem: str | None
+
+
+NOBODY_READS = Reading(None, alive=False, rereading=False, problem=None)
+
+
+class Table:
+    """The rows of one database, read over `connection`, which commits by itself. Raises psycopg2.Error."""
+
+    def __init__(self, connection: Connection, schema: str, database: str, source: str) -> None:
+        self.connection = connection
+        self.schema = schema
+        self.database = database
+        self.source = source
+
+    def reading(self) -> Reading:
+        """What the pipeline last said."""
+        found = self._query(
+            """
+            select seq, held_until > clock_timestamp() and problem is null, rereading, problem
+            from {} where source = %s
+            """,
+            "couchdb_progress",
+            self.source,
+        )
+        return Reading(*found[0]) if found else NOBODY_READS
+
+    @contextmanager
+    def listed(self) -> Iterator[Iterator[RowOfTable]]:
+        """Give all rows in the order of their ids' bytes, as they were at one moment."""
+        query = sql.SQL("select _id, _rev, _deleted from {} order by _id").format(self.name)
+        with self.connection, self.connection.cursor() as settings:
+            # All rows are wanted, which planning for the first ones would make slow. Pages of CouchDB
+            # come in between, for which no time limit of the role's is meant.
+            settings.execute("""
+                set local cursor_tuple_fraction = 1;
+                set local statement_timeout = 0;
+                set local idle_in_transaction_session_timeout = 0;
+            """)
+            with self.connection.cursor("listed") as cursor:
+                cursor.itersize = ROWS_AT_ONCE
+                cursor.execute(query)
+                yield iter(cursor)
+
+    def states(self, ids: Sequence[str]) -> dict[str, State]:
+        """Return the rows of these ids; those without a row are left out."""
+        known = [one for one in ids if is_storable_text(one)]
+        if not known:
+            return {}
+        found = self._query("select _id, _rev, _deleted from {} where _id = any(%s)", self.database, known)
+        return {document_id: State(rev, deleted) for document_id, rev, deleted in found}
+
+    def open_letters(self, fingerprints: Sequence[str]) -> set[str]:
+        """Return those fingerprints that are of open dead letters."""
+        found = self._query(
+            "select fingerprint from {} where closed_at is null and fingerprint = any(%s)",
+            "dead_letters",
+            list(fingerprints),
+        )
+        return {fingerprint for (fingerprint,) in found}
+
+    @property
+    def name(self) -> sql.Identifier:
+        """The table in SQL."""
+        return sql.Identifier(self.schema, self.database)
+
+    def _query(self, statement: str, relation: str, *values: Any) -> list[tuple[Any, ...]]:
+        query = sql.SQL(statement).format(sql.Identifier(self.schema, relation))
+        with self.connection.cursor() as cursor:
+            cursor.execute(query, values)
+            return cursor.fetchall()
+
+
+@contextmanager
+def told_of(what: str) -> Iterator[None]:
+    """Turn PostgreSQL's errors within the block into one that says what failed and what to do."""
+    try:
+        yield
+    except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as error:
+        raise ChtSyncError(
+            f"{what}: PostgreSQL lacks what this version keeps there: {_first_line(error)}",
+            hint="Create or upgrade it with: cht-sync init-db",
+        ) from error
+    except psycopg2.Error as error:
+        raise ChtSyncError(
+            f"{what}: PostgreSQL failed: {_first_line(error)}",
+            hint="What was begun there was undone. Run the same again once PostgreSQL answers.",
+        ) from error
+
+
+def _first_line(error: psycopg2.Error) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
