@@ -58,18 +58,29 @@ class Table:
     def listed(self) -> Iterator[Iterator[RowOfTable]]:
         """Give all rows in the order of their ids' bytes, as they were at one moment."""
         query = sql.SQL("select _id, _rev, _deleted from {} order by _id").format(self.name)
-        with self.connection, self.connection.cursor() as settings:
-            # All rows are wanted, which planning for the first ones would make slow. Pages of CouchDB
-            # come in between, for which no time limit of the role's is meant.
-            settings.execute("""
-                set local cursor_tuple_fraction = 1;
-                set local statement_timeout = 0;
-                set local idle_in_transaction_session_timeout = 0;
-            """)
-            with self.connection.cursor("listed") as cursor:
-                cursor.itersize = ROWS_AT_ONCE
-                cursor.execute(query)
-                yield iter(cursor)
+        self.connection.autocommit = False  # the driver wants it so for a cursor of the server's
+        try:
+            with self.connection, self.connection.cursor() as settings:
+                # All rows are wanted, which planning for the first ones would make slow. Pages of CouchDB
+                # come in between, for which no time limit of the role's is meant.
+                settings.execute("""
+                    set local cursor_tuple_fraction = 1;
+                    set local statement_timeout = 0;
+                    set local idle_in_transaction_session_timeout = 0;
+                """)
+                with self.connection.cursor("listed") as cursor:
+                    cursor.itersize = ROWS_AT_ONCE
+                    cursor.execute(query)
+                    yield iter(cursor)
+        finally:
+            if not self.connection.closed:
+                self.connection.autocommit = True
+
+    def counts(self) -> tuple[int, int]:
+        """How many rows are alive, how many are tombstones."""
+        query = "select count(*) filter (where not _deleted), count(*) filter (where _deleted) from {}"
+        ((rows, tombstones),) = self._query(query, self.database)
+        return rows, tombstones
 
     def states(self, ids: Sequence[str]) -> dict[str, State]:
         """Return the rows of these ids; those without a row are left out."""

@@ -1,0 +1,96 @@
+"""What `verify` says: as JSON for programs, as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cht_sync.reconcile.databases import Result
+from cht_sync.reconcile.state import Kind
+from cht_sync.reconcile.writing import Outcome
+
+EXAMPLES = 10
+LONGEST = 80
+"""Characters of an id that are shown."""
+MEANING = {
+    Kind.MISSING: "missing",
+    Kind.STALE: "of another revision",
+    Kind.EXTRA: "unknown to CouchDB",
+    Kind.DEAD_LETTERED: "dead letters",
+}
+
+
+def as_json(results: Sequence[Result]) -> dict[str, Any]:
+    """The shape of `verify --json`. Lists may be shorter than `counts` says."""
+    return {
+        "same": all(one.finding.same for one in results),
+        "databases": [_database(one) for one in results],
+    }
+
+
+def as_lines(result: Result) -> Iterator[str]:
+    """One line for a database, and one for each kind of difference with examples."""
+    finding = result.finding
+    if finding.compared:
+        size = f"{finding.documents:,} documents, {finding.deletions:,} deletions"
+        yield f"{finding.name}: {'same' if finding.same else _differences(result)} ({size})"
+    else:
+        yield f"{finding.name}: not compared"
+    if finding.problem:
+        yield f"  {finding.problem}"
+    for kind, ids in finding.examples.items():
+        if ids:
+            more = finding.counts[kind] - len(ids[:EXAMPLES])
+            named = ", ".join(map(shown, ids[:EXAMPLES])) + (f" and {more:,} more" if more else "")
+            yield f"  {MEANING[kind]}: {named}"
+    if result.repaired:
+        done = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(result.repaired.items()))
+        yield f"  repaired: {done}"
+
+
+def advice(results: Sequence[Result], *, repair: bool) -> Iterator[str]:
+    """What to do next."""
+    findings = [one.finding for one in results]
+    if all(finding.same for finding in findings):
+        return
+    if any(finding.in_flight or not finding.compared for finding in findings):
+        yield "Changes are on their way: run this again when `cht-sync status` shows nothing pending."
+    kinds = {kind for finding in findings for kind, count in finding.counts.items() if count}
+    if kinds and not repair:
+        yield "To bring these rows to what CouchDB holds: cht-sync verify --repair"
+    if Kind.DEAD_LETTERED in kinds:
+        yield "Why a document is a dead letter: cht-sync dead-letters list"
+
+
+def shown(text: str) -> str:
+    """A text from elsewhere as a terminal may be given it."""
+    cut = text if len(text) <= LONGEST else text[:LONGEST] + "…"
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in cut)
+
+
+def _differences(result: Result) -> str:
+    finding = result.finding
+    parts = [f"{count:,} {MEANING[kind]}" for kind, count in finding.counts.items() if count]
+    if finding.in_flight:
+        parts.append(f"{finding.in_flight:,} on their way")
+    return ", ".join(parts)
+
+
+def _database(result: Result) -> dict[str, Any]:
+    finding = result.finding
+    answer: dict[str, Any] = {
+        "name": finding.name,
+        "same": finding.same,
+        "compared": finding.compared,
+        "problem": finding.problem,
+        "documents": finding.documents,
+        "deletions": finding.deletions,
+        "rows": finding.rows,
+        "tombstones": finding.tombstones,
+        **{kind.value: finding.examples[kind] for kind in Kind},
+        "counts": {kind.value: finding.counts[kind] for kind in Kind},
+        "in_flight": finding.in_flight,
+    }
+    if result.repaired:
+        answer["repaired"] = {outcome.name.lower(): result.repaired[outcome] for outcome in Outcome}
+    return answer
