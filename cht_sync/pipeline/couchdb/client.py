@@ -234,8 +234,8 @@ class CouchdbClient:
 def _document_path(document_id: str) -> str:
     prefix, slash, name = document_id.partition("/")
     if slash and prefix in ("_design", "_local"):
-        return f"{prefix}/{quote(name, safe='')}"
-    return quote(document_id, safe="")
+        return f"{prefix}/{quote(name, safe='', errors='surrogatepass')}"
+    return quote(document_id, safe="", errors="surrogatepass")
 
 
 def _reason(response: requests.Response) -> str:

@@ -28,9 +28,15 @@ class Gathered:
 
     def add(self, document_id: str, event: Event, size: int) -> None:
         """Append a change; an earlier one of the same document is superseded by it."""
-        self.events.pop(document_id, None)
+        self._supersede(document_id)
         self.events[document_id] = event
         self.size += size
+
+    def reject(self, change: Rejected) -> None:
+        """Append a change that became no event; it supersedes earlier ones too."""
+        if change.document_id is not None:
+            self._supersede(change.document_id)
+        self.rejected.append(change)
 
     def __len__(self) -> int:
         return len(self.events) + len(self.rejected)
@@ -39,10 +45,16 @@ class Gathered:
         """Append all of `later`."""
         for document_id, event in later.events.items():
             self.add(document_id, event, 0)
-        self.rejected += later.rejected
+        for change in later.rejected:
+            self.reject(change)
         self.position = later.position or self.position
         self.caught_up |= later.caught_up
         self.size += later.size
+
+    def _supersede(self, document_id: str) -> None:
+        self.events.pop(document_id, None)
+        if self.rejected:
+            self.rejected = [one for one in self.rejected if one.document_id != document_id]
 
 
 class Handoff:

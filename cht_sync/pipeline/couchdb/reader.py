@@ -250,7 +250,7 @@ class ChangesReader(threading.Thread):
                     if not line.startswith(ROW_START):
                         shown = line[:120].decode(errors="replace")
                         raise SourceUnavailable(f"the feed said {shown!r}") from error
-                    portion.rejected.append(_malformed(line, error))
+                    portion.reject(_malformed(line, error))
                     continue
                 self._add(row, portion)
                 reached = sequence_text(row.seq) or reached
@@ -268,14 +268,14 @@ class ChangesReader(threading.Thread):
             fetched = self._fetch(row.id, revision)
             if fetched is None:
                 reason = "the feed gave no document, nor did the server"
-                portion.rejected.append(Rejected(row.id, revision, sequence, "no_document", reason))
+                portion.reject(Rejected(row.id, revision, sequence, "no_document", reason))
                 return
             document = fetched
         try:
             event = self._make_event(row, document)
         except ValueError as error:
-            text = document.decode(errors="replace")
-            portion.rejected.append(Rejected(row.id, revision, sequence, "malformed", str(error), text))
+            text = document.decode(errors="backslashreplace")
+            portion.reject(Rejected(row.id, revision, sequence, "malformed", str(error), text))
             return
         portion.add(row.id, event, len(document))
 
@@ -310,5 +310,5 @@ class ChangesReader(threading.Thread):
 
 def _malformed(line: bytes, error: ValueError) -> Rejected:
     return Rejected(
-        None, None, None, "malformed", f"the row is no JSON: {error}", line.decode(errors="replace")
+        None, None, None, "malformed", f"the row is no JSON: {error}", line.decode(errors="backslashreplace")
     )
