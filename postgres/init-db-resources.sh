@@ -1,7 +1,8 @@
 #!/bin/sh
-# Creates everything that cht-sync keeps in PostgreSQL, or brings it up to date. Run it as often as
-# you like: a second run changes nothing, runs at the same time wait for each other, and nothing is
-# ever deleted.
+# Creates everything that cht-sync keeps in PostgreSQL, or brings an older layout up to date, in one
+# transaction. Run it as often as you like: a second run changes nothing, and runs at the same time wait
+# for each other. What it did is told on standard output, a line for each thing; nothing when all was
+# there. Nothing is deleted but, from tables of 2023, what is not the newest revision of a document.
 #
 # Run by the official image from /docker-entrypoint-initdb.d, by `cht-sync init-db` against any
 # server of version 13 or newer, and by the embedded mode. The connection is libpq's (PGHOST, PGPORT,
@@ -12,6 +13,7 @@
 #   POSTGRES_SCHEMA (v1)           where documents live
 #   POSTGRES_TABLE (couchdb)       the relation that models read
 #   COUCHDB_DBS                    databases to sync, separated by spaces or commas
+#   COUCHDB_HOST                   may be unset; tables of 2023 do not know where their rows came from
 #   PGRST_DB_PASSWORD              of the role that PostgREST logs in with
 #   DBT_POSTGRES_USER (<db>_dbt), DBT_POSTGRES_PASSWORD, DBT_POSTGRES_SCHEMA (dbt)
 #   SUPERSET_DB_PASSWORD           of the read-only role for dashboards; without it, it cannot log in
@@ -36,6 +38,7 @@ export POSTGRES_SCHEMA="${POSTGRES_SCHEMA:-v1}"
 export POSTGRES_TABLE="${POSTGRES_TABLE:-couchdb}"
 export DBT_POSTGRES_USER="${DBT_POSTGRES_USER:-${POSTGRES_DB}_dbt}"
 export DBT_POSTGRES_SCHEMA="${DBT_POSTGRES_SCHEMA:-dbt}"
+export COUCHDB_HOST="${COUCHDB_HOST:-}"
 export SUPERSET_DB_PASSWORD="${SUPERSET_DB_PASSWORD:-}"
 export PGOPTIONS="${PGOPTIONS:-} -c client_min_messages=warning"
 
@@ -44,6 +47,7 @@ exec psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 --s
 \set schema `printenv POSTGRES_SCHEMA`
 \set model_table `printenv POSTGRES_TABLE`
 \set databases `printenv COUCHDB_DBS`
+\set couchdb_host `printenv COUCHDB_HOST`
 \set dbt_role `printenv DBT_POSTGRES_USER`
 \set dbt_password `printenv DBT_POSTGRES_PASSWORD`
 \set dbt_schema `printenv DBT_POSTGRES_SCHEMA`
@@ -54,28 +58,78 @@ select current_database() || '_authenticator' as authenticator,
        current_database() || '_ingest' as ingest,
        current_database() || '_superset' as superset \gset
 
--- One run at a time.
+-- One run at a time, however long the other takes. Other locks are waited for as long as a request lasts:
+-- writers queue behind whoever waits.
 \o /dev/null
 select pg_advisory_xact_lock(hashtextextended('cht-sync init-db', 0));
+select set_config('lock_timeout', '100s', true) where current_setting('lock_timeout') = '0';
 \o
+create temporary table report (place serial, line text) on commit drop;
 
--- Refuse before anything is changed.
+-- Which layout is there.
 \set layout 0.2.0
 \set recorded 0
-select to_regclass(format('%I.cht_sync_state', :'schema')) is not null as recorded_layout \gset
-\if :recorded_layout
+select to_regclass(format('%I.cht_sync_state', :'schema')) is not null as has_layout \gset
+\if :has_layout
   select layout_version as recorded from :"schema".cht_sync_state \gset
 \endif
-select string_to_array(:'recorded', '.')::int[] < string_to_array(:'layout', '.')::int[] as outdated \gset
+select string_to_array(:'recorded', '.')::int[] < string_to_array(:'layout', '.')::int[] as outdated,
+       string_to_array(:'recorded', '.')::int[] > string_to_array(:'layout', '.')::int[] as newer \gset
 create temporary table reserved on commit drop as
   select name from unnest(array['couchdb_progress', 'cht_sync_state', 'dead_letters', 'replaced_values']) as name;
 create temporary table requested on commit drop as
   select distinct name from regexp_split_to_table(:'databases', '[\s,]+') as name where name <> '';
+create temporary table present on commit drop as
+  select pg_class.oid, relname as name, relkind,
+      exists (select from pg_trigger where tgrelid = pg_class.oid and tgname = 'begin_write') as ours,
+      relkind = 'v' and columns = '{_id,_rev,doc,@timestamp,@version,doc_as_upsert,_deleted,saved_timestamp,source}'
+        as our_view,
+      relkind = 'r' and columns @> '{@version,@timestamp,_id,_rev,doc,doc_as_upsert}'
+        and not columns @> '{saved_timestamp}' as of_2023
+    from pg_class, lateral (select array(select attname::text from pg_attribute
+      where attrelid = pg_class.oid and attnum > 0 and not attisdropped order by attnum)) as _(columns)
+    where relnamespace = to_regnamespace(quote_ident(:'schema'))
+      and relname in (select name from requested union all values ('all_documents'), (:'model_table'));
+
+-- A table of 2023 that bears POSTGRES_TABLE's name and no database's is that of the only database.
+create function pg_temp.has_rows(regclass) returns boolean language plpgsql as $body$
+declare
+  answer boolean;
+begin
+  execute format('lock table %s in share mode', $1);  -- none are written before it is dropped
+  execute format('select exists (select from %s)', $1) into answer;
+  return answer;
+end $body$;
+create temporary table renamed on commit drop as
+  select old.oid, old.name as old_name, requested.name, target.oid as target,
+      case target.relkind when 'r' then pg_temp.has_rows(target.oid) else target.oid is not null end as taken
+    from present as old cross join requested left join present as target on target.name = requested.name
+    where old.of_2023 and old.name = :'model_table' and old.name not in (select name from requested);
+
+-- What reads a relation that changes its kind or its columns' types must be taken down and made again.
+create temporary table upgraded on commit drop as
+  select oid, name from present where of_2023 and name in (select name from requested)
+    and name not in (select name from renamed)
+  union all select oid, name from renamed;
+create temporary table dependents on commit drop as
+  with recursive reading(oid, level) as (
+    select oid, 0 from upgraded
+    union select target, 0 from renamed where target is not null
+    union select oid, 0 from present where our_view and name in (select name from requested)
+    union select ev_class, level + 1 from reading
+      join pg_depend on refclassid = 'pg_class'::regclass and refobjid = reading.oid
+        and classid = 'pg_rewrite'::regclass
+      join pg_rewrite on pg_rewrite.oid = objid and ev_class <> reading.oid
+  )
+  select oid, max(level) as level, oid in (select oid from present where our_view) as our_view
+    from reading group by oid having max(level) > 0;
+
+-- Refuse before anything is changed.
 select set_config('cht_sync.problem', coalesce((
   select string_agg(problem, '; ') from (
     select format('schema %s was made by version %s, which is newer than this one, %s', :'schema', :'recorded',
         :'layout')
-      where string_to_array(:'recorded', '.')::int[] > string_to_array(:'layout', '.')::int[]
+      where :'newer'
     union all
     select format('%s is no CouchDB database name', name) from requested
       where name !~ '^[a-z_][a-z0-9_$()+/-]*$'
@@ -88,19 +142,47 @@ select set_config('cht_sync.problem', coalesce((
     select format('POSTGRES_TABLE %s is a name that cht-sync uses itself', :'model_table')
       where :'model_table' in (select name from reserved)
     union all
-    select format('POSTGRES_TABLE %s is the table of a database that is synced no longer', :'model_table')
-      from pg_class join pg_namespace on pg_namespace.oid = relnamespace
-      where nspname = :'schema' and relname = :'model_table' and relkind = 'r'
-        and relname not in (select name from requested)
-        and relname not in (select name from reserved)
-    union all
     select format('POSTGRES_DB %s is too long: its roles would exceed 63 bytes', current_database())
       where octet_length(:'authenticator') > 63
+    union all
+    select format('POSTGRES_TABLE %s is the table of a database that is synced no longer', name)
+      from present where ours and name not in (select name from requested)
+    union all
+    select format('%I.%I was not made by cht-sync: move it away, or choose another POSTGRES_SCHEMA', :'schema', name)
+      from (select name from present where not (ours or our_view or of_2023)
+        union select relname from pg_class where relnamespace = to_regnamespace(quote_ident(:'schema'))
+          and relname in (select name from reserved) and not :'has_layout') as foreign_relation(name)
+    union all
+    select format('%1$I.%2$I has the layout of 2023, and which of %3$s its documents come from cannot be known: '
+        'alter table %1$I.%2$I rename to the name of that database, and run this again', :'schema', old_name,
+        string_agg(name, ', ' order by name))
+      from renamed group by old_name having count(*) > 1
+    union all
+    select format('%1$I.%2$I has the layout of 2023, and %3$s has documents too: keep one of them under the name '
+        '%3$s, rename the other, and run this again', :'schema', old_name, name)
+      from renamed where taken and (select count(*) from requested) = 1
+    union all
+    select format('%s %s reads a table of the layout of 2023 and cannot be made again by this script (%s): drop '
+        'it, run this again, and make it anew', case relkind when 'm' then 'materialized view' else 'view' end,
+        pg_class.oid::regclass, reason)
+      from dependents join pg_class using (oid), lateral (
+        select 'it is no view' where relkind not in ('v', 'm')
+        union all select 'it has triggers' where exists (select from pg_trigger where tgrelid = pg_class.oid)
+        union all select 'it has rules'
+          where exists (select from pg_rewrite where ev_class = pg_class.oid and rulename <> '_RETURN')
+        union all select 'its columns have defaults' where exists (select from pg_attrdef where adrelid = pg_class.oid)
+        union all select 'it has extended statistics'
+          where exists (select from pg_statistic_ext where stxrelid = pg_class.oid)
+        union all select 'it has a tablespace of its own' where reltablespace <> 0
+        union all select format('%s is not a member of its owner %s', current_user, pg_get_userbyid(relowner))
+          where pg_get_userbyid(relowner) <> :'dbt_role' and not pg_has_role(current_user, relowner,
+            case when current_setting('server_version_num')::int < 160000 then 'member' else 'set' end)
+      ) as _(reason)
   ) as found(problem)), ''), true) <> '' as refused \gset
 \if :refused
   do $$ begin
     raise exception '%', current_setting('cht_sync.problem')
-      using hint = 'Correct COUCHDB_DBS, POSTGRES_TABLE or POSTGRES_DB, or use the newer version; nothing was changed.';
+      using hint = 'Nothing was changed. The names are those of COUCHDB_DBS, POSTGRES_TABLE and POSTGRES_DB.';
   end $$;
 \endif
 
@@ -111,8 +193,10 @@ select format('create role %I', role) from unnest(array[:'authenticator', :'anon
 alter role :"anon" nologin;
 alter role :"ingest" nologin;
 alter role :"authenticator" login noinherit password :'authenticator_password';
--- A waiting writer gives up before PostgREST's pool does (10 s), so that writers never exhaust it.
+-- A waiting writer gives up before PostgREST's pool does (10 s), so that writers never exhaust it. PostgREST
+-- applies the settings of the role that it becomes; other servers only those of the role that logs in.
 alter role :"authenticator" set lock_timeout = '8s';
+alter role :"ingest" set lock_timeout = '8s';
 grant :"anon", :"ingest" to :"authenticator";
 select format('alter role %I login password %L', :'superset', :'superset_password')
   where :'superset_password' <> '' \gexec
@@ -139,6 +223,8 @@ select format('lock table %s in share row exclusive mode', tgrelid::regclass)
   from pg_trigger join pg_class on pg_class.oid = tgrelid
   where relnamespace = quote_ident(:'schema')::regnamespace and tgname = 'begin_write' and :'outdated'
   order by relname \gexec
+insert into report (line) select format('layout upgraded from %s to %s', :'recorded', :'layout')
+  where :'outdated' and :'has_layout';
 
 -- One row: the layout's version, and the stamp of the last transaction that wrote documents. Its row
 -- lock is what puts all writers of the schema in one line.
@@ -389,11 +475,89 @@ select 'create trigger reopen_letter before insert on dead_letters for each row 
 revoke execute on function percent_decoded(text), begin_write(), stamp_row(), end_write(), reopen_letter()
   from public;
 
+-- Take down what reads relations that change, and remember how to make it again: by its owner, with its
+-- rights, comments and indexes. Without a search path definitions name schemas.
+select set_config('search_path', '', true) as no_path \gset
+create temporary table again on commit drop as
+  select level, our_view, relkind, pg_class.oid::regclass::text as name,
+      case when our_view then '{}' else array[
+        format('set local role %I', pg_get_userbyid(relowner)),
+        format('create %s %s %s as %s %s', case relkind when 'm' then 'materialized view' else 'view' end,
+          pg_class.oid::regclass, 'with (' || array_to_string(reloptions, ', ') || ')',
+          rtrim(pg_get_viewdef(pg_class.oid), ';'),
+          case when relkind = 'm' then case when relispopulated then 'with data' else 'with no data' end end)
+      ] end
+      || array(select pg_get_indexdef(indexrelid) from pg_index where indrelid = pg_class.oid)
+      || array(select format('grant %s %s on %s to %s %s', privilege_type, '(' || quote_ident(attname) || ')',
+            pg_class.oid::regclass, coalesce(quote_ident(rolname), 'public'),
+            case when is_grantable then 'with grant option' end)
+          from (select null, relacl union all select attname, attacl from pg_attribute where attrelid = pg_class.oid)
+              as rights(attname, acl), aclexplode(acl) left join pg_roles on pg_roles.oid = grantee
+          where grantee <> relowner)
+      || array(select format('comment on %s %s is %L', case when objsubid > 0 then 'column'
+              when relkind = 'm' then 'materialized view' else 'view' end,
+            concat_ws('.', pg_class.oid::regclass, quote_ident(attname)), description)
+          from pg_description left join pg_attribute on attrelid = objoid and attnum = objsubid and objsubid > 0
+          where objoid = pg_class.oid and classoid = 'pg_class'::regclass)
+      || case when our_view then '{}' else array['reset role'] end as statements
+    from dependents join pg_class using (oid);
+select format('drop %s %s', case relkind when 'm' then 'materialized view' else 'view' end, name)
+  from again order by level desc, name \gexec
+select set_config('search_path', quote_ident(:'schema') || ', pg_temp', true) as path \gset
+
 -- POSTGRES_TABLE may have been a view over all databases before a database got that name.
-select format('drop view %I', name) from requested join pg_class on relname = name
-  where relnamespace = quote_ident(:'schema')::regnamespace and relkind = 'v' \gexec
+select format('drop view %I', name) from present
+  where our_view and name in (select name from requested) \gexec
+
+-- The layout of 2023: a row for each revision, and for each deletion one with a name that was never
+-- filled in. What stays is written once more, in the form of today. No position is invented: the pipeline
+-- reads from the start, and what is here already it leaves as it is.
+select format('drop table %I', name) from renamed where target is not null
+union all select format('alter table %I rename to %I', old_name, name) from renamed \gexec
+insert into report (line) select format('%s: its table is now that of the database %s', old_name, name) from renamed;
+select format('lock table %I in access exclusive mode', name) from upgraded order by name \gexec
+select format($upgrade$
+    with ranked as (
+      select ctid as place, coalesce(_id, '') not in ('', '%%{[doc][_id]}') as named, row_number() over (
+          partition by _id order by "@timestamp" desc nulls last,
+            substring(_rev from '^([0-9]+)-')::numeric desc nulls last, _rev collate "C" desc nulls last) as age
+        from %1$I
+    ), removed as (
+      delete from %1$I as old using ranked where old.ctid = place and (age > 1 or not named) returning named
+    )
+    insert into report (line) select format('%%s: 2023 layout upgraded: %%s documents kept, %%s older revisions removed, '
+        '%%s rows without a name removed', %1$L, (select count(*) from %1$I) - count(*),
+        count(*) filter (where named), count(*) filter (where not named))
+      from removed;
+    %2$s;
+    alter table %1$I add column _deleted boolean, add column saved_timestamp timestamp, add column source text;
+    alter table %1$I
+      alter column _id type text collate "C",
+      alter column "@timestamp" type timestamptz
+        using coalesce("@timestamp" %3$s at time zone 'UTC', 'epoch') at time zone 'UTC',
+      alter column saved_timestamp type timestamp using coalesce("@timestamp" %3$s at time zone 'UTC', 'epoch'),
+      alter column _deleted type boolean using coalesce(doc -> '_deleted' = 'true', false),
+      alter column source type text using %4$L;
+    alter table %1$I
+      alter column _deleted set default false, alter column _deleted set not null,
+      alter column saved_timestamp set not null,
+      add primary key (_id);
+    alter table %1$I owner to current_user;
+    update cht_sync_state set last_stamp = greatest(last_stamp, (select max(saved_timestamp) from %1$I));
+  $upgrade$, name,
+    (select string_agg(format('alter table %I drop constraint %I', name, conname), ';') from pg_constraint
+      where conrelid = upgraded.oid and contype = 'u' and array(select attname::text from pg_attribute
+        where attrelid = conrelid and attnum = any(conkey) order by 1) = '{_id,_rev}'),
+    (select case when atttypid = 'timestamp'::regtype then 'at time zone ''UTC''' end from pg_attribute
+      where attrelid = upgraded.oid and attname = '@timestamp'),
+    nullif(:'couchdb_host', '') || '/' || name)
+  from upgraded order by name \gexec
 
 -- A table for each database. "C" order of _id is the order of its bytes, on every machine.
+insert into report (line) select format('%s: table made', name) from requested
+  where to_regclass(format('%I', name)) is null order by name;
+create temporary table known on commit drop as
+  select name from requested where to_regclass(format('%I', name)) is not null;
 select format($make$
     create table if not exists %1$I (
       _id text collate "C" primary key,
@@ -424,19 +588,50 @@ select format('create index on %I (saved_timestamp)', name) from requested
   order by name \gexec
 -- lz4 halves the time that large documents take, where the server was built with it. Only once: the
 -- statement would wait for all who read the table, and all who write would wait for it.
-select format('alter table %I alter column doc set compression lz4', name) from requested
+create temporary table recompressed on commit drop as
+  select name from requested
   where exists (select from pg_settings where name = 'default_toast_compression' and 'lz4' = any(enumvals))
     and exists (select from pg_attribute as a where attrelid = format('%I', name)::regclass
-      and attname = 'doc' and to_jsonb(a) ->> 'attcompression' is distinct from 'l')
-  order by name \gexec
+      and attname = 'doc' and to_jsonb(a) ->> 'attcompression' is distinct from 'l');
+select format('alter table %I alter column doc set compression lz4', name) from recompressed order by name \gexec
+insert into report (line) select format('%s: documents that come are compressed with lz4', name)
+  from recompressed where name in (select name from known) order by name;
 
--- One view over all of them; and under POSTGRES_TABLE, where that names no database.
+-- How often they are vacuumed and analysed; a choice that somebody made stays. The default waits for a fifth
+-- of a table, which for millions of documents is weeks: until then index scans look into the table for what
+-- is visible, and models are planned with old statistics. No fillfactor: saved_timestamp is indexed and
+-- changes with every update, so the new version of a row gains nothing from a place beside the old one.
+select format('alter table %I set (autovacuum_vacuum_scale_factor = 0.02, '
+    'autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)', name)
+  from requested
+  where (select reloptions is null from pg_class where oid = format('%I', name)::regclass)
+  order by name \gexec
+-- One row each, or a few, updated by every transaction: room for many versions on the page lets them replace
+-- each other there; and a vacuum that gives the last page back would lock all writers out.
+select format('alter table %I set (fillfactor = 10, vacuum_truncate = off)', name)
+  from (values ('cht_sync_state'), ('couchdb_progress')) as _(name)
+  where (select reloptions is null from pg_class where oid = format('%I', name)::regclass) \gexec
+
+-- One view over all of them; and under POSTGRES_TABLE, where that names no database. Replaced only when
+-- there are others: that waits for all who read the view, and all who come would wait for it.
+create temporary table shown on commit drop as
+  select view_name, array(select distinct refobjid from pg_rewrite join pg_depend on objid = pg_rewrite.oid
+      where classid = 'pg_rewrite'::regclass and refclassid = 'pg_class'::regclass
+        and ev_class = to_regclass(format('%I', view_name)) and refobjid <> ev_class order by 1) as tables
+    from (select 'all_documents' union select :'model_table') as views(view_name)
+    where view_name not in (select name from requested);
+create temporary table replaced on commit drop as
+  select view_name from shown
+  where tables <> array(select format('%I', name)::regclass::oid from requested order by 1);
+insert into report (line) select format('%s: no longer synced; its table stays', relname)
+  from shown join pg_class on pg_class.oid = any(tables)
+  where view_name = 'all_documents' and relname not in (select name from requested) order by relname;
+insert into report (line) select format('%s: view of %s', view_name, string_agg(name, ', ' order by name))
+  from replaced, requested group by view_name order by view_name;
 select format('create or replace view %I as ', view_name) || string_agg(format(
     'select _id, _rev, doc, "@timestamp", "@version", doc_as_upsert, _deleted, saved_timestamp, source from %I',
-    requested.name), ' union all ' order by requested.name)
-  from requested, (select 'all_documents' union select :'model_table') as views(view_name)
-  where view_name not in (select name from requested)
-  group by view_name order by view_name \gexec
+    name), ' union all ' order by name)
+  from replaced, requested group by view_name order by view_name \gexec
 select format('grant select on %I to %I', view_name, :'dbt_role')
   from (values ('all_documents'), (:'model_table')) as views(view_name) \gexec
 
@@ -459,5 +654,12 @@ grant select on dead_letters, replaced_values, cht_sync_state to :"dbt_role";
     where :'dbt_role' <> current_user \gexec
 \endif
 
+-- What was taken down, now that all it reads is there again.
+select statement from again, unnest(statements) with ordinality as _(statement, place)
+  order by level, name, place \gexec
+insert into report (line) select format('%s: made again', string_agg(name, ', ' order by level, name))
+  from again where not our_view having count(*) > 0;
+
 notify pgrst, 'reload schema';
+select line from report order by place;
 SQL

@@ -35,10 +35,10 @@ class Installation:
 
     def init(
         self, databases: str = "medic", *, owner: tuple[str, str] | None = None, **settings: str
-    ) -> None:
-        """Run the script. Raises ChtSyncError with what psql said."""
+    ) -> list[str]:
+        """Run the script, and return the lines that it says. Raises ChtSyncError with what psql said."""
         user, password = owner or (self.server.user, self.server.password)
-        process.run(
+        output = process.run(
             ["sh", SCRIPT],
             env={
                 "PATH": f"{self.server.programs}:{os.environ['PATH']}",
@@ -54,6 +54,7 @@ class Installation:
                 **settings,
             },
         )
+        return output.splitlines()
 
     def refusal(self, databases: str, **settings: str) -> str:
         """What the script says when it refuses."""
