@@ -14,8 +14,9 @@ from cht_sync.reconcile.store import Store
 from cht_sync.reconcile.table import Table
 from cht_sync.reconcile.writing import Outcome, Replacement, reject, write
 
-BATCH = 100
-"""Most rows of one transaction: the pipeline waits as long."""
+BATCH = 50
+"""Most rows of one transaction. The pipeline waits as long; and each row is a subtransaction, of which
+PostgreSQL holds 64 at hand (PGPROC_MAX_CACHED_SUBXIDS)."""
 MOST_BYTES = 8 << 20
 """Of documents held at once, beside the one that exceeds it."""
 

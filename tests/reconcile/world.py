@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,17 +133,23 @@ class World:
 
     def rows(self) -> dict[str, tuple[str, bool, Any]]:
         """What the table holds, in the same shape."""
-        query = sql.SQL("select _id, _rev, _deleted, doc from {}").format(self.table)
-        return {one: (rev, deleted, doc) for one, rev, deleted, doc in self.installation.query(query)}
+        found = self.query("select _id, _rev, _deleted, doc from {}")
+        return {one: (rev, deleted, doc) for one, rev, deleted, doc in found}
 
     @property
     def table(self) -> sql.Identifier:
         return sql.Identifier("v1", self.database)
 
+    def sql(self, statement: str) -> sql.Composed:
+        """The statement with the table's name in it."""
+        return sql.SQL(statement).format(self.table)
+
+    def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        return self.installation.query(self.sql(statement), *values)
+
     def damage(self, statement: str, *values: Any) -> None:
         """Change the table behind everybody's back: no trigger sees it."""
-        query = sql.SQL("set local session_replication_role = replica; " + statement).format(self.table)
-        self.installation.query(query, *values)
+        self.query("set local session_replication_role = replica; " + statement, *values)
 
     def forget(self, *ids: str) -> None:
         self.damage("delete from {} where _id = any(%s)", list(ids))
@@ -183,8 +189,11 @@ class World:
 
     def load(self) -> None:
         """Let the pipeline bring everything, and end."""
+        self.load_until(lambda: self.rows() == self.winners())
+
+    def load_until(self, condition: Callable[[], bool]) -> None:
         with self.pipeline():
-            eventually(lambda: self.rows() == self.winners())
+            eventually(condition)
 
     def verify(self, **wishes: Any) -> Result:
         return reconcile(self.settings, self.database, Wishes(**{"wait": 30.0, **wishes}), _nothing)
