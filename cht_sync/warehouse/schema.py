@@ -15,8 +15,8 @@ from cht_sync.warehouse.connection import Endpoint, owner_endpoint
 
 SCRIPT = CHECKOUT / "postgres" / "init-db-resources.sh"
 MAINTENANCE_DATABASE = "postgres"
-TIMEOUT = 120.0
-"""Seconds; longer than any lock that a running pipeline holds."""
+TIMEOUT = 6 * 3600.0
+"""Seconds; the upgrade of a large table of 2023 takes hours. For locks the script has its own patience."""
 
 
 def initialise(settings: Settings, *, psql_folder: Path | None = None) -> list[str]:
@@ -40,6 +40,7 @@ def initialise(settings: Settings, *, psql_folder: Path | None = None) -> list[s
             "POSTGRES_SCHEMA": settings.postgres_schema,
             "POSTGRES_TABLE": settings.postgres_table,
             "COUCHDB_DBS": " ".join(settings.couchdb_dbs),
+            "COUCHDB_HOST": settings.couchdb_host,
             "PGRST_DB_PASSWORD": settings.pgrst_db_password,
             "DBT_POSTGRES_USER": settings.dbt_role,
             "DBT_POSTGRES_PASSWORD": settings.dbt_postgres_password,
