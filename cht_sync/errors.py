@@ -12,7 +12,8 @@
     │   └── LoginRefused          pause for minutes: six wrong logins lock the account
     └── DeliveryError             writing a batch failed
         ├── DestinationUnavailable  retry with back-off
-        │   └── StatementTimeout    retry with half the batch
+        │   ├── StatementTimeout    retry with half the batch
+        │   └── InternalFailure     the same; of one large document alone, the document's fault
         ├── DocumentRefused         the document's fault: split the batch, dead-letter the one document
         ├── DestinationMisconfigured  wait and say so loudly; dead-letter nothing
         └── Superseded              another writer holds the source: stop writing
@@ -107,6 +108,10 @@ class DestinationUnavailable(DeliveryError):
 
 class StatementTimeout(DestinationUnavailable):
     """The batch took too long; half of it may succeed."""
+
+
+class InternalFailure(DestinationUnavailable):
+    """PostgreSQL failed inside (SQLSTATE XX000), as it does where a document needs a gigabyte at once."""
 
 
 class DocumentRefused(DeliveryError):

@@ -14,6 +14,7 @@ from cht_sync.errors import (
     DestinationMisconfigured,
     DestinationUnavailable,
     DocumentRefused,
+    InternalFailure,
     StatementTimeout,
     Superseded,
 )
@@ -31,6 +32,8 @@ def meaning(status: int, code: str | None) -> type[DeliveryError]:
         return {413: DocumentRefused, 404: DestinationMisconfigured}.get(status, DestinationUnavailable)
     if code == "57014":
         return StatementTimeout
+    if code == "XX000":
+        return InternalFailure
     if code.startswith("22") or code in ("23502", "23514", "54000", "54001", "PGRST102"):
         return DocumentRefused
     if code.startswith(("PGRST1", "PGRST2", "PGRST3", "42", "PT")) or code == "3F000":
@@ -87,7 +90,7 @@ def test_a_recorded_refusal_means_what_the_design_says(response: dict[str, Any])
         (500, "55P03", DestinationUnavailable),
         (405, "25006", DestinationUnavailable),
         (500, "58030", DestinationUnavailable),
-        (500, "XX000", DestinationUnavailable),
+        (500, "XX000", InternalFailure),
     ],
 )
 def test_the_code_decides(status: int, code: str, kind: type[DeliveryError]) -> None:

@@ -95,15 +95,20 @@ class PostgrestOutput:
         return self._writer.write([tombstone(one) for one in documents], None, stop)
 
     def write(self, batch: Batch, stop: threading.Event) -> bool:
-        rows: list[Row] = []
+        rows: dict[str, Row] = {}
         rejected = list(batch.rejected)
         for event in batch.events:
             row = row_of(event)
-            if is_storable_text(row.document_id):
-                rows.append(row)
+            problem = _problem_of_identity(row.document_id)
+            if problem is None:
+                # The same row twice in one statement would be refused as a whole.
+                rows.pop(row.document_id, None)
+                rows[row.document_id] = row
             else:
-                rejected.append(_unstorable_identity(row))
-        return self._writer.reject(rejected, stop) and self._writer.write(rows, batch.position, stop)
+                document = row.original.decode(errors="backslashreplace")
+                rejected.append(Rejected(row.document_id, row.revision, row.sequence, *problem, document))
+        stored = list(rows.values())
+        return self._writer.reject(rejected, stop) and self._writer.write(stored, batch.position, stop)
 
     def close(self) -> None:
         self._writer.release()
@@ -186,7 +191,10 @@ def row_of(event: Event) -> Row:
     return mended(row) if looks_unstorable(row.body) else row
 
 
-def _unstorable_identity(row: Row) -> Rejected:
-    reason = "its _id holds a character that PostgreSQL cannot store"
-    document = row.original.decode(errors="backslashreplace")
-    return Rejected(row.document_id, row.revision, row.sequence, "22P05", reason, document)
+def _problem_of_identity(document_id: str) -> tuple[str, str] | None:
+    """Why a document with this id can be no row: code and reason. It is never given another id."""
+    if not document_id:
+        return "no_id", "the change has no _id"
+    if not is_storable_text(document_id):
+        return "22P05", "its _id holds a character that PostgreSQL cannot store"
+    return None

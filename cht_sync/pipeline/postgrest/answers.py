@@ -15,6 +15,7 @@ from cht_sync.errors import (
     DestinationMisconfigured,
     DestinationUnavailable,
     DocumentRefused,
+    InternalFailure,
     StatementTimeout,
     Superseded,
 )
@@ -26,6 +27,7 @@ BY_CODE: tuple[tuple[str, type[DeliveryError]], ...] = (
     ("PT409", Superseded),
     ("PT", DestinationMisconfigured),
     ("57014", StatementTimeout),
+    ("XX000", InternalFailure),
     ("22", DocumentRefused),
     ("23502", DocumentRefused),
     ("23514", DocumentRefused),

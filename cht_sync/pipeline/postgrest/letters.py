@@ -25,7 +25,7 @@ def dead_letter(source: str, rejected: Rejected) -> dict[str, Any]:
         "database": source.partition("/")[2],
         "doc_id": _shown(rejected.document_id),
         "rev": _shown(rejected.revision),
-        "seq": rejected.sequence,
+        "seq": _shown(rejected.sequence),
         "code": rejected.code,
         "reason": _shown(rejected.reason),
         "document": _shown(rejected.document),
@@ -46,7 +46,7 @@ def replaced_value(
         "database": source.partition("/")[2],
         "doc_id": document_id,
         "rev": _shown(revision),
-        "seq": sequence,
+        "seq": _shown(sequence),
         "replaced": replaced,
         "original": msgspec.Raw(_as_json_text(original)),
     }

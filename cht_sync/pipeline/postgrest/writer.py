@@ -31,6 +31,7 @@ from cht_sync.errors import (
     DestinationMisconfigured,
     DestinationUnavailable,
     DocumentRefused,
+    InternalFailure,
     StatementTimeout,
     Superseded,
 )
@@ -57,6 +58,9 @@ LONGEST_WAIT = 30.0
 PARTS = 10
 """Into so many a refused batch is split: one bad document of a thousand is found by thirty requests, a
 thousand bad ones by eleven hundred."""
+LARGE = 16 << 20
+"""Bytes of a row from which on PostgreSQL's failure inside (XX000) is blamed on it: seventeen million numbers
+make it ask for more memory than it allows itself. Of a smaller row it says that something is broken."""
 LETTERS_AT_ONCE = 8 << 20
 """Characters of documents after which dead letters are stored before the batch has ended."""
 NAMED_AT_ONCE = 10
@@ -158,7 +162,7 @@ class Writer:
                 self._note([row for row, before in zip(better, part, strict=True) if row != before], stop)
                 parts.append(better)
             elif len(part) > 1:
-                size = max(1, len(part) // (2 if isinstance(refusal, StatementTimeout) else PARTS))
+                size = max(1, len(part) // (PARTS if isinstance(refusal, DocumentRefused) else 2))
                 parts += [part[at : at + size] for at in range(0, len(part), size)][::-1]
             else:
                 letters.append(_rejected(part[0], refusal))
@@ -253,8 +257,12 @@ class Writer:
     ) -> DeliveryError | None:
         """Store the rows in one request, however often it must be sent; return why they are refused."""
         splittable: tuple[type[DeliveryError], ...] = ()
-        if rows:
-            splittable = (DocumentRefused,) if len(rows) == 1 else (DocumentRefused, StatementTimeout)
+        if len(rows) > 1:
+            splittable = (DocumentRefused, StatementTimeout, InternalFailure)
+        elif rows:
+            splittable = (
+                (DocumentRefused, InternalFailure) if len(rows[0].body) >= LARGE else (DocumentRefused,)
+            )
         try:
             self._retry(lambda: self._send(rows, position), stop, never=splittable)
         except splittable as refusal:
@@ -303,7 +311,7 @@ class Writer:
             headers["cht-sync-after"] = str(self._stored)
         if release:
             headers["cht-sync-release"] = "true"
-        body = b"[" + b",".join(row.body for row in rows) + b"]"
+        body = b"".join((b"[", b",".join([row.body for row in rows]), b"]"))
         self._connection.insert(self._table_url, body, headers)
         self._stored = self._number
 
