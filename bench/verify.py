@@ -96,8 +96,7 @@ def _listing(digest: str, document: str, deleted: bool = False) -> str:
 def _changes(numbers: range, documents: int) -> str:
     rows = (
         f'{{"seq":"{number + 1}-{SEQUENCE}","id":"{document_id(number)}",'
-        f'"changes":[{{"rev":"1-{number:032x}"}}]'
-        + (',"deleted":true}' if number >= documents else "}")
+        f'"changes":[{{"rev":"1-{number:032x}"}}]' + (',"deleted":true}' if number >= documents else "}")
         for number in numbers
     )
     return (
