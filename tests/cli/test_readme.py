@@ -45,8 +45,8 @@ def test_every_command_of_cht_sync_exists_with_its_options(document: Path) -> No
             assert words[0] in command.commands, f"`cht-sync {text}`: no such command"
             command = command.commands[words.pop(0)]
         known = {"--help"}
-            for parameter in command.params:
-                known |= {*parameter.opts, *parameter.secondary_opts}
+        for parameter in command.params:
+            known |= {*parameter.opts, *parameter.secondary_opts}
         for word in words:
             if word.startswith("-") and word != "-":
                 assert word.partition("=")[0] in known, f"`cht-sync {text}`: no option {word}"
