@@ -17,6 +17,7 @@ ALGORITHM = "HS256"
 TOKENS_REMEMBERED = 64
 CLOCK_SKEW = 30
 """Seconds that clocks may differ, as in PostgREST."""
+LARGEST_TIME = 2**63
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ class Authenticator:
         # Two headers of the name arrive joined by a comma; the first one counts.
         scheme, _, token = (header or "").partition(",")[0].strip().partition(" ")
         claims = self._claims(token.strip()) if scheme.lower() == "bearer" else {}
-        role = claims.get("role")
-        if isinstance(role, str):
-            return Identity(role, json.dumps(claims), authenticated=role != self._anon_role)
+        if "role" in claims:
+            role = claims["role"]
+            name = role if isinstance(role, str) else _json(role)
+            return Identity(name, _json({**claims, "role": name}), authenticated=name != self._anon_role)
         if self._anon_role is None:
             raise ApiError(
                 401,
@@ -59,8 +61,7 @@ class Authenticator:
                 "Anonymous access is disabled",
                 headers=[("WWW-Authenticate", "Bearer")],
             )
-        claims["role"] = self._anon_role
-        return Identity(self._anon_role, json.dumps(claims), authenticated=False)
+        return Identity(self._anon_role, _json({**claims, "role": self._anon_role}), authenticated=False)
 
     def _claims(self, token: str) -> dict[str, Any]:
         if self._secret is None:
@@ -117,16 +118,23 @@ class Authenticator:
                 continue
             if isinstance(at, bool) or not isinstance(at, int | float):
                 raise _refused("PGRST303", f"The JWT '{name}' claim must be a number")
-            if ahead * (at - now) > CLOCK_SKEW:
+            # A time that is no whole number counts as long ago, as in PostgREST.
+            whole = int(at) if at == at // 1 and abs(at) < LARGEST_TIME else 0
+            if ahead * (whole - int(now)) > CLOCK_SKEW:
                 raise _refused("PGRST303", message)
         audience = claims.get("aud")
-        if audience is None or self._audience is None:
+        if audience is None:
             return
         accepted = audience if isinstance(audience, list) else [audience]
         if not all(isinstance(one, str) for one in accepted):
             raise _refused("PGRST303", "The JWT 'aud' claim must be a string or an array of strings")
-        if accepted and self._audience not in accepted:
+        # An empty list is for everybody.
+        if accepted and self._audience is not None and self._audience not in accepted:
             raise _refused("PGRST303", "JWT not in audience")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _refused(code: str, message: str, details: str | None = None) -> ApiError:

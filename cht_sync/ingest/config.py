@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,12 +10,23 @@ import psycopg2
 from psycopg2.extensions import parse_dsn
 
 from cht_sync.errors import SettingsError
+from cht_sync.ingest.openapi import FOLLOW_PRIVILEGES, MODES
 
 MIN_SECRET_BYTES = 32
 """HS256 demands a key as long as its hash (RFC 7518, 3.2); PostgREST refuses shorter ones too."""
 MEBIBYTE = 1024 * 1024
 ANY_ADDRESS = {"*": "0.0.0.0", "*4": "0.0.0.0", "!4": "0.0.0.0", "*6": "::", "!6": "::"}  # noqa: S104
 """PostgREST's words for "every address"."""
+LOG_LEVELS = ("crit", "error", "warn", "info", "debug")
+NOT_SUPPORTED = {
+    "PGRST_DB_PRE_REQUEST": "",
+    "PGRST_DB_ROOT_SPEC": "",
+    "PGRST_DB_TX_END": "commit",
+    "PGRST_JWT_ROLE_CLAIM_KEY": ".role",
+    "PGRST_JWT_SECRET_IS_BASE64": "false",
+    "PGRST_SERVER_UNIX_SOCKET": "",
+}
+"""Variables of PostgREST's that decide who may do what or where, with the one value that is honoured."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,13 @@ class IngestConfig:
     extra_search_path: tuple[str, ...] = ("public",)
     channel: str = "pgrst"
     """`NOTIFY <channel>, 'reload schema'` makes the server read the schema again."""
+    max_rows: int | None = None
+    """Rows that one GET shows at most."""
+    openapi_mode: str = FOLLOW_PRIVILEGES
+    log_level: str = "error"
+    admin_host: str = "127.0.0.1"
+    admin_port: int | None = None
+    """Where `/live` and `/ready` answer; None: nowhere."""
     max_body: int = 256 * MEBIBYTE
 
     @classmethod
@@ -50,6 +68,12 @@ class IngestConfig:
                 return int(text)
             problems.append(f"{name}: {text!r} is not a number from {least} to {most}, for example {default}")
             return default
+
+        def one_of(name: str, choices: Sequence[str], default: str) -> str:
+            text = environ.get(name) or default
+            if text not in choices:
+                problems.append(f"{name}: {text!r} is none of {', '.join(choices)}")
+            return text
 
         def names(name: str, default: str) -> tuple[str, ...]:
             return tuple(part.strip() for part in environ.get(name, default).split(",") if part.strip())
@@ -65,7 +89,11 @@ class IngestConfig:
         schemas = names("PGRST_DB_SCHEMAS", "")
         if not schemas:
             problems.append("PGRST_DB_SCHEMAS: missing, for example v1")
+        for name, harmless in NOT_SUPPORTED.items():
+            if environ.get(name, "").lower() not in ("", harmless):
+                problems.append(f"{name}: not supported by this server; unset it, or use the real PostgREST")
         host = environ.get("PGRST_SERVER_HOST") or "127.0.0.1"
+        admin_host = environ.get("PGRST_ADMIN_SERVER_HOST") or host
         config = cls(
             db_uri=db_uri,
             schemas=schemas,
@@ -78,8 +106,15 @@ class IngestConfig:
             pool_patience=number("PGRST_DB_POOL_ACQUISITION_TIMEOUT", 10, 1, 3_600),
             extra_search_path=names("PGRST_DB_EXTRA_SEARCH_PATH", "public"),
             channel=environ.get("PGRST_DB_CHANNEL") or "pgrst",
+            max_rows=number("PGRST_DB_MAX_ROWS", 0, 0, 2**31 - 1) or None,
+            openapi_mode=one_of("PGRST_OPENAPI_MODE", MODES, FOLLOW_PRIVILEGES),
+            log_level=one_of("PGRST_LOG_LEVEL", LOG_LEVELS, "error"),
+            admin_host=ANY_ADDRESS.get(admin_host, admin_host),
+            admin_port=number("PGRST_ADMIN_SERVER_PORT", 0, 0, 65_535) or None,
             max_body=number("CHT_INGEST_MAX_BODY", 256 * MEBIBYTE, 1, 900 * MEBIBYTE),
         )
+        if config.admin_port is not None and config.admin_port == config.port:
+            problems.append("PGRST_ADMIN_SERVER_PORT: the same as PGRST_SERVER_PORT")
         if not config.anon_role and not config.jwt_secret:
             problems.append("PGRST_JWT_SECRET: missing, and PGRST_DB_ANON_ROLE too: nobody could do anything")
         if problems:

@@ -89,10 +89,21 @@ def unavailable(code: str, message: str, *, details: str | None = None) -> ApiEr
     return ApiError(503, code, message, details=details, headers=[NO_RETRY_AFTER])
 
 
-def connection_lost(error: psycopg2.Error) -> ApiError:
-    """The connection could not be made or broke; whether a statement took effect is not known."""
+def unsupported_method(method: str, details: str | None = None) -> ApiError:
+    return ApiError(405, "PGRST117", f"Unsupported HTTP method: {method}", details=details)
+
+
+def connection_failed(error: psycopg2.Error) -> ApiError:
+    """No connection could be made."""
+    return unavailable("PGRST000", "Database connection error.", details=str(error) or None)
+
+
+def connection_lost() -> ApiError:
+    """The connection broke; whether a statement took effect is not known."""
     return unavailable(
-        "PGRST001", "Database client error. Retrying the connection.", details=str(error) or None
+        "PGRST001",
+        "Database client error. Retrying the connection.",
+        details="no connection to the server\n",
     )
 
 
@@ -104,7 +115,7 @@ def from_database(error: psycopg2.Error, *, authenticated: bool) -> ApiError:
     """
     code = error.pgcode
     if code is None:
-        return connection_lost(error)
+        return connection_lost()
     message = error.diag.message_primary or ""
     status = _status(code, message)
     if code == "42501" and not authenticated:
@@ -128,7 +139,10 @@ def _status(code: str, message: str) -> int:
     # `raise ... using errcode = 'PTxyz'` chooses the HTTP status xyz.
     if code.startswith("PT"):
         return int(code[2:]) if code[2:].isdigit() and code[2:] >= "200" else 500
-    # SET ROLE to a role that does not exist has no code of its own; PostgREST reads the text too.
-    if code == "22023" and message.startswith("role ") and message.endswith("does not exist"):
+    # PostgreSQL has one code for two things; PostgREST reads the text too.
+    if code == "21000" and message.endswith("requires a WHERE clause"):
+        return 400
+    # SET ROLE to a role that does not exist has no code of its own either.
+    if code == "22023" and message.startswith("role") and message.endswith("does not exist"):
         return 401
     return STATUS_OF_SQLSTATE.get(code) or STATUS_OF_CLASS.get(code[:2], OTHERWISE)

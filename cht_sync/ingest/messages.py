@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.client import responses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from cht_sync.ingest.errors import ApiError
+from cht_sync.ingest.media_types import JSON, content_type
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import InputStream, StartResponse, WSGIEnvironment
 
-JSON = "application/json; charset=utf-8"
+ABSOLUTE = re.compile(r"^https?://[^/?]*", re.IGNORECASE)
+"""What a proxy may send before the path."""
 WITHOUT_PREFIX = {"CONTENT_TYPE": "content-type", "CONTENT_LENGTH": "content-length"}
+CHUNK = 1024 * 1024
+WHITESPACE = b" \t\r\n"
+
+
+class Body:
+    """A request's body, which can be read more than once and is kept by nobody but its stream."""
+
+    def __init__(self, stream: InputStream, length: int) -> None:
+        self._stream: Any = stream
+        self.length = length
+
+    @property
+    def is_object(self) -> bool:
+        """Whether it looks like an object; that it is JSON at all is for PostgreSQL to judge."""
+        self._stream.seek(0)
+        beginning: bytes = self._stream.read(64).lstrip(WHITESPACE)
+        return beginning.startswith(b"{")
+
+    def read(self) -> bytes:
+        self._stream.seek(0)
+        whole: bytes = self._stream.read(self.length)
+        return whole
+
+    def chunks(self) -> Iterator[bytes]:
+        self._stream.seek(0)
+        while chunk := self._stream.read(CHUNK):
+            yield chunk
 
 
 @dataclass(frozen=True)
@@ -26,6 +56,8 @@ class Request:
     query: str
     headers: Mapping[str, str]
     stream: InputStream
+    abandoned: Callable[[], bool]
+    """Whether the client has closed the connection."""
 
     @classmethod
     def from_wsgi(cls, environ: WSGIEnvironment) -> Request:
@@ -35,8 +67,15 @@ class Request:
             if name.startswith("HTTP_")
         }
         headers |= {short: environ[name] for name, short in WITHOUT_PREFIX.items() if environ.get(name)}
-        path, _, query = str(environ["REQUEST_URI"]).partition("?")
-        return cls(environ["REQUEST_METHOD"], path, query, headers, environ["wsgi.input"])
+        path, _, query = ABSOLUTE.sub("", str(environ["REQUEST_URI"])).partition("?")
+        return cls(
+            environ["REQUEST_METHOD"],
+            path,
+            query,
+            headers,
+            environ["wsgi.input"],
+            environ.get("waitress.client_disconnected", lambda: False),
+        )
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -44,8 +83,8 @@ class Request:
         parts = self.path.removeprefix("/").split("/")
         return tuple(unquote_to_bytes(part).decode(errors="replace") for part in parts)
 
-    def body(self, *, at_most: int) -> bytes:
-        """Read the body; raises ApiError 413 above the limit.
+    def body(self, *, at_most: int) -> Body:
+        """The body; raises ApiError 413 above the limit.
 
         The code is that of "program limit exceeded": a client that goes by codes takes it for the
         fault of what it has sent, as it should.
@@ -58,7 +97,7 @@ class Request:
                 f"The body has {length} bytes; this server takes {at_most}",
                 hint="Send smaller batches.",
             )
-        return self.stream.read(length)
+        return Body(self.stream, length)
 
 
 @dataclass(frozen=True)
@@ -67,7 +106,7 @@ class Response:
 
     status: int
     body: bytes = b""
-    content_type: str | None = JSON
+    content_type: str | None = content_type(JSON)
     headers: tuple[tuple[str, str], ...] = field(default=())
 
     @classmethod

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 import msgspec
 
+from cht_sync.ingest import media_types
 from cht_sync.ingest.errors import ApiError
+from cht_sync.ingest.messages import Body
 
-WHITESPACE = b" \t\r\n"
 TOKENS = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")([ \t\r\n]*+:)?|[\[\]{}]', re.DOTALL)
 """A string, perhaps as a key (with its colon), or a bracket."""
 
@@ -20,26 +25,46 @@ _decoder = msgspec.json.Decoder(list[_Row] | _Row | str | int | float | bool | N
 
 @dataclass(frozen=True)
 class Payload:
-    """A body as it came, one object or an array of them, and the columns that it writes."""
+    """A body, one object or an array of them, and the columns that it writes."""
 
-    body: bytes
+    body: Body
     columns: tuple[str, ...]
     is_object: bool
 
 
-def unparsed(body: bytes, columns: tuple[str, ...]) -> Payload:
-    """The body goes to PostgreSQL unread: only its first character is looked at."""
-    return Payload(body, columns, is_object=body[:64].lstrip(WHITESPACE).startswith(b"{"))
+def read(body: Body, content_type: str | None, columns: tuple[str, ...] | None) -> Payload:
+    """Look at a body as far as must be: not at all where `columns` says what it writes.
+
+    Raises ApiError PGRST102.
+    """
+    media_type = media_types.JSON if content_type is None else media_types.canonical(content_type)
+    match media_type:
+        case media_types.JSON if columns is not None:
+            return Payload(body, columns, body.is_object)
+        case media_types.JSON:
+            return _parsed(body)
+        case media_types.FORM:
+            return _form(body)
+        case media_types.CSV:
+            raise ApiError(
+                400, "PGRST102", f"{media_type} is outside the subset of PostgREST that this server speaks"
+            )
+    raise ApiError(400, "PGRST102", f"Content-Type not acceptable: {media_type}")
 
 
-def parsed(body: bytes) -> Payload:
-    """Read the keys, which must be the same in every object, as they come in the first one.
+def _parsed(body: Body) -> Payload:
+    """Read the keys, which must be the same in every object.
 
-    Values are checked but not decoded. Raises ApiError PGRST102.
+    Values are checked but not decoded.
     """
     try:
-        body.decode()
-        rows = _decoder.decode(body)
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        for chunk in body.chunks():
+            if b"\0" in chunk:
+                raise _not_json()
+            decoder.decode(chunk)
+        decoder.decode(b"", final=True)
+        rows = _decoder.decode(body.read())
     except msgspec.ValidationError as error:
         raise _keys_differ() from error
     except (UnicodeDecodeError, msgspec.DecodeError) as error:
@@ -47,11 +72,21 @@ def parsed(body: bytes) -> Payload:
     except RecursionError:
         return _deeply_nested(body)
     if isinstance(rows, dict):
-        return Payload(body, tuple(rows), is_object=True)
+        return Payload(body, tuple(sorted(rows)), is_object=True)
     if isinstance(rows, list):
         return Payload(body, _common_keys(rows), is_object=False)
     # A bare scalar writes nothing and is no error, as in PostgREST.
-    return Payload(b"[]", (), is_object=False)
+    return Payload(_made_of([]), (), is_object=False)
+
+
+def _form(body: Body) -> Payload:
+    row = dict(parse_qsl(body.read().decode(errors="replace"), keep_blank_values=True))
+    return Payload(_made_of(row), tuple(sorted(row)), is_object=True)
+
+
+def _made_of(value: object) -> Body:
+    text = json.dumps(value).encode()
+    return Body(io.BytesIO(text), len(text))
 
 
 def _common_keys(rows: Iterable[_Row]) -> tuple[str, ...]:
@@ -62,19 +97,19 @@ def _common_keys(rows: Iterable[_Row]) -> tuple[str, ...]:
     keys = first.keys()
     if any(row.keys() != keys for row in remaining):
         raise _keys_differ()
-    return tuple(keys)
+    return tuple(sorted(keys))
 
 
-def _deeply_nested(body: bytes) -> Payload:
+def _deeply_nested(body: Body) -> Payload:
     """Read the keys of a body that nests deeper than a recursive parser goes, in constant depth.
 
     PostgreSQL judges the rest: it stores several thousand levels, and says 54001 beyond.
     """
-    is_object = body[:64].lstrip(WHITESPACE).startswith(b"{")
+    is_object = body.is_object
     level_of_keys = 1 if is_object else 2
     level = 0
     rows: list[dict[str, None]] = []
-    for token in TOKENS.finditer(body):
+    for token in TOKENS.finditer(body.read()):
         text, colon = token.groups()
         if text is None:
             opens = token.group() in b"[{"
@@ -88,7 +123,7 @@ def _deeply_nested(body: bytes) -> Payload:
                 raise _not_json() from error
     if any(row.keys() != rows[0].keys() for row in rows):
         raise _keys_differ()
-    return Payload(body, tuple(rows[0]), is_object=is_object)
+    return Payload(body, tuple(sorted(rows[0])), is_object=is_object)
 
 
 def _not_json() -> ApiError:

@@ -33,6 +33,11 @@ def connect(uri: str) -> Connection:
     return connection
 
 
+def is_full() -> ApiError:
+    """All connections are busy, and have been for too long."""
+    return ApiError(504, "PGRST003", "Timed out acquiring connection from connection pool.")
+
+
 class Pool:
     """At most `size` connections; who comes when all are busy waits up to `patience` seconds."""
 
@@ -50,7 +55,7 @@ class Pool:
         be made.
         """
         if not self._free.acquire(timeout=self._patience):
-            raise ApiError(504, "PGRST003", "Timed out acquiring connection from connection pool.")
+            raise is_full()
         try:
             connection = self._take() or self._connect()
             try:

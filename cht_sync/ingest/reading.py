@@ -2,76 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from psycopg2 import sql
 
-from cht_sync.ingest.query import Filter, Query
+from cht_sync.ingest.filtering import Relation
+from cht_sync.ingest.media_types import Shape
+from cht_sync.ingest.query_string.parameters import Query
+from cht_sync.ingest.query_string.window import EVERYTHING, Window
 from cht_sync.ingest.schema_cache import Table
-from cht_sync.ingest.sqltext import (
-    EMPTY,
-    ROW,
-    Statement,
-    aliased,
-    as_json,
-    listed,
-    qualified,
-    table_name,
-)
+from cht_sync.ingest.sqltext import EMPTY, ROW, Statement, aggregated, clause, listed, table_name
+
+COUNTED = sql.Identifier("pgrst counted")
 
 
 class Found(NamedTuple):
     """What a select answers: rows found, rows without `limit` and `offset` (None: not asked for),
-    and the rows as JSON text."""
+    and the rows as text."""
 
     rows: int
     total: int | None
     body: str
 
 
-def select(table: Table, query: Query, *, count_all: bool, single: bool) -> Statement:
-    """Build the SELECT of a GET; its row is a `Found`."""
-    where, values = _where(table, query.filters)
-    order = listed(
-        sql.SQL(" ").join([qualified(table, one.column), *map(sql.SQL, one.modifiers)]) for one in query.order
-    )
-    total = sql.SQL("(SELECT count(*) FROM {} {})").format(table_name(table), where)
+def select(
+    table: Table,
+    query: Query,
+    shape: Shape,
+    window: Window,
+    *,
+    count: str | None = None,
+    max_rows: int | None = None,
+) -> Statement:
+    """Build the SELECT of a GET; its row is a `Found`.
+
+    `count` is the preference of that name; `max_rows` limits what is shown, not what is counted.
+    An estimate counts one row more than that at most.
+    """
+    relation = Relation(table, table_name(table))
+    total: sql.Composable = sql.SQL("NULL::bigint")
+    if count in ("exact", "estimated"):
+        most = max_rows + 1 if count == "estimated" and max_rows is not None else None
+        counted = sql.Composed([_matching(relation, query), _limit(Window(0).at_most(most))])
+        total = sql.SQL("(SELECT count(*) FROM ({}) AS {})").format(counted, COUNTED)
     text = sql.SQL(
-        "SELECT count(*), {total}, {body} FROM ("
-        "SELECT {shown} FROM {table} {where} {order} LIMIT %s OFFSET %s) AS {row}"
+        "SELECT count(*), {total}, {body} FROM (SELECT {shown} FROM {table} {where} {order}{limit}) AS {row}"
     ).format(
-        total=total if count_all else sql.SQL("NULL::bigint"),
-        body=as_json(single=single),
-        shown=listed(_shown(table, one.column, one.alias) for one in query.select),
-        table=table_name(table),
-        where=where,
-        order=sql.SQL("ORDER BY {}").format(order) if query.order else EMPTY,
+        total=total,
+        body=aggregated(shape),
+        shown=listed(map(relation.shown, query.select)),
+        table=relation.name,
+        where=relation.where(query.conditions),
+        order=relation.order_by(query.order),
+        limit=_limit(window.at_most(max_rows)),
         row=ROW,
     )
-    repeated = values if count_all else ()
-    return Statement(text, (*repeated, *values, query.limit, query.offset))
+    return Statement(text)
 
 
-def _where(table: Table, filters: Sequence[Filter]) -> tuple[sql.Composable, tuple[str, ...]]:
-    if not filters:
-        return EMPTY, ()
-    conditions = sql.SQL(" AND ").join(_condition(table, one) for one in filters)
-    return sql.SQL("WHERE {}").format(conditions), tuple(value for one in filters for value in one.values)
+def explain(table: Table, query: Query) -> Statement:
+    """Build the question how many rows the planner expects; its row is PostgreSQL's plan as JSON."""
+    relation = Relation(table, table_name(table))
+    return Statement(sql.SQL("EXPLAIN (FORMAT JSON) {}").format(_matching(relation, query)))
 
 
-def _condition(table: Table, one: Filter) -> sql.Composable:
-    column = qualified(table, one.column)
-    negation = sql.SQL("NOT " if one.negated else "")
-    if one.operator == "IN":
-        # PostgreSQL has no empty IN list.
-        operand = "IN (" + ", ".join(["%s"] * len(one.values)) + ")" if one.values else "= ANY ('{{}}')"
-        return negation + sql.SQL("({} " + operand + ")").format(column)
-    placeholder = " %s" if one.values else ""
-    return negation + sql.SQL("({} " + one.operator + placeholder + ")").format(column)
+def _matching(relation: Relation, query: Query) -> sql.Composable:
+    return sql.SQL("SELECT 1 FROM {} {}").format(relation.name, relation.where(query.conditions))
 
 
-def _shown(table: Table, column: str, alias: str | None) -> sql.Composable:
-    if column == "*":
-        return sql.SQL("{}.*").format(table_name(table))
-    return aliased(qualified(table, column), alias)
+def _limit(window: Window) -> sql.Composable:
+    if window == EVERYTHING:
+        return EMPTY
+    size = "ALL" if window.size is None else str(window.size)
+    return clause(" LIMIT", [sql.SQL(f"{size} OFFSET {window.first}")])

@@ -32,10 +32,18 @@ SIMILAR_ENOUGH = 0.75
 # it say "bpchar" instead of "character", which would mean one character only.
 _TABLES = """
 SET search_path = '';
-SELECT n.nspname, c.relname, c.relkind = 'v',
+SELECT n.nspname, c.relname, c.relkind IN ('v', 'm'),
+       c.relkind IN ('r', 'p')
+         OR c.relkind IN ('v', 'f') AND pg_relation_is_updatable(c.oid::regclass, true) & 8 = 8,
+       obj_description(c.oid, 'pg_class'),
        array_agg(a.attname::text ORDER BY a.attnum),
        array_agg(format_type(a.atttypid, -1) ORDER BY a.attnum),
-       array_agg(CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END ORDER BY a.attnum),
+       array_agg(CASE
+         WHEN a.attidentity = 'd'
+           THEN format('nextval(%%L)', pg_get_serial_sequence(c.oid::regclass::text, a.attname))
+         WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END ORDER BY a.attnum),
+       array_agg(NOT a.attnotnull ORDER BY a.attnum),
+       array_agg(col_description(c.oid, a.attnum) ORDER BY a.attnum),
        coalesce((SELECT array_agg(k.attname::text ORDER BY array_position(i.indkey::int2[], k.attnum))
                    FROM pg_index i
                    JOIN pg_attribute k ON k.attrelid = c.oid AND k.attnum = ANY (i.indkey::int2[])
@@ -47,6 +55,8 @@ SELECT n.nspname, c.relname, c.relkind = 'v',
  WHERE n.nspname = ANY (%s) AND c.relkind IN ('r', 'v', 'm', 'f', 'p') AND NOT c.relispartition
  GROUP BY n.nspname, c.oid, c.relname, c.relkind
 """
+
+_TIMEZONES = "SELECT name FROM pg_timezone_names"
 
 # SET ROLE does not apply what ALTER ROLE ... SET gave to the role; PostgREST applies it by hand.
 _ROLE_SETTINGS = """
@@ -67,6 +77,8 @@ class Column:
     name: str
     type: str
     default: str | None = None
+    nullable: bool = True
+    description: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +92,8 @@ class Table:
     schema: str
     name: str
     is_view: bool
+    insertable: bool
+    description: str | None
     columns: Mapping[str, Column]
     primary_key: tuple[str, ...]
 
@@ -95,10 +109,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The tables by (schema, name), and the settings of each role that has any."""
+    """The tables by (schema, name), the settings of each role that has any, and names of time zones."""
 
     tables: Mapping[tuple[str, str], Table]
     role_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    timezones: frozenset[str] = frozenset()
 
     def table(self, schema: str, name: str) -> Table:
         """Raises ApiError PGRST205 for a table that was not there at the last reload."""
@@ -124,19 +139,20 @@ def load(connection: Connection, schemas: Sequence[str]) -> Snapshot:
                 schema,
                 name,
                 is_view,
-                {
-                    column: Column(column, *rest)
-                    for column, *rest in zip(columns, types, defaults, strict=True)
-                },
+                insertable,
+                description,
+                {column: Column(column, *rest) for column, *rest in zip(*columns, strict=True)},
                 tuple(key),
             )
-            for schema, name, is_view, columns, types, defaults, key in cursor.fetchall()
+            for schema, name, is_view, insertable, description, *columns, key in cursor.fetchall()
         }
         cursor.execute(_ROLE_SETTINGS)
         role_settings: dict[str, dict[str, str]] = {}
         for role, name, value in cursor.fetchall():
             role_settings.setdefault(role, {})[name] = value
-    return Snapshot(tables, role_settings)
+        cursor.execute(_TIMEZONES)
+        timezones = frozenset(name for (name,) in cursor.fetchall())
+    return Snapshot(tables, role_settings, timezones)
 
 
 class SchemaCache:
@@ -147,6 +163,10 @@ class SchemaCache:
         self._schemas = schemas
         self._channel = channel
         self._snapshot: Snapshot | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._snapshot is not None
 
     def current(self) -> Snapshot:
         """Return the latest knowledge; raises ApiError 503 PGRST002 while there is none."""

@@ -15,8 +15,11 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 from cht_sync.errors import ServiceError
+from cht_sync.ingest import connections
+from cht_sync.ingest.admin import AdminApp
 from cht_sync.ingest.app import IngestApp
 from cht_sync.ingest.config import MEBIBYTE, IngestConfig
+from cht_sync.ingest.memory import keep_little
 from cht_sync.ingest.pool import Pool, connect
 from cht_sync.ingest.schema_cache import SchemaCache
 
@@ -32,12 +35,16 @@ LOOP_TIMEOUT = 0.2
 """Seconds after which the loop looks at `stop` when nothing else wakes it."""
 DRAIN_PATIENCE = 10.0
 """Seconds that running requests get after `stop`."""
-BODY_IN_MEMORY = 8 * MEBIBYTE
+BODY_IN_MEMORY = 4 * MEBIBYTE
 """Bytes of one body that stay in memory while it arrives; what is longer waits in a file."""
 DRAINED_BODY = 1024 * MEBIBYTE
 """Bodies above the limit are still received up to here, so that their sender reads the 413; a
 connection that is closed under a sender looks like an outage, which it would try again for ever."""
 RECEIVE_BYTES = 256 * 1024
+HEADER_BYTES = 50 * 1024
+"""As in PostgREST's HTTP server, so that no request passes here that would not pass there."""
+WAITING = 10
+"""Requests that can wait for a connection, and be told when none becomes free."""
 
 
 def serve(config: IngestConfig, stop: threading.Event, on_ready: Callable[[int], None] | None = None) -> None:
@@ -50,7 +57,14 @@ def serve(config: IngestConfig, stop: threading.Event, on_ready: Callable[[int],
     def open_connection() -> psycopg2.extensions.connection:
         return connect(config.db_uri)
 
-    listener = _listen(config.host, config.port)
+    keep_little()
+    listener = _listen(config.host, config.port, "PGRST_SERVER_PORT")
+    admin_listener = (
+        None
+        if config.admin_port is None
+        else _listen(config.admin_host, config.admin_port, "PGRST_ADMIN_SERVER_PORT")
+    )
+    limit = connections.most()
     cache = SchemaCache(open_connection, config.schemas, config.channel)
     follower = threading.Thread(target=cache.follow, args=(stop,), name="schema-cache", daemon=True)
     with closing(Pool(open_connection, size=config.pool_size, patience=config.pool_patience)) as pool:
@@ -60,13 +74,21 @@ def serve(config: IngestConfig, stop: threading.Event, on_ready: Callable[[int],
             map=sockets,
             sockets=[listener],
             ident=IDENT,
-            # More than connections: who finds the pool full must be able to wait, and be told.
-            threads=config.pool_size * 2,
+            threads=config.pool_size + WAITING,
             max_request_body_size=DRAINED_BODY,
             inbuf_overflow=BODY_IN_MEMORY,
             recv_bytes=RECEIVE_BYTES,
-            connection_limit=1_000,
+            max_request_header_size=HEADER_BYTES,
+            connection_limit=limit,
+            # Reads on while a request runs, and so sees that its client has gone.
+            channel_request_lookahead=1,
         )
+        servers = [server]
+        if admin_listener is not None:
+            admin = AdminApp(cache)
+            servers.append(
+                create_server(admin, map=sockets, sockets=[admin_listener], ident=IDENT, threads=1)
+            )
         follower.start()
         logger.info("listening on %s port %d", config.host, listener.getsockname()[1])
         try:
@@ -74,14 +96,15 @@ def serve(config: IngestConfig, stop: threading.Event, on_ready: Callable[[int],
                 on_ready(listener.getsockname()[1])
             while not stop.is_set():
                 wasyncore.loop(LOOP_TIMEOUT, use_poll=True, map=sockets, count=1)
+                connections.make_room(server, limit)
                 if not follower.is_alive() and not stop.is_set():
                     raise ServiceError(SERVICE, "the thread that follows the schema ended unexpectedly")
         finally:
-            _drain(server, sockets)
+            _drain(servers, sockets)
     follower.join()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, variable: str) -> socket.socket:
     try:
         address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[4][:2], family=address[0])
@@ -89,19 +112,21 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ServiceError(
             SERVICE,
             f"cannot listen on {host} port {port}: {error.strerror or error}",
-            hint="set PGRST_SERVER_PORT to a free one",
+            hint=f"set {variable} to a free one",
         ) from error
 
 
-def _drain(server: Any, sockets: WaitressMap) -> None:
+def _drain(servers: list[Any], sockets: WaitressMap) -> None:
     """Take no new connections, close the idle ones, let running requests finish, then end."""
-    # Not server.close(): that would also close the trigger by which answers reach the loop.
-    wasyncore.dispatcher.close(server)
+    for server in servers:
+        # Not server.close(): that would also close the trigger by which answers reach the loop.
+        wasyncore.dispatcher.close(server)
     deadline = time.monotonic() + DRAIN_PATIENCE
-    while server.active_channels and time.monotonic() < deadline:
-        for channel in list(server.active_channels.values()):
+    while any(server.active_channels for server in servers) and time.monotonic() < deadline:
+        for channel in [one for server in servers for one in server.active_channels.values()]:
             if not channel.requests and not channel.total_outbufs_len:
                 channel.will_close = True
         wasyncore.loop(LOOP_TIMEOUT, use_poll=True, map=sockets, count=1)
-    server.task_dispatcher.shutdown(timeout=1)
+    for server in servers:
+        server.task_dispatcher.shutdown(timeout=1)
     wasyncore.close_all(sockets)

@@ -1,14 +1,19 @@
-"""One request, one transaction, one round trip.
+"""One request, one transaction, most often one round trip.
 
 PostgreSQL runs all statements of one simple query in one transaction and reports the last result
 only after its commit. So the settings, the statement and the commit travel together, and whatever
 fails, the commit included, arrives as an error.
+
+The body travels between dollar quotes with a tag that nobody can guess: nothing in it needs to be
+escaped, so it is copied once, in pieces, into the query that libpq sends.
 """
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,21 +21,27 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
 
 from cht_sync.ingest.auth import Identity
 from cht_sync.ingest.errors import ApiError
-from cht_sync.ingest.sqltext import Rendered, Statement, listed
+from cht_sync.ingest.messages import Body
+from cht_sync.ingest.sqltext import BODY_MARK, Rendered, Statement, listed
 
 ASSIGNMENT = "set_config(%s, %s, true)"
+
+Row = tuple[Any, ...]
+Check = Callable[[Cursor, Row], Row]
+"""Looks at a row before the commit; may ask more, return another row, or raise ApiError."""
 
 
 @dataclass(frozen=True)
 class Context:
     """What triggers, policies and privileges see of a request.
 
-    `request.headers` is a JSON object with lower-case names, `request.jwt.claims` the token's
-    claims, `request.method` and `request.path` as sent. `role_settings` are those that ALTER ROLE
-    gave to the role. All of them end with the transaction.
+    `request.headers` is a JSON object with lower-case names, `request.cookies` another one,
+    `request.jwt.claims` the token's claims, `request.method` and `request.path` as sent.
+    `role_settings` are those that ALTER ROLE gave to the role. All of them end with the transaction.
     """
 
     identity: Identity
@@ -40,48 +51,44 @@ class Context:
     search_path: tuple[str, ...]
     role_settings: Mapping[str, str]
     read_only: bool
+    timezone: str | None = None
 
     def settings(self, connection: Connection) -> dict[str, str]:
+        headers = {name: _utf8(value) for name, value in self.headers.items() if name != "cookie"}
         settings = {
             **self.role_settings,
             "search_path": _search_path(self.search_path).as_string(connection),
             "role": self.identity.role,
             "request.jwt.claims": self.identity.claims,
             "request.method": self.method,
-            "request.path": self.path,
-            "request.headers": json.dumps(dict(self.headers)),
+            "request.path": _utf8(self.path),
+            "request.headers": _json(headers),
+            "request.cookies": _json(_cookies(self.headers.get("cookie", ""))),
         }
+        if self.timezone is not None:
+            settings["timezone"] = self.timezone
         if self.read_only:
             settings["transaction_read_only"] = "on"
         return settings
 
 
-def run(connection: Connection, context: Context, statement: Statement) -> tuple[Any, ...]:
+def run(connection: Connection, context: Context, statement: Statement, check: Check | None = None) -> Row:
     """Run and commit `statement` with `context` in force; return its one row.
 
-    Raises psycopg2.Error when anything failed, the commit included.
+    With `check` the row is looked at first, which takes a second round trip; what it raises takes
+    everything back. Raises psycopg2.Error when anything failed, the commit included.
     """
     with connection.cursor() as cursor:
-        return _execute(cursor, context, statement)
-
-
-def run_single(connection: Connection, context: Context, statement: Statement) -> tuple[Any, ...]:
-    """Like `run`, but take everything back unless the row's first column, a count, is 1.
-
-    Raises ApiError 406 PGRST116 then.
-    """
-    with connection.cursor() as cursor:
-        row = _execute(cursor, context, statement, begin="BEGIN; ")
-        if row[0] != 1:
+        if check is None:
+            return _execute(cursor, context, statement)
+        row = _execute(cursor, context, statement, begin=b"BEGIN; ")
+        try:
+            row = check(cursor, row)
+        except ApiError:
             cursor.execute("ROLLBACK")
-            raise ApiError(
-                406,
-                "PGRST116",
-                "Cannot coerce the result to a single JSON object",
-                details=f"The result contains {row[0]} rows",
-            )
+            raise
         cursor.execute("COMMIT")
-    return row
+        return row
 
 
 @lru_cache
@@ -89,16 +96,45 @@ def _search_path(schemas: tuple[str, ...]) -> Rendered:
     return Rendered(listed(sql.Identifier(schema) for schema in schemas))
 
 
-def _execute(
-    cursor: psycopg2.extensions.cursor, context: Context, statement: Statement, *, begin: str = ""
-) -> tuple[Any, ...]:
+def _execute(cursor: Cursor, context: Context, statement: Statement, *, begin: bytes = b"") -> Row:
     settings = context.settings(cursor.connection)
     assignments = ", ".join([ASSIGNMENT] * len(settings))
-    cursor.execute(
-        "".join([begin, "SELECT ", assignments, "; ", statement.text.as_string(cursor)]),
-        (*(part for setting in settings.items() for part in setting), *statement.values),
+    prologue = cursor.mogrify(
+        f"SELECT {assignments}; ", tuple(part for setting in settings.items() for part in setting)
     )
+    text = statement.text.as_string(cursor)
+    cursor.execute(_query(begin + prologue, text, statement.body))
     row = cursor.fetchone()
     if row is None:
         raise psycopg2.InterfaceError("the statement answered no row")
     return row
+
+
+def _query(prologue: bytes, text: str, body: Body | None) -> bytes:
+    if body is None:
+        return prologue + text.encode()
+    before, _, after = text.partition(BODY_MARK)
+    quote = f"$b{secrets.token_hex(16)}$"
+    query = io.BytesIO()
+    query.write(b"".join([prologue, before.encode(), quote.encode()]))
+    for chunk in body.chunks():
+        if b"\0" in chunk:
+            # It would end the query here.
+            raise ApiError(400, "22021", 'invalid byte sequence for encoding "UTF8": 0x00')
+        query.write(chunk)
+    query.write(f"{quote}{after}".encode())
+    return query.getvalue()
+
+
+def _utf8(latin: str) -> str:
+    """WSGI hands over bytes as if they were Latin-1."""
+    return latin.encode("latin-1").decode(errors="replace")
+
+
+def _cookies(header: str) -> dict[str, str]:
+    pairs = (part.strip().partition("=") for part in _utf8(header).split(";") if part.strip())
+    return {name: value for name, _, value in pairs}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

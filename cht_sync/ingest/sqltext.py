@@ -1,4 +1,4 @@
-"""SQL put together from names and values: every name quoted, every value bound."""
+"""SQL put together from names and values: every name quoted, every value a quoted constant."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from typing import Any
 
 from psycopg2 import sql
 
+from cht_sync.ingest.media_types import GEOJSON, Shape
+from cht_sync.ingest.messages import Body
 from cht_sync.ingest.schema_cache import Table
 
 ROW = sql.Identifier("pgrst row")
 """A name that is no column's: PostgreSQL would take a column of the same name for it."""
 EMPTY = sql.SQL("")
-
-
-@dataclass(frozen=True)
-class Statement:
-    """SQL with `%s` for each of `values`."""
-
-    text: sql.Composable
-    values: tuple[object, ...] = ()
+BODY_MARK = "\0"
+"""Stands for the request's body until the statement is sent; no name and no value can hold it."""
+BODY = sql.SQL(BODY_MARK)
 
 
 class Rendered(sql.Composable):
@@ -37,40 +34,54 @@ class Rendered(sql.Composable):
         return self._text
 
 
+@dataclass(frozen=True)
+class Statement:
+    """SQL, perhaps with one BODY in it and the body that belongs there."""
+
+    text: sql.Composable
+    body: Body | None = None
+
+
 def table_name(table: Table) -> sql.Composable:
     return name(table.schema, table.name)
 
 
-def qualified(table: Table, column: str) -> sql.Composable:
-    return name(table.schema, table.name, column)
-
-
 def name(*parts: str) -> sql.Identifier:
-    """A quoted identifier; a percent sign in it must not look like a placeholder."""
-    return sql.Identifier(*(part.replace("%", "%%") for part in parts))
+    return sql.Identifier(*parts)
+
+
+def constant(text: str) -> sql.Composable:
+    return sql.Literal(text)
 
 
 def verbatim(catalogued: str | None) -> sql.SQL:
     """SQL that PostgreSQL's own catalog gave: a type or a default expression."""
-    return sql.SQL((catalogued or "NULL").replace("%", "%%"))
+    return sql.SQL(catalogued or "NULL")
 
 
-def listed(parts: Iterable[sql.Composable]) -> sql.Composed:
-    return sql.SQL(", ").join(parts)
+def listed(parts: Iterable[sql.Composable], separator: str = ", ") -> sql.Composed:
+    return sql.SQL(separator).join(parts)
 
 
 def parenthesised(inner: sql.Composable) -> sql.Composed:
     return sql.SQL("({})").format(inner)
 
 
-def aliased(expression: sql.Composable, alias: str | None) -> sql.Composable:
-    return expression if alias is None else sql.SQL("{} AS {}").format(expression, name(alias))
+def clause(word: str, parts: Iterable[sql.Composable], separator: str = ", ") -> sql.Composable:
+    """The word and its parts; nothing where there are none."""
+    found = list(parts)
+    return sql.SQL(word + " {}").format(listed(found, separator)) if found else EMPTY
 
 
-def as_json(*, single: bool) -> sql.Composable:
-    text = (
-        "coalesce((json_agg({row}) -> 0)::text, 'null')"
-        if single
-        else "coalesce(json_agg({row}), '[]')::text"
-    )
-    return sql.SQL(text).format(row=ROW)
+def aggregated(shape: Shape) -> sql.Composable:
+    """All rows as one text."""
+    if shape.media_type == GEOJSON:
+        # PostGIS's function; where it is not installed, PostgreSQL says so.
+        return sql.SQL(
+            "json_build_object('type', 'FeatureCollection', 'features',"
+            " coalesce(json_agg(ST_AsGeoJSON({row})::json), '[]'))::text"
+        ).format(row=ROW)
+    rows = "json_agg({row}) -> 0" if shape.single else "json_agg({row})"
+    shown = f"json_strip_nulls({rows})" if shape.stripped else f"({rows})"
+    nothing = "null" if shape.single else "[]"
+    return sql.SQL(f"coalesce({shown}::text, '{nothing}')").format(row=ROW)

@@ -11,20 +11,22 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from psycopg2 import sql
-from psycopg2.extensions import QuotedString
 
 from cht_sync.ingest.errors import outside_subset
+from cht_sync.ingest.filtering import Relation
+from cht_sync.ingest.media_types import Shape
 from cht_sync.ingest.payload import Payload
 from cht_sync.ingest.prefer import IGNORE, MERGE, Preferences
-from cht_sync.ingest.query import Query
+from cht_sync.ingest.query_string.parameters import Query
 from cht_sync.ingest.schema_cache import Column, Table
 from cht_sync.ingest.sqltext import (
+    BODY,
     EMPTY,
     ROW,
     Rendered,
     Statement,
-    aliased,
-    as_json,
+    aggregated,
+    constant,
     listed,
     name,
     parenthesised,
@@ -34,29 +36,28 @@ from cht_sync.ingest.sqltext import (
 
 IS_NEW = sql.Identifier("pgrst is new")
 """A name that is no column's."""
+WRITTEN = sql.Identifier("pgrst written")
 SHAPES_REMEMBERED = 256
 """Requests that differ only in their body share their SQL."""
 
 
 class Written(NamedTuple):
     """What an insert answers: rows written (a trigger may have kept some back), whether any was new,
-    the primary key of a single row as text, and the rows as JSON text; None where not asked for."""
+    the primary key of a single row as text, and the rows as text; None where not asked for."""
 
     rows: int
     any_new: bool
-    key: list[str] | None
+    key: list[str | None] | None
     body: str | None
 
 
-def insert(table: Table, payload: Payload, query: Query, prefer: Preferences, *, single: bool) -> Statement:
+def insert(table: Table, payload: Payload, query: Query, prefer: Preferences, shape: Shape) -> Statement:
     """Build the INSERT of a POST; its row is a `Written`.
 
-    `single` asks for the first row as an object instead of an array. Raises ApiError PGRST204 for
-    a column that the table lacks.
+    Raises ApiError PGRST204 for a column that the table lacks.
     """
-    text = _text(table, payload.columns, query, prefer, is_object=payload.is_object, single=single)
-    # Wrapped as bytes: the body is never decoded here, only escaped for PostgreSQL.
-    return Statement(text, (QuotedString(payload.body),))
+    text = _text(table, payload.columns, query, prefer, shape, is_object=payload.is_object)
+    return Statement(text, payload.body)
 
 
 @lru_cache(SHAPES_REMEMBERED)
@@ -65,9 +66,9 @@ def _text(
     written: tuple[str, ...],
     query: Query,
     prefer: Preferences,
+    shape: Shape,
     *,
     is_object: bool,
-    single: bool,
 ) -> Rendered:
     columns = [table.column(column) for column in written]
     conflict = _on_conflict(table, query, prefer)
@@ -76,17 +77,18 @@ def _text(
         raise outside_subset("merge-duplicates into a view")
     names = listed(name(column.name) for column in columns)
     composed = sql.SQL(
-        "WITH source AS ("
+        "WITH {written} AS ("
         "INSERT INTO {table} {columns} SELECT {values} FROM {rows} {conflict} RETURNING {returning}"
-        ") SELECT count(*), coalesce(bool_or({is_new}), false), {key}, {body} FROM source"
+        ") SELECT count(*), coalesce(bool_or({is_new}), false), {key}, {body} FROM {written}"
     ).format(
+        written=WRITTEN,
         table=table_name(table),
         columns=parenthesised(names) if columns else EMPTY,
         values=names,
         rows=_rows(
             columns,
             is_object=is_object,
-            fill_defaults=prefer.missing == "default" and query.columns is not None,
+            fill_defaults=prefer.missing == "default",
         ),
         conflict=_conflict_clause(conflict, prefer, columns),
         # A row that an upsert has just inserted was never locked or updated by a transaction.
@@ -101,7 +103,7 @@ def _text(
         ),
         is_new=IS_NEW,
         key=_single_key(table, prefer),
-        body=_returned_rows(table, query, prefer, single=single),
+        body=_returned_rows(table, query, prefer, shape),
     )
     return Rendered(composed)
 
@@ -129,18 +131,18 @@ def _rows(columns: Sequence[Column], *, is_object: bool, fill_defaults: bool) ->
     """The body as rows: a FROM item with one column for each that is written."""
     if not columns:
         # Nothing to read from the objects, but as many rows as there are objects, all defaults.
-        many = "(SELECT %s::json) AS payload" if is_object else "json_array_elements(%s::json) AS payload"
-        return sql.SQL(many)
+        many = "(SELECT {}::json) AS payload" if is_object else "json_array_elements({}::json) AS payload"
+        return sql.SQL(many).format(BODY)
     typed = listed(sql.SQL("{} {}").format(name(column.name), verbatim(column.type)) for column in columns)
     if not fill_defaults:
         function = "json_to_record" if is_object else "json_to_recordset"
-        return sql.SQL(function + "(%s::json) AS payload ({})").format(typed)
+        return sql.SQL(function + "({}::json) AS payload ({})").format(BODY, typed)
     defaults = listed(
-        sql.SQL("{}, ({})").format(sql.Literal(column.name.replace("%", "%%")), verbatim(column.default))
+        sql.SQL("{}, ({})").format(constant(column.name), verbatim(column.default))
         for column in columns
         if column.default is not None
     )
-    objects = sql.SQL("jsonb_build_array(%s::jsonb)" if is_object else "%s::jsonb")
+    objects = sql.SQL("jsonb_build_array({}::jsonb)" if is_object else "{}::jsonb").format(BODY)
     return sql.SQL(
         "jsonb_to_recordset((SELECT jsonb_agg(jsonb_build_object({}) || given)"
         " FROM jsonb_array_elements({}) AS given)) AS payload ({})"
@@ -153,27 +155,27 @@ def _returned(table: Table, query: Query, prefer: Preferences) -> tuple[str, ...
         return table.primary_key
     if prefer.returning != "representation":
         return ()
-    if any(one.column == "*" for one in query.select):
-        return tuple(table.columns)
-    return tuple(dict.fromkeys(one.column for one in query.select))
+    names = [one.field.name for one in query.select] + [one.field.name for one in query.order]
+    return tuple(table.columns) if "*" in names else tuple(dict.fromkeys(names))
 
 
 def _single_key(table: Table, prefer: Preferences) -> sql.Composable:
     if prefer.returning != "headers-only" or not table.primary_key:
         return sql.SQL("NULL::text[]")
-    parts = listed(sql.SQL("min({}::text)").format(name(column)) for column in table.primary_key)
+    parts = listed(
+        sql.SQL("min(to_jsonb({}) #>> '{{}}')").format(name(column)) for column in table.primary_key
+    )
     return sql.SQL("CASE WHEN count(*) = 1 THEN ARRAY[{}] END").format(parts)
 
 
-def _returned_rows(table: Table, query: Query, prefer: Preferences, *, single: bool) -> sql.Composable:
+def _returned_rows(table: Table, query: Query, prefer: Preferences, shape: Shape) -> sql.Composable:
     if prefer.returning != "representation":
         return sql.SQL("NULL::text")
+    relation = Relation(table, WRITTEN)
     shown: list[sql.Composable] = []
     for one in query.select:
-        if one.column == "*":
-            shown += [name(column) for column in table.columns]
-        else:
-            shown.append(aliased(name(one.column), one.alias))
-    return sql.SQL("(SELECT {} FROM (SELECT {} FROM source) AS {})").format(
-        as_json(single=single), listed(shown), ROW
+        # Not "*": the rows have one column more than the table.
+        shown += map(name, table.columns) if one.field.name == "*" else [relation.shown(one)]
+    return sql.SQL("(SELECT {} FROM (SELECT {} FROM {} {}) AS {})").format(
+        aggregated(shape), listed(shown), WRITTEN, relation.order_by(query.order), ROW
     )

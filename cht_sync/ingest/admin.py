@@ -1,0 +1,33 @@
+"""The admin server: `/live` and `/ready`, for whoever starts and stops the real one.
+
+It shares the real one's loop, so that an answer from it says that the loop turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http.client import responses
+from typing import TYPE_CHECKING
+
+from cht_sync.ingest.schema_cache import SchemaCache
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+class AdminApp:
+    """200 for `/live`; 200 for `/ready` while the schema is known, else 503; 404 for all else."""
+
+    def __init__(self, cache: SchemaCache) -> None:
+        self._cache = cache
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        match environ["PATH_INFO"]:
+            case "/live":
+                status = 200
+            case "/ready":
+                status = 200 if self._cache.is_loaded else 503
+            case _:
+                status = 404
+        start_response(f"{status} {responses[status]}", [("Content-Length", "0")])
+        return []

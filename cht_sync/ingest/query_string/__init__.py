@@ -1,0 +1,1 @@
+"""The query string, in PostgREST's grammar. Read `parameters.py` first."""
