@@ -1,4 +1,4 @@
-"""Dead letters in a file, for destinations that have no table for them."""
+"""Dead letters in a file, for destinations that have no table for them, and beside the table."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cht_sync.pipeline import dead_letter
 from cht_sync.pipeline.contracts import Rejected
 from cht_sync.pipeline.dead_letter import DeadLetterFile
 
@@ -71,3 +72,63 @@ def test_a_letter_that_the_disk_takes_in_pieces_is_whole(
     DeadLetterFile(tmp_path, "medic").append([LETTER])
     monkeypatch.undo()
     assert len(read(tmp_path / "dead_letter_queue" / "medic.jsonl")) == 1
+
+
+def codes(folder: Path) -> list[str]:
+    return [letter["code"] for letter in read(folder / "dead_letter_queue" / "medic.jsonl")]
+
+
+def letter(code: str, document: str | None = None) -> Rejected:
+    return Rejected("a", "1-a", "7-x", code, "reason", document)
+
+
+def test_a_copy_is_a_line_once_also_after_a_restart(tmp_path: Path) -> None:
+    for _run in range(2):
+        file = DeadLetterFile(tmp_path, "medic")
+        for _again in range(2):
+            file.append_copies({"aa": letter("one"), "bb": letter("two", '"fingerprint":"cc"}\n')})
+    file.append_copies({"bb": letter("two"), "cc": letter("three")})
+    assert codes(tmp_path) == ["one", "two", "three"]
+
+
+def test_a_copy_that_a_crash_cut_off_is_written_again(tmp_path: Path) -> None:
+    DeadLetterFile(tmp_path, "medic").append_copies({"aa": letter("one"), "bb": letter("two")})
+    path = tmp_path / "dead_letter_queue" / "medic.jsonl"
+    path.write_bytes(path.read_bytes()[:-5])
+    DeadLetterFile(tmp_path, "medic").append_copies({"aa": letter("one"), "bb": letter("two")})
+    first, _cut_off, second = path.read_text().splitlines()
+    assert [json.loads(line)["code"] for line in (first, second)] == ["one", "two"]
+
+
+def test_a_copy_after_one_that_is_larger_than_the_tail_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letter, "TAIL", 1_000)
+    copies = {"aa": letter("one", "x" * 10_000), "bb": letter("two", "x" * 10_000)}
+    for _run in range(2):
+        DeadLetterFile(tmp_path, "medic").append_copies({"bb": copies["bb"]})
+    assert codes(tmp_path) == ["two"]
+    DeadLetterFile(tmp_path, "medic").append_copies(copies)
+    assert codes(tmp_path) == ["two", "one"]
+
+
+def test_what_is_remembered_of_copies_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letter, "REMEMBERED", 3)
+    file = DeadLetterFile(tmp_path, "medic")
+    for n in range(5):
+        file.append_copies({f"{n:x}": letter(str(n))})
+    file.append_copies({"4": letter("4"), "0": letter("0")})
+    assert codes(tmp_path) == ["0", "1", "2", "3", "4", "0"]
+
+
+def test_a_full_file_takes_no_more_copies_but_every_letter_that_has_no_other_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(dead_letter, "MOST_BYTES", 100)
+    file = DeadLetterFile(tmp_path, "medic")
+    for n in range(4):
+        file.append_copies({f"{n:x}": letter(str(n))})
+    assert codes(tmp_path) == ["0"]
+    assert caplog.text.count("is full") == 1
+    file.append([letter("kept")])
+    assert codes(tmp_path) == ["0", "kept"]

@@ -115,6 +115,37 @@ def test_a_document_of_five_thousand_levels_is_stored(output: PositionKeeper, wa
     assert warehouse.rows() == {"a": "1-a"}
 
 
+def test_a_change_without_an_id_is_a_dead_letter_and_no_row(
+    output: PositionKeeper, warehouse: Served
+) -> None:
+    for id in ("", ""):
+        write(output, change(b'{"_rev":"1-a","n":1}', id), change(b'{"_id":"b","_rev":"1-a"}', "b"))
+    assert set(warehouse.rows()) == {"b"}
+    assert warehouse.letters() == [(None, "1-a", "no_id", '{"_rev":"1-a","n":1}')]
+
+
+def test_of_a_document_that_is_twice_in_a_batch_the_last_is_stored(
+    output: PositionKeeper, warehouse: Served
+) -> None:
+    write(output, change(b'{"_id":"a","_rev":"1-a"}'), change(b'{"_id":"a","_rev":"2-a"}', revision="2-a"))
+    assert warehouse.rows() == {"a": "2-a"}
+
+
+def test_dead_letters_are_in_the_file_as_well(
+    output: PositionKeeper, warehouse: Served, tmp_path: Path
+) -> None:
+    refused = Rejected("z", "1-z", None, "malformed", "no JSON", "{")
+    poison = change(b'{"_id":"a","_rev":"1-a","n":' + DEEP + b"}")
+    for _ in range(2):
+        write(output, poison, change(b"{}", "b"), rejected=(refused,))
+    lines = (tmp_path / "dead_letter_queue" / "medic.jsonl").read_text().splitlines()
+    assert [(line["document_id"], line["code"]) for line in map(json.loads, lines)] == [
+        ("z", "malformed"),
+        ("a", "54001"),
+    ]
+    assert json.loads(lines[1])["document"].encode() == b'{"_id":"a","_rev":"1-a","n":' + DEEP + b"}"
+
+
 def test_what_the_input_refused_is_a_dead_letter(output: PositionKeeper, warehouse: Served) -> None:
     write(output, rejected=(Rejected("a", "1-a", "5-x", "malformed", "no JSON", "{"),))
     assert warehouse.letters() == [("a", "1-a", "malformed", "{")]

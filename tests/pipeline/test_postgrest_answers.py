@@ -30,10 +30,8 @@ def meaning(status: int, code: str | None) -> type[DeliveryError]:
         return DestinationMisconfigured
     if code is None:
         return {413: DocumentRefused, 404: DestinationMisconfigured}.get(status, DestinationUnavailable)
-    if code == "57014":
-        return StatementTimeout
-    if code == "XX000":
-        return InternalFailure
+    if code in ("57014", "XX000"):
+        return StatementTimeout if code == "57014" else InternalFailure
     if code.startswith("22") or code in ("23502", "23514", "54000", "54001", "PGRST102"):
         return DocumentRefused
     if code.startswith(("PGRST1", "PGRST2", "PGRST3", "42", "PT")) or code == "3F000":

@@ -106,7 +106,8 @@ class PostgrestOutput:
                 rows[row.document_id] = row
             else:
                 document = row.original.decode(errors="backslashreplace")
-                rejected.append(Rejected(row.document_id, row.revision, row.sequence, *problem, document))
+                id = row.document_id or None
+                rejected.append(Rejected(id, row.revision, row.sequence, *problem, document))
         stored = list(rows.values())
         return self._writer.reject(rejected, stop) and self._writer.write(stored, batch.position, stop)
 
