@@ -1,4 +1,4 @@
-"""Ctrl-C while PostgreSQL is at work: the driver waits where Python cannot hear a signal."""
+"""Ctrl-C while PostgreSQL is at work: by itself the driver waits where Python hears no signal."""
 
 from __future__ import annotations
 
@@ -12,19 +12,29 @@ from psycopg2.extensions import connection as Connection
 
 @contextmanager
 def interruptible_queries() -> Iterator[None]:
-    """Within the block a signal ends a query: it is cancelled, and KeyboardInterrupt goes on."""
-    set_wait_callback(_wait)
+    """Within the block Ctrl-C cancels the query that is under way, and raises KeyboardInterrupt."""
+    interrupted = False
+
+    def wait(connection: Connection) -> None:
+        nonlocal interrupted
+        state = None
+        while state != POLL_OK:
+            try:
+                state = connection.poll()
+                if state != POLL_OK:
+                    waiting = [connection.fileno()]
+                    select.select(*((waiting, []) if state == POLL_READ else ([], waiting)), [])
+            except KeyboardInterrupt:
+                # The query then ends with an error, after which the connection is in order.
+                interrupted = True
+                connection.cancel()
+
+    set_wait_callback(wait)
     try:
         yield
+    except Exception:
+        if interrupted:
+            raise KeyboardInterrupt from None
+        raise
     finally:
         set_wait_callback(None)
-
-
-def _wait(connection: Connection) -> None:
-    try:
-        while (state := connection.poll()) != POLL_OK:
-            waiting = [connection.fileno()]
-            select.select(waiting if state == POLL_READ else [], waiting if state != POLL_READ else [], [])
-    except KeyboardInterrupt:
-        connection.cancel()
-        raise

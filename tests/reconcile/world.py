@@ -12,12 +12,15 @@ from typing import Any
 from urllib.parse import quote
 
 import requests
+from click.testing import CliRunner
+from click.testing import Result as CliResult
 from psycopg2 import sql
 from waiting import eventually
 from warehouse.installation import Installation
 from warehouse.served import SECRET, Served, listening
 
 from cht_sync import render
+from cht_sync.cli import main
 from cht_sync.environments import Environment
 from cht_sync.pipeline.config import load as load_pipeline
 from cht_sync.pipeline.dead_letter import DeadLetterFile
@@ -25,7 +28,7 @@ from cht_sync.pipeline.plugins import PluginContext
 from cht_sync.pipeline.run import NamedPipeline, run_pipelines
 from cht_sync.reconcile.databases import Result, Wishes, reconcile
 from cht_sync.reconcile.state import Kind
-from cht_sync.settings import Settings, file_name, load
+from cht_sync.settings import Settings, declared, file_name, load
 
 PATIENCE = 20.0
 
@@ -194,6 +197,13 @@ class World:
     def load_until(self, condition: Callable[[], bool]) -> None:
         with self.pipeline():
             eventually(condition)
+
+    def run(self, *words: str, input: str | None = None) -> CliResult:
+        """A command of cht-sync, in this process, with the operator's settings and no others."""
+        names = {name: None for name, _variable in declared()}
+        environ = {**names, **self.environment()}
+        command = [*words, "--env", "gamma"]
+        return CliRunner().invoke(main, command, env=environ, input=input, catch_exceptions=False)
 
     def verify(self, **wishes: Any) -> Result:
         return reconcile(self.settings, self.database, Wishes(**{"wait": 30.0, **wishes}), _nothing)

@@ -1,0 +1,174 @@
+"""Dead letters in the operator's hand, by the commands."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from waiting import eventually
+
+from reconcile.world import World
+
+REFUSAL = "alter table {} add constraint no check (not doc ? 'refused')"
+
+
+@pytest.fixture
+def refused(world: World) -> World:
+    """Two letters, made by the pipeline: `bad` with a reason that can pass, and `a<NUL>b`."""
+    world.query(REFUSAL)
+    world.put("bad", refused=True)
+    world.put("a\0b", "good")
+    with world.pipeline():
+        eventually(lambda: len(world.letters()) == 2 and "good" in world.rows())
+    return world
+
+
+def letter_of(world: World, document_id: str) -> int:
+    ((found,),) = world.installation.query("select id from v1.dead_letters where doc_id = %s", document_id)
+    return int(found)
+
+
+def listed(world: World, *options: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(world.run("dead-letters", "list", "--json", *options).stdout)
+    return found
+
+
+def test_letters_are_listed_as_json(refused: World) -> None:
+    found = listed(refused)
+    assert {one["doc_id"] for one in found} == {"bad", "a\\u0000b"}
+    for one in found:
+        assert {"id", "database", "doc_id", "rev", "seq", "code", "reason", "at"} <= set(one)
+        assert one["database"] == refused.database
+        assert "document" not in one
+
+
+def test_letters_are_listed_for_people(refused: World) -> None:
+    shown = refused.run("dead-letters", "list").stdout
+    assert "bad" in shown
+    assert "23514" in shown
+
+
+def test_letters_of_another_database_are_left_out(refused: World) -> None:
+    assert listed(refused, "--database", "another") == []
+    assert len(listed(refused, "--database", refused.database)) == 2
+
+
+def test_no_letters_are_said(world: World) -> None:
+    assert world.run("dead-letters", "list").stdout == "No dead letters.\n"
+    assert listed(world) == []
+    assert world.run("dead-letters", "replay", "--all").stdout == "No dead letters.\n"
+
+
+def test_a_letter_is_shown_with_its_document(refused: World) -> None:
+    letter = letter_of(refused, "bad")
+    found = json.loads(refused.run("dead-letters", "show", str(letter)).stdout)
+    assert json.loads(found["document"])["refused"] is True
+    assert found["id"] == letter
+    assert found["closed_at"] is None
+
+
+def test_a_letter_that_is_not_there_is_an_error_that_says_what_to_do(refused: World) -> None:
+    for words in (["show", "999"], ["replay", "999"], ["drop", "999", "--yes"]):
+        answer = refused.run("dead-letters", *words)
+        assert answer.exit_code == 1
+        assert "no dead letter 999" in answer.stderr
+        assert "dead-letters list --all" in answer.stderr
+
+
+def test_replaying_stores_the_document_as_it_is_now_and_closes_the_letter(refused: World) -> None:
+    letter = letter_of(refused, "bad")
+    refused.put("bad", corrected=True)
+    answer = refused.run("dead-letters", "replay", str(letter))
+    assert (answer.exit_code, answer.stdout) == (0, f"{letter}: stored\n")
+    assert refused.rows()["bad"] == refused.winners()["bad"]
+    assert [one["doc_id"] for one in listed(refused)] == ["a\\u0000b"]
+    closed = {one["doc_id"]: one["closed_by"] for one in listed(refused, "--all")}
+    assert closed == {"bad": "stored", "a\\u0000b": None}
+
+
+def test_replaying_what_is_refused_again_keeps_the_letter(refused: World) -> None:
+    letter = letter_of(refused, "bad")
+    answer = refused.run("dead-letters", "replay", str(letter))
+    assert (answer.exit_code, answer.stdout) == (1, f"{letter}: is refused by PostgreSQL again\n")
+    assert len(listed(refused)) == 2
+
+
+def test_replaying_all_does_what_can_be_done(refused: World) -> None:
+    refused.query("alter table {} drop constraint no")
+    answer = refused.run("dead-letters", "replay", "--all")
+    assert answer.exit_code == 1
+    assert f"{letter_of(refused, 'bad')}: stored" in answer.stdout
+    assert "CouchDB does not know" in answer.stdout
+    assert refused.rows()["bad"] == refused.winners()["bad"]
+
+
+def test_a_letter_whose_row_is_right_already_is_closed(refused: World) -> None:
+    letter = letter_of(refused, "bad")
+    rev = refused.winners()["bad"][0]
+    refused.query("alter table {} drop constraint no")
+    refused.damage("insert into {} (_id, _rev, doc, saved_timestamp) values ('bad', %s, %s, now())",
+        rev, json.dumps(refused.document("bad")))  # fmt: skip
+    assert refused.run("dead-letters", "replay", str(letter)).exit_code == 0
+    assert [one["closed_by"] for one in listed(refused, "--all") if one["id"] == letter] == ["stored"]
+
+
+def test_replaying_a_deleted_document_stores_its_tombstone(refused: World) -> None:
+    refused.delete("bad")
+    refused.query("alter table {} drop constraint no")
+    assert refused.run("dead-letters", "replay", str(letter_of(refused, "bad"))).exit_code == 0
+    assert refused.rows()["bad"] == refused.winners()["bad"]
+    assert refused.rows()["bad"][1]
+
+
+def test_a_letter_without_a_document_cannot_be_replayed(world: World) -> None:
+    world.installation.query(
+        "insert into v1.dead_letters (fingerprint, source, database, code, reason) "
+        "values ('f', 's', %s, 'malformed', '?')",
+        world.database,
+    )
+    answer = world.run("dead-letters", "replay", "--all")
+    assert answer.exit_code == 1
+    assert "names no document" in answer.stdout
+
+
+def test_a_letter_of_a_database_that_is_not_synced_cannot_be_replayed(world: World) -> None:
+    world.installation.query(
+        "insert into v1.dead_letters (fingerprint, source, database, doc_id, code, reason) "
+        "values ('f', 's', 'former', 'a', '22P05', '?')"
+    )
+    answer = world.run("dead-letters", "replay", "--all")
+    assert answer.exit_code == 1
+    assert "none of COUCHDB_DBS" in answer.stdout
+
+
+def test_dropping_closes_and_deletes_nothing(refused: World) -> None:
+    letter = letter_of(refused, "bad")
+    answer = refused.run("dead-letters", "drop", str(letter), "--yes")
+    assert (answer.exit_code, answer.stdout) == (0, "1 closed, 0 were closed already.\n")
+    assert len(listed(refused)) == 1
+    assert len(listed(refused, "--all")) == 2
+    again = refused.run("dead-letters", "drop", str(letter), "--yes")
+    assert again.stdout == "0 closed, 1 were closed already.\n"
+    replayed = refused.run("dead-letters", "replay", str(letter))
+    assert (replayed.exit_code, "closed already (dropped)" in replayed.stdout) == (1, True)
+
+
+def test_dropping_asks_first(refused: World) -> None:
+    letter = letter_of(refused, "bad")
+    assert refused.run("dead-letters", "drop", str(letter), input="n\n").exit_code == 1
+    assert len(listed(refused)) == 2
+    assert refused.run("dead-letters", "drop", str(letter), input="y\n").exit_code == 0
+    assert len(listed(refused)) == 1
+
+
+def test_a_dropped_letter_is_still_a_difference(refused: World) -> None:
+    refused.run("dead-letters", "drop", str(letter_of(refused, "bad")), "--yes")
+    answer = json.loads(refused.run("verify", "--json").stdout)["databases"][0]
+    assert answer["missing"] == ["bad"]
+    assert answer["dead_lettered"] == ["a\0b"]
+
+
+@pytest.mark.parametrize("words", [[], ["1", "--all"], ["1", "--database", "medic"]])
+def test_replay_wants_either_letters_or_all(world: World, words: list[str]) -> None:
+    assert world.run("dead-letters", "replay", *words).exit_code == 2
