@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from waiting import eventually
 from warehouse.served import SECRET, Served
@@ -58,7 +60,6 @@ def engine(
         environ={**variables, "COUCHDB_DBS": database, "POSTGRES_DB": warehouse.installation.name},
     )
     configuration = render(settings, engine="native")[f"pipeline/{database}.conf"]
-    configuration = configuration.replace('"data/', f'"{folder}/')
     running = Engine()
     thread = threading.Thread(target=running.run, args=(configuration, variables, folder), daemon=True)
     thread.start()
@@ -79,3 +80,9 @@ def await_position(warehouse: Served, sequence: str, running: Engine) -> None:
         return found == [(sequence, 0)]
 
     eventually(there)
+
+
+def letter_lines(folder: Path) -> list[dict[str, Any]]:
+    """The dead letters in the engine's file."""
+    path = folder / "dead_letter_queue" / "medic.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
