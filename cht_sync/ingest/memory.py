@@ -14,9 +14,11 @@ M_MMAP_THRESHOLD = -3
 M_ARENA_MAX = -8
 
 ARENAS = 2
-OF_ITS_OWN = 128 * 1024
-"""Bytes from which a block is asked of the system and given back when it is freed: glibc's default,
-which it raises by itself unless it is set."""
+OF_ITS_OWN = 512 * 1024
+"""Bytes from which a block is asked of the system and given back when it is freed; unless it is set,
+glibc raises it by itself with every large block that is freed. More than one read from a socket."""
+KEPT = 2 * 1024 * 1024
+"""Free bytes that may stay at the end of the heap."""
 
 
 def keep_little() -> None:
@@ -25,7 +27,7 @@ def keep_little() -> None:
     if mallopt is not None:
         mallopt(M_ARENA_MAX, ARENAS)
         mallopt(M_MMAP_THRESHOLD, OF_ITS_OWN)
-        mallopt(M_TRIM_THRESHOLD, OF_ITS_OWN)
+        mallopt(M_TRIM_THRESHOLD, KEPT)
 
 
 def give_back() -> None:

@@ -28,6 +28,8 @@ from cht_sync.ingest.errors import ApiError
 from cht_sync.ingest.messages import Body
 from cht_sync.ingest.sqltext import BODY_MARK, Rendered, Statement, listed
 
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 ASSIGNMENT = "set_config(%s, %s, true)"
 
 Row = tuple[Any, ...]
@@ -134,7 +136,3 @@ def _utf8(latin: str) -> str:
 def _cookies(header: str) -> dict[str, str]:
     pairs = (part.strip().partition("=") for part in _utf8(header).split(";") if part.strip())
     return {name: value for name, _, value in pairs}
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
