@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import psycopg2
 import pytest
 from psycopg2 import sql
 
-from warehouse.installation import Installation, put
+from warehouse.installation import SCRIPT, Installation, headers, put
 
 HARD_NAMES = ("a+b/$()x", "_users", "medic-sentinel", "x" * 63, "x" * 62)
 
@@ -45,10 +47,107 @@ def test_a_second_run_changes_nothing(installed: Installation) -> None:
     assert installed.query("select ctid, xmin, * from v1.medic") == rows
 
 
-def test_a_second_run_does_not_wait_for_readers_of_the_documents(installed: Installation) -> None:
-    with installed.connected() as reader, reader, reader.cursor() as cursor:
-        cursor.execute('select 1 from v1.medic, v1."medic-sentinel"')
-        installed.init("medic medic-sentinel", PGOPTIONS="-c lock_timeout=2s")
+@pytest.mark.parametrize("table", ["couchdb", "all_documents", "medic"])
+def test_a_second_run_waits_for_no_reader_and_no_writer(empty: Installation, table: str) -> None:
+    empty.init("medic medic-sentinel", POSTGRES_TABLE=table)
+    with empty.connected() as other, other, other.cursor() as cursor:
+        cursor.execute(
+            "select relname from pg_class where relnamespace = 'v1'::regnamespace and relkind in ('r', 'v')"
+        )
+        for (name,) in cursor.fetchall():
+            cursor.execute(sql.SQL("select 1 from {}").format(sql.Identifier("v1", name)))
+        put(other, ("a", "1-a", {}), headers=headers(1, 1))
+        empty.init("medic medic-sentinel", POSTGRES_TABLE=table, PGOPTIONS="-c lock_timeout=2s")
+
+
+def test_the_script_says_what_it_did_and_nothing_when_all_was_there(empty: Installation) -> None:
+    assert empty.init("medic-sentinel medic") == [
+        "medic: table made",
+        "medic-sentinel: table made",
+        "all_documents: view of medic, medic-sentinel",
+        "couchdb: view of medic, medic-sentinel",
+    ]
+    assert empty.init("medic medic-sentinel") == []
+    assert empty.init("medic") == [
+        "medic-sentinel: no longer synced; its table stays",
+        "all_documents: view of medic",
+        "couchdb: view of medic",
+    ]
+    assert empty.init("medic") == []
+    assert empty.init("medic medic-sentinel couchdb") == [
+        "couchdb: table made",
+        "all_documents: view of couchdb, medic, medic-sentinel",
+    ]
+
+
+def test_documents_are_compressed_with_lz4_where_the_server_has_it(installed: Installation) -> None:
+    choices = installed.value("select enumvals from pg_settings where name = 'default_toast_compression'")
+    compression = """
+        select to_jsonb(a) ->> 'attcompression' from pg_attribute as a
+        where attrelid = 'v1.medic'::regclass and attname = 'doc'"""
+    assert (installed.value(compression) == "l") == ("lz4" in choices)
+    if "lz4" in choices:
+        installed.query("alter table v1.medic alter column doc set compression pglz")
+        assert installed.init("medic medic-sentinel") == [
+            "medic: documents that come are compressed with lz4"
+        ]
+        with installed.connected() as connection, connection:
+            put(connection, ("a", "1-a", {"text": "x" * 9000}))
+        assert installed.value("select pg_column_compression(doc) from v1.medic") == "lz4"
+
+
+def test_storage_parameters_that_somebody_chose_stay(installed: Installation) -> None:
+    installed.query("alter table v1.medic set (autovacuum_vacuum_scale_factor = 0.5)")
+    installed.query("alter table v1.couchdb_progress reset (fillfactor, vacuum_truncate)")
+    options = "select relname, reloptions from pg_class where relnamespace = 'v1'::regnamespace order by 1"
+    chosen = "select reloptions from pg_class where oid = 'v1.medic'::regclass"
+    before = installed.value(chosen)
+    installed.init("medic medic-sentinel")
+    assert installed.value(chosen) == before
+    assert dict(installed.query(options))["couchdb_progress"] == ["vacuum_truncate=off", "fillfactor=10"]
+
+
+@pytest.mark.parametrize("column", ["saved_timestamp", '"@timestamp"'])
+def test_what_models_of_both_generations_ask_for_is_found_by_an_index(
+    installed: Installation, column: str
+) -> None:
+    with installed.connected() as connection, connection:
+        put(connection, *[(f"{number}", "1-a", {}) for number in range(1000)])
+    installed.query("analyze v1.medic")
+    plan = installed.query(
+        f"explain select doc from v1.couchdb where {column} > (select max({column}) from v1.couchdb)"
+    )
+    assert any("Index Cond" in line and f"({column} >" in line for (line,) in plan), plan
+
+
+def test_a_view_that_reads_the_one_under_postgres_table_survives_that_a_database_gets_its_name(
+    empty: Installation,
+) -> None:
+    empty.init("medic")
+    with closing(empty.login("dbt")) as dbt, dbt:
+        dbt.cursor().execute("create view dbt.all_of_them as select _id from v1.couchdb")
+    assert "dbt.all_of_them: made again" in empty.init("medic couchdb")
+    with empty.connected() as connection, connection:
+        put(connection, ("a", "1-a", {}), table="couchdb")
+    assert empty.query("select _id from dbt.all_of_them") == [("a",)]
+
+
+def test_runs_that_want_different_databases_follow_each_other(empty: Installation) -> None:
+    wanted = ("medic", "medic medic-sentinel", "medic-sentinel third")
+    with ThreadPoolExecutor(6) as pool:
+        for run in [pool.submit(empty.init, databases) for databases in wanted * 2]:
+            run.result()
+    for table in ("medic", "medic-sentinel", "third"):
+        with empty.connected() as connection, connection:
+            put(connection, ("a", "1-a", {}), table=table)
+    assert views(empty, "all_documents") == views(empty, "couchdb")
+    assert views(empty, "all_documents") in [set(databases.split()) for databases in wanted]
+    empty.init("medic medic-sentinel third")
+    assert views(empty, "all_documents") == {"medic", "medic-sentinel", "third"}
+
+
+def test_the_script_is_executable_so_that_the_official_image_runs_it_in_a_process_of_its_own() -> None:
+    assert os.access(SCRIPT, os.X_OK)
 
 
 def test_runs_at_the_same_time_all_succeed(empty: Installation) -> None:

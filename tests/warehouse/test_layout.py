@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import psycopg2
 import pytest
 from postgres_fixture import PostgresServer
 from psycopg2 import sql
+from waiting import eventually
 
 from cht_sync import process
+from cht_sync.errors import ChtSyncError
 from warehouse.installation import Installation, headers, put
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "layout-0.1.0.sql"
@@ -41,8 +44,15 @@ LAYOUT = {
     "indexes": "select indexdef from pg_indexes where schemaname = 'v1' order by 1",
     "triggers": "select pg_get_triggerdef(oid) from pg_trigger where not tgisinternal order by 1",
     "functions": """
-        select proname, prosecdef, proconfig from pg_proc
+        select proname, prosecdef, proconfig, provolatile, prosrc, proacl from pg_proc
         where pronamespace = 'v1'::regnamespace order by 1""",
+    "storage": """
+        select relname, reloptions, array(select to_jsonb(a) ->> 'attcompression' from pg_attribute as a
+          where attrelid = pg_class.oid and attnum > 0 order by attnum)
+        from pg_class where relnamespace = 'v1'::regnamespace and relkind = 'r' order by 1""",
+    "comments": """
+        select relname, objsubid, description from pg_description join pg_class on pg_class.oid = objoid
+        where classoid = 'pg_class'::regclass and relnamespace = 'v1'::regnamespace order by 1, 2""",
     "views": "select viewname, definition from pg_views where schemaname = 'v1' order by 1",
     "rights": """
         select relname, array(select replace(unnest(relacl)::text, current_database() || '_', '') order by 1)
@@ -127,6 +137,38 @@ def test_a_database_of_version_0_1_0_takes_writes_after_the_script(kept: Install
 def test_an_upgraded_database_has_the_layout_of_a_new_one(
     kept: Installation, installed: Installation
 ) -> None:
-    kept.init("medic medic-sentinel")
+    report = kept.init("medic medic-sentinel")
+    assert report[0] == "layout upgraded from 0.1.0 to 0.2.0"
     for part, question in LAYOUT.items():
         assert installed.query(question) == kept.query(question), part
+    assert kept.init("medic medic-sentinel") == []
+
+
+def test_an_upgrade_that_is_cut_off_has_changed_nothing(kept: Installation) -> None:
+    before = [kept.query(question) for question in LAYOUT.values()]
+    with closing(kept.connect()) as writer, ThreadPoolExecutor(1) as pool:
+        put(writer, ("a", "9-a", {}), table="medic-sentinel")
+        upgrade = pool.submit(kept.init, "medic medic-sentinel")
+        waiting = (
+            "select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        )
+        eventually(lambda: bool(kept.query(waiting)))
+        kept.query(f"select pg_terminate_backend(pid) from ({waiting}) as _")
+        with pytest.raises(ChtSyncError):
+            upgrade.result()
+        writer.commit()
+    assert [kept.query(question) for question in LAYOUT.values()] == before
+    kept.init("medic medic-sentinel")
+    assert kept.value("select layout_version from v1.cht_sync_state") == "0.2.0"
+
+
+def test_the_upgrade_does_not_wait_for_readers_of_documents(kept: Installation) -> None:
+    """dbt may read for long; only what gets columns, the progress and the letters, must be free."""
+    with closing(kept.connect()) as reader:
+        reader.cursor().execute('select 1 from v1.medic, v1."medic-sentinel", v1.all_documents, v1.couchdb')
+        while_read = kept.init("medic medic-sentinel", PGOPTIONS="-c lock_timeout=2s")
+    assert while_read == ["layout upgraded from 0.1.0 to 0.2.0"]
+    choices = kept.value("select enumvals from pg_settings where name = 'default_toast_compression'")
+    assert ("medic: documents that come are compressed with lz4" in kept.init("medic medic-sentinel")) == (
+        "lz4" in choices
+    )
