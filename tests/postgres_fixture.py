@@ -6,6 +6,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,6 +97,13 @@ def postgres_server(
 @pytest.fixture
 def database(postgres_server: PostgresServer) -> Iterator[str]:
     """The name of a fresh, empty database."""
+    with fresh_database(postgres_server) as name:
+        yield name
+
+
+@contextmanager
+def fresh_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """Make an empty database and give its name; afterwards it is dropped."""
     name = f"test_{secrets.token_hex(6)}"
     connection = psycopg2.connect(postgres_server.dsn())
     connection.autocommit = True

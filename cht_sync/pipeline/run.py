@@ -99,7 +99,7 @@ class _InputRunner:
 
         Raises Superseded once the operator has changed the position.
         """
-        text = f"{problem}. {problem.hint}" if problem.hint else str(problem)
+        text = f"{problem.message.rstrip('.')}. {problem.hint}" if problem.hint else problem.message
         said, at = self._said
         if text != said or time.monotonic() - at >= SAY_AGAIN:
             log.error("%s: %s", self._named.id, text)

@@ -4,16 +4,15 @@ Pages, because a continuous feed hands a backlog over a few documents at a time.
 it brings a change milliseconds after it was saved. When the live feed brings more than is delivered,
 pages are read again.
 
-Before the first request, and again once a connection has ended or failed, it is asked whether this is
-still the database that the position belongs to. One that was made anew is read from its start; another
-server is an operator's decision.
+Before the first page, and again once a connection has ended or failed, it is asked whether this is still
+the database that the position belongs to; and when a live feed stands, since that one ends with its
+database. One that was made anew is read from its start; another server is an operator's decision.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -47,9 +46,6 @@ FETCHES = 5
 PAUSE_AFTER_END = 0.2
 """Seconds between the regular end of a live feed and the next request: a server that ends every feed
 at once must not be asked without pause."""
-
-IDENTITY_HOLDS = 1.0
-"""Seconds for which an identity that was asked for is good, while nothing has ended or failed."""
 
 FROM_THE_START = "0"
 
@@ -91,7 +87,7 @@ class ChangesReader(threading.Thread):
         self._pace = pace
         self._known = known or Identity()
         self._watches = known is not None
-        self._identified_at: float | None = None
+        self._in_doubt = True
         self._has_said_where = False
         self._failed_fetches = ("", 0)
         self._stop_reading = threading.Event()
@@ -123,16 +119,17 @@ class ChangesReader(threading.Thread):
         while not self._stop_reading.is_set():
             reached = self._since
             try:
-                self._identify()
+                if self._in_doubt:
+                    self._identify()
                 if self._catch_up() and not self._follow():
-                    self._identified_at = None
+                    self._in_doubt = True
                     self._stop_reading.wait(PAUSE_AFTER_END)
             except LoginRefused as refusal:
-                self._identified_at = None
+                self._in_doubt = True
                 self._pause(refusal, self._client.login_pause())
                 continue
             except SourceUnavailable as failure:
-                self._identified_at = None
+                self._in_doubt = True
                 if self._since != reached:
                     delays = backoff.delays(first=0.2, most=self._pace.reconnect_delay)
                 self._pause(failure, next(delays))
@@ -152,11 +149,8 @@ class ChangesReader(threading.Thread):
 
         Raises OperatorNeeded for another server.
         """
-        now = time.monotonic()
         if not self._watches:
             self._say_where(tells=True)
-            return True
-        if self._identified_at is not None and now - self._identified_at < IDENTITY_HOLDS:
             return True
         found = self._client.identity(self._stop_reading)
         if self._known.is_another_server(found):
@@ -167,7 +161,7 @@ class ChangesReader(threading.Thread):
                 "--from-start; or, if it goes on with the same data: cht-sync accept-server --continue.",
             )
         before, self._known = self._known, self._known.completed_by(found)
-        self._identified_at = now
+        self._in_doubt = False
         if before.is_another_instance(found):
             log.error(
                 "%s: the database was deleted and made anew (instance_start_time %s, before %s): it is read "
@@ -220,9 +214,9 @@ class ChangesReader(threading.Thread):
 
     def _follow(self) -> bool:
         """Follow the live feed until it ends; True if we are so far behind that pages are better."""
-        if not self._identify():
-            return True
         with self._client.continuous(self._since, self._pace.heartbeat, self._stop_reading) as feed:
+            if not self._identify():
+                return True
             self.live.set()
             for lines in split_lines(feed.chunks()):
                 if self._stop_reading.is_set():

@@ -100,6 +100,8 @@ class CouchdbChanges:
         self._reader: ChangesReader | None = None
         self._read_until: Position | None = None
         self._rereading = self._caught_up = False
+        self._has_news = False
+        """Whether the position says something new though no change has come."""
 
     def start(self, position: Position | None, stop: threading.Event) -> None:
         options = self._options
@@ -149,6 +151,7 @@ class CouchdbChanges:
     def settled(self) -> None:
         """See contracts.Replaceable."""
         self._rereading = False
+        self._has_news = True
 
     def interrupt(self) -> None:
         self._handoff.close()
@@ -167,12 +170,14 @@ class CouchdbChanges:
         """Return the position after what was gathered; where nothing was, and nothing waits, the last one."""
         last, position = self._read_until, gathered.position
         if position is None:
-            if last is None or len(gathered) or self._reader is None or not self._reader.live.is_set():
+            is_live = self._reader is not None and self._reader.live.is_set()
+            if last is None or len(gathered) or not (is_live or self._has_news):
                 return None
-            position = replace(last, pending=0)
+            position = replace(last, pending=0) if is_live else last
         elif last is not None and _identity(last).is_another_instance(_identity(position)):
             self._rereading, self._caught_up = True, False
         self._caught_up |= gathered.caught_up
+        self._has_news = False
         self._read_until = replace(position, rereading=self._rereading)
         return self._read_until
 
