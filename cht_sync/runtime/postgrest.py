@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import requests
 
 from cht_sync.errors import ServiceError
-from cht_sync.runtime import postgres
+from cht_sync.runtime import postgres, postgrest_conf
 from cht_sync.runtime.service import Say, Service
 from cht_sync.settings import Settings
 from cht_sync.tokens import make_token
@@ -18,8 +18,10 @@ from cht_sync.warehouse.connection import authenticator_endpoint
 
 PROGRAM = "postgrest"
 REQUEST_TIMEOUT = 5.0
-POOL = 10
-"""Connections: more than there are writers, so that one that waits for the lock stops no other."""
+SPARE = 10
+"""Connections beside one for each database: a writer that waits for its turn stops nobody else."""
+PLACE_DEPENDENT = ("server-host", "server-port", "admin-server-port")
+"""Keys of the configuration file that are for a container."""
 
 
 class Postgrest(Service):
@@ -48,18 +50,22 @@ class Postgrest(Service):
         return [sys.executable, "-m", "cht_sync", "ingest", "serve"]
 
     def environment(self) -> Mapping[str, str]:
+        """The values of `postgrest/postgrest.conf`, for both programs."""
         settings = self._settings
-        return {
-            "PGRST_DB_URI": authenticator_endpoint(settings).uri(),
-            "PGRST_DB_SCHEMAS": settings.postgres_schema,
-            "PGRST_DB_ANON_ROLE": settings.anonymous_role,
-            "PGRST_JWT_SECRET": settings.pgrst_jwt_secret,
-            "PGRST_SERVER_HOST": "127.0.0.1",
-            "PGRST_SERVER_PORT": str(self.port),
-            "PGRST_DB_POOL": str(POOL),
-            "PGRST_OPENAPI_MODE": "disabled",
-            "PGRST_LOG_LEVEL": "warn",
-        }
+        values = postgrest_conf.read(
+            {
+                "PGRST_DB_URI": authenticator_endpoint(settings).uri(),
+                "PGRST_DB_SCHEMAS": settings.postgres_schema,
+                "PGRST_DB_ANON_ROLE": settings.anonymous_role,
+                "PGRST_JWT_SECRET": settings.pgrst_jwt_secret,
+            }
+        )
+        for key in PLACE_DEPENDENT:
+            values.pop(key, None)
+        values["server-host"] = "127.0.0.1"
+        values["server-port"] = str(self.port)
+        values["db-pool"] = str(max(int(values["db-pool"]), len(settings.couchdb_dbs) + SPARE))
+        return postgrest_conf.as_environment(values)
 
     def ready(self) -> bool:
         # As the pipelines will ask, so that the secret and the role are proven too.
