@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+from psycopg2 import sql
 from waiting import eventually
 from warehouse.served import SECRET, Served
 
@@ -20,7 +21,7 @@ PATIENCE = 30.0
 
 
 class RunningPipeline:
-    """One pipeline, for the database `medic`; in a thread, or in a process that can be killed."""
+    """One pipeline of one database; in a thread, or in a process that can be killed."""
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class RunningPipeline:
             "PGRST_JWT_SECRET": SECRET,
         }
         self.served = served
+        self._table = sql.Identifier("v1", database)
         settings = load(
             Environment.GAMMA,
             home=folder,
@@ -117,10 +119,12 @@ class RunningPipeline:
 
     def rows(self) -> dict[str, str]:
         """The revision of each document that is not deleted."""
-        return dict(self.served.installation.query("select _id, _rev from v1.medic where not _deleted"))
+        query = sql.SQL("select _id, _rev from {} where not _deleted").format(self._table)
+        return dict(self.served.installation.query(query))
 
     def tombstones(self) -> set[str]:
-        return {id for (id,) in self.served.installation.query("select _id from v1.medic where _deleted")}
+        query = sql.SQL("select _id from {} where _deleted").format(self._table)
+        return {id for (id,) in self.served.installation.query(query)}
 
     def progress(self, *columns: str) -> tuple[object, ...]:
         """Columns of the only position; nothing where there is none yet."""
