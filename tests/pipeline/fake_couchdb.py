@@ -60,6 +60,8 @@ class FakeCouchdb(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.uuid: str | None = UUID
         self.version = "3.4.3"
+        self.prefix = ""
+        """The path of a proxy before it."""
         self.root: bytes | None = None
         """What a proxy answers for `/` instead."""
         self.databases: dict[str, Database] = {}
@@ -147,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
         if server.hold(request):
             server.is_held.set()
             server.held.wait(PATIENCE)
-        path = urlsplit(self.path).path
+        path = urlsplit(self.path).path.removeprefix(server.prefix)
         query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
         if path == "/":
             self._welcome()
