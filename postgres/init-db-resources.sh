@@ -53,6 +53,10 @@ exec psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 --s
 \set dbt_schema `printenv DBT_POSTGRES_SCHEMA`
 \set authenticator_password `printenv PGRST_DB_PASSWORD`
 \set superset_password `printenv SUPERSET_DB_PASSWORD`
+
+-- Nothing is looked up where others may make functions and operators: not here, and not in functions that
+-- run with the owner's rights. Hence schemas are named.
+set local search_path = pg_catalog, pg_temp;
 select current_database() || '_authenticator' as authenticator,
        current_database() || '_anon' as anon,
        current_database() || '_ingest' as ingest,
@@ -69,7 +73,10 @@ create temporary table report (place serial, line text) on commit drop;
 -- Which layout is there.
 \set layout 0.2.0
 \set recorded 0
-select to_regclass(format('%I.cht_sync_state', :'schema')) is not null as has_layout \gset
+select set_config('cht_sync.schema', :'schema', true) as schema \gset
+create function pg_temp.relation(name text) returns regclass language sql stable as
+  $body$ select to_regclass(format('%I.%I', current_setting('cht_sync.schema'), name)) $body$;
+select pg_temp.relation('cht_sync_state') is not null as has_layout \gset
 \if :has_layout
   select layout_version as recorded from :"schema".cht_sync_state \gset
 \endif
@@ -216,7 +223,6 @@ select :'dbt_schema' <> :'schema' as separate \gset
 \endif
 revoke all on schema :"schema" from public;
 grant usage on schema :"schema" to :"ingest", :"dbt_role";
-select set_config('search_path', quote_ident(:'schema') || ', pg_temp', true) as path \gset
 
 -- Writers lock their table, then the state, the progress and the letters. An upgrade waits for them where
 -- they begin; taken in any other order, its locks and theirs could wait for each other.
@@ -229,17 +235,17 @@ insert into report (line) select format('layout upgraded from %s to %s', :'recor
 
 -- One row: the layout's version, and the stamp of the last transaction that wrote documents. Its row
 -- lock is what puts all writers of the schema in one line.
-create table if not exists cht_sync_state (
+create table if not exists :"schema".cht_sync_state (
   only_row boolean primary key default true check (only_row),
   layout_version text not null,
   last_stamp timestamp not null
 );
 -- Without ON CONFLICT, which would wait for whoever has the line.
-insert into cht_sync_state (layout_version, last_stamp) select :'layout', '-infinity'
-  where not exists (select from cht_sync_state);
-update cht_sync_state set layout_version = :'layout' where layout_version <> :'layout';
+insert into :"schema".cht_sync_state (layout_version, last_stamp) select :'layout', '-infinity'
+  where not exists (select from :"schema".cht_sync_state);
+update :"schema".cht_sync_state set layout_version = :'layout' where layout_version <> :'layout';
 
-create table if not exists couchdb_progress (
+create table if not exists :"schema".couchdb_progress (
   source text primary key,
   database text not null,
   seq text,
@@ -255,7 +261,7 @@ create table if not exists couchdb_progress (
   problem text
 );
 
-create table if not exists dead_letters (
+create table if not exists :"schema".dead_letters (
   id bigint generated always as identity primary key,
   fingerprint text not null unique,
   source text not null,
@@ -271,7 +277,7 @@ create table if not exists dead_letters (
   closed_by text
 );
 
-create table if not exists replaced_values (
+create table if not exists :"schema".replaced_values (
   id bigint generated always as identity primary key,
   fingerprint text not null unique,
   source text not null,
@@ -285,7 +291,7 @@ create table if not exists replaced_values (
 );
 
 -- What the layout of 0.1.0 lacked; new columns come last there, and so they do above.
-select format('alter table %I add column %I %s', table_name, column_name, kind)
+select format('alter table %s add column %I %s', pg_temp.relation(table_name), column_name, kind)
   from (values
     (1, 'couchdb_progress', 'server_uuid', 'text'),
     (2, 'couchdb_progress', 'instance_start_time', 'text'),
@@ -294,41 +300,42 @@ select format('alter table %I add column %I %s', table_name, column_name, kind)
     (5, 'dead_letters', 'closed_at', 'timestamptz'),
     (6, 'dead_letters', 'closed_by', 'text')) as added(place, table_name, column_name, kind)
   where not exists (select from pg_attribute
-    where attrelid = format('%I', table_name)::regclass and attname = column_name)
+    where attrelid = pg_temp.relation(table_name) and attname = column_name)
   order by place \gexec
 
-comment on table couchdb_progress is 'How far each source was read. Written only with the data, in its transaction.';
-comment on column couchdb_progress.source is '<couchdb host>/<database>';
-comment on column couchdb_progress.seq is 'CouchDB''s sequence after the last stored change; opaque';
-comment on column couchdb_progress.pending is 'changes that wait behind it; null where the server does not say';
-comment on column couchdb_progress.caught_up_at is 'when nothing was pending for the last time';
-comment on column couchdb_progress.held_until is 'until when no other source and no foreign writer may write to this table';
-comment on column couchdb_progress.epoch is 'grows with each writer that takes over; older ones are refused';
-comment on column couchdb_progress.batch is 'grows with each request of one writer';
-comment on column couchdb_progress.server_uuid is 'of the CouchDB that the position belongs to; null = not known yet';
-comment on column couchdb_progress.instance_start_time is 'of the database there: another one means that it was made anew';
-comment on column couchdb_progress.rereading is 'a replaced database is read from its start; rows that it lacks are still to become tombstones';
-comment on column couchdb_progress.problem is 'why nothing is read, in one line; null when all is well';
+comment on table :"schema".couchdb_progress is 'How far each source was read. Written only with the data, in its transaction.';
+comment on column :"schema".couchdb_progress.source is '<couchdb host>/<database>';
+comment on column :"schema".couchdb_progress.seq is 'CouchDB''s sequence after the last stored change; opaque';
+comment on column :"schema".couchdb_progress.pending is 'changes that wait behind it; null where the server does not say';
+comment on column :"schema".couchdb_progress.caught_up_at is 'when nothing was pending for the last time';
+comment on column :"schema".couchdb_progress.held_until is 'until when no other source and no foreign writer may write to this table';
+comment on column :"schema".couchdb_progress.epoch is 'grows with each writer that takes over; older ones are refused';
+comment on column :"schema".couchdb_progress.batch is 'grows with each request of one writer';
+comment on column :"schema".couchdb_progress.server_uuid is 'of the CouchDB that the position belongs to; null = not known yet';
+comment on column :"schema".couchdb_progress.instance_start_time is 'of the database there: another one means that it was made anew';
+comment on column :"schema".couchdb_progress.rereading is 'a replaced database is read from its start; rows that it lacks are still to become tombstones';
+comment on column :"schema".couchdb_progress.problem is 'why nothing is read, in one line; null when all is well';
 
-comment on table dead_letters is 'Changes that could not become a row, with the reason.';
-comment on column dead_letters.fingerprint is 'of the change: delivered twice, it is one dead letter';
-comment on column dead_letters.document is 'what was received, as text';
-comment on column dead_letters.closed_at is 'when it was settled; null = open';
-comment on column dead_letters.closed_by is 'stored: a later write of the document was; dropped: an operator said so';
-comment on table replaced_values is 'Documents that were stored with U+FFFD where jsonb cannot hold what they had.';
-comment on column replaced_values.replaced is 'in how many places';
-comment on column replaced_values.original is 'the document as received, as text';
+comment on table :"schema".dead_letters is 'Changes that could not become a row, with the reason.';
+comment on column :"schema".dead_letters.fingerprint is 'of the change: delivered twice, it is one dead letter';
+comment on column :"schema".dead_letters.document is 'what was received, as text';
+comment on column :"schema".dead_letters.closed_at is 'when it was settled; null = open';
+comment on column :"schema".dead_letters.closed_by is 'stored: a later write of the document was; dropped: an operator said so';
+comment on table :"schema".replaced_values is 'Documents that were stored with U+FFFD where jsonb cannot hold what they had.';
+comment on column :"schema".replaced_values.replaced is 'in how many places';
+comment on column :"schema".replaced_values.original is 'the document as received, as text';
 -- A document's name may be longer than an entry of a btree.
-select 'create index on dead_letters using hash (doc_id) where closed_at is null'
+select format('create index on %I.dead_letters using hash (doc_id) where closed_at is null', :'schema')
   where not exists (select from pg_index join pg_class as i on i.oid = indexrelid join pg_am on pg_am.oid = relam
-    where indrelid = 'dead_letters'::regclass and amname = 'hash') \gexec
-select 'create index on dead_letters (database) where closed_at is null'
+    where indrelid = pg_temp.relation('dead_letters') and amname = 'hash') \gexec
+select format('create index on %I.dead_letters (database) where closed_at is null', :'schema')
   where not exists (select from pg_index join pg_attribute on attrelid = indrelid and attnum = indkey[0]
-    where indrelid = 'dead_letters'::regclass and attname = 'database') \gexec
+    where indrelid = pg_temp.relation('dead_letters') and attname = 'database') \gexec
 
+select replace($functions$
 -- The text of a header: HTTP carries no more than ASCII safely. Undecodable text is left as it is, since a
 -- failure would have a code that blames the documents.
-create or replace function percent_decoded(encoded text) returns text language plpgsql immutable as $body$
+create or replace function @schema@.percent_decoded(encoded text) returns text language plpgsql immutable as $body$
 begin
   return (select convert_from(string_agg(case when part[1] ~ '^%..' then decode(substr(part[1], 2), 'hex')
         else convert_to(part[1], 'UTF8') end, ''::bytea order by place), 'UTF8')
@@ -340,7 +347,7 @@ end $body$;
 -- Before each statement on a table of documents. Once a transaction: take the line and the stamp.
 -- Once a transaction and table: from the request's headers (PostgREST gives them to us), the writer's
 -- position, or for a writer without them the question whether the table is free.
-create or replace function begin_write() returns trigger
+create or replace function @schema@.begin_write() returns trigger
   language plpgsql security definer set search_path from current as $body$
 declare
   stamp timestamp;
@@ -354,7 +361,7 @@ begin
   if begun[1] is distinct from this_transaction then
     -- Whoever comes second waits here until the first has committed and can be seen. In READ COMMITTED
     -- the row is then read anew; in stricter modes the statement fails instead of using an old stamp.
-    update cht_sync_state
+    update @schema@.cht_sync_state
       set last_stamp = greatest(moment at time zone 'UTC', last_stamp + interval '1 microsecond')
       returning last_stamp into strict stamp;
     perform set_config('cht_sync.stamp', to_char(stamp, 'YYYY-MM-DD HH24:MI:SS.US'), true);
@@ -370,7 +377,8 @@ begin
   -- A repair, over a connection of the owner's, writes beside the living pipeline; nobody who comes
   -- through PostgREST can set this.
   if current_setting('cht_sync.repair', true) is distinct from this_transaction
-      and exists (select from couchdb_progress as p where p.database = tg_table_name and p.source is distinct from writer and p.held_until > moment) then
+      and exists (select from @schema@.couchdb_progress as p
+        where p.database = tg_table_name and p.source is distinct from writer and p.held_until > moment) then
     raise exception 'the table % is held by another writer', tg_table_name using errcode = 'PT409',
       hint = 'Stop that pipeline first; the hold ends with its regular stop, or five minutes after its last sign of life.';
   end if;
@@ -391,13 +399,13 @@ begin
     end if;
     -- A writer says which of its requests it knows to be stored. If that one is not here, an earlier state
     -- of the database has been restored, and going on from the writer's position would leave a gap.
-    if headers ->> 'cht-sync-after' is not null and not exists (select from couchdb_progress as p
+    if headers ->> 'cht-sync-after' is not null and not exists (select from @schema@.couchdb_progress as p
         where p.source = writer and (p.epoch, p.batch)
           >= ((headers ->> 'cht-sync-epoch')::bigint, (headers ->> 'cht-sync-after')::bigint)) then
       raise exception 'the position of % was put back', writer using errcode = 'PT409',
         hint = 'The database holds an earlier state, as after a restore; the writer begins again from its position.';
     end if;
-    insert into couchdb_progress as p
+    insert into @schema@.couchdb_progress as p
         (source, database, seq, pending, updated_at, caught_up_at, held_until, epoch, batch,
           server_uuid, instance_start_time, rereading, problem)
       values (writer, tg_table_name, headers ->> 'cht-sync-seq', (headers ->> 'cht-sync-pending')::bigint,
@@ -405,7 +413,8 @@ begin
         case when headers ->> 'cht-sync-release' = 'true' then moment else moment + interval '5 minutes' end,
         (headers ->> 'cht-sync-epoch')::bigint, (headers ->> 'cht-sync-batch')::bigint,
         headers ->> 'cht-sync-server-uuid', headers ->> 'cht-sync-instance-start-time',
-        coalesce(headers ->> 'cht-sync-rereading' = 'true', false), percent_decoded(headers ->> 'cht-sync-problem'))
+        coalesce(headers ->> 'cht-sync-rereading' = 'true', false),
+        @schema@.percent_decoded(headers ->> 'cht-sync-problem'))
       on conflict (source) do update set
         seq = coalesce(excluded.seq, p.seq),
         pending = case when excluded.seq is null then p.pending else excluded.pending end,
@@ -431,7 +440,7 @@ begin
 end $body$;
 
 -- For each row: a replay changes nothing; anything else gets the stamp of its transaction.
-create or replace function stamp_row() returns trigger language plpgsql as $body$
+create or replace function @schema@.stamp_row() returns trigger language plpgsql as $body$
 begin
   new._deleted := coalesce(new._deleted, false);
   if tg_op = 'UPDATE' then
@@ -448,38 +457,40 @@ begin
 end $body$;
 
 -- After each statement: what was stored settles the dead letters of its documents. A replay stores nothing.
-create or replace function end_write() returns trigger
+create or replace function @schema@.end_write() returns trigger
   language plpgsql security definer set search_path from current as $body$
 begin
-  if exists (select from dead_letters where database = tg_table_name and closed_at is null) then
+  if exists (select from @schema@.dead_letters where database = tg_table_name and closed_at is null) then
     execute format($close$
-        update dead_letters as letter set closed_at = clock_timestamp(), closed_by = 'stored'
-          from %I as stored
+        update %1$I.dead_letters as letter set closed_at = clock_timestamp(), closed_by = 'stored'
+          from %1$I.%2$I as stored
           where stored.saved_timestamp = $1 and letter.doc_id = stored._id
             and letter.database = $2 and letter.closed_at is null
-      $close$, tg_table_name) using current_setting('cht_sync.stamp')::timestamp, tg_table_name;
+      $close$, tg_table_schema, tg_table_name) using current_setting('cht_sync.stamp')::timestamp, tg_table_name;
   end if;
   return null;
 end $body$;
 
 -- Before each dead letter: one that was settled and comes again is open again, and still one. Done here, so
 -- that who writes letters needs no right to change them.
-create or replace function reopen_letter() returns trigger
+create or replace function @schema@.reopen_letter() returns trigger
   language plpgsql security definer set search_path from current as $body$
 begin
-  update dead_letters set closed_at = null, closed_by = null
+  update @schema@.dead_letters set closed_at = null, closed_by = null
     where fingerprint = new.fingerprint and closed_at is not null;
   return case when not found then new end;
 end $body$;
-select 'create trigger reopen_letter before insert on dead_letters for each row execute function reopen_letter()'
+
+revoke execute on function @schema@.percent_decoded(text), @schema@.begin_write(), @schema@.stamp_row(),
+  @schema@.end_write(), @schema@.reopen_letter() from public;
+$functions$, '@schema@', quote_ident(:'schema')) \gexec
+select format('create trigger reopen_letter before insert on %1$I.dead_letters for each row '
+    'execute function %1$I.reopen_letter()', :'schema')
   where not exists (select from pg_trigger
-    where tgrelid = 'dead_letters'::regclass and tgname = 'reopen_letter') \gexec
-revoke execute on function percent_decoded(text), begin_write(), stamp_row(), end_write(), reopen_letter()
-  from public;
+    where tgrelid = pg_temp.relation('dead_letters') and tgname = 'reopen_letter') \gexec
 
 -- Take down what reads relations that change, and remember how to make it again: by its owner, with its
--- rights, comments and indexes. Without a search path definitions name schemas.
-select set_config('search_path', '', true) as no_path \gset
+-- rights, comments and indexes.
 create temporary table again on commit drop as
   select level, our_view, relkind, pg_class.oid::regclass::text as name,
       case when our_view then '{}' else array[
@@ -505,63 +516,62 @@ create temporary table again on commit drop as
     from dependents join pg_class using (oid);
 select format('drop %s %s', case relkind when 'm' then 'materialized view' else 'view' end, name)
   from again order by level desc, name \gexec
-select set_config('search_path', quote_ident(:'schema') || ', pg_temp', true) as path \gset
 
 -- POSTGRES_TABLE may have been a view over all databases before a database got that name.
-select format('drop view %I', name) from present
+select format('drop view %s', pg_temp.relation(name)) from present
   where our_view and name in (select name from requested) \gexec
 
 -- The layout of 2023: a row for each revision, and for each deletion one with a name that was never
 -- filled in. What stays is written once more, in the form of today. No position is invented: the pipeline
 -- reads from the start, and what is here already it leaves as it is.
-select format('drop table %I', name) from renamed where target is not null
-union all select format('alter table %I rename to %I', old_name, name) from renamed \gexec
+select format('drop table %s', pg_temp.relation(name)) from renamed where target is not null
+union all select format('alter table %s rename to %I', pg_temp.relation(old_name), name) from renamed \gexec
 insert into report (line) select format('%s: its table is now that of the database %s', old_name, name) from renamed;
-select format('lock table %I in access exclusive mode', name) from upgraded order by name \gexec
+select format('lock table %s in access exclusive mode', pg_temp.relation(name)) from upgraded order by name \gexec
 select format($upgrade$
     with ranked as (
       select ctid as place, coalesce(_id, '') not in ('', '%%{[doc][_id]}') as named, row_number() over (
           partition by _id order by "@timestamp" desc nulls last,
             substring(_rev from '^([0-9]+)-')::numeric desc nulls last, _rev collate "C" desc nulls last) as age
-        from %1$I
+        from %1$s
     ), removed as (
-      delete from %1$I as old using ranked where old.ctid = place and (age > 1 or not named) returning named
+      delete from %1$s as old using ranked where old.ctid = place and (age > 1 or not named) returning named
     )
     insert into report (line) select format('%%s: 2023 layout upgraded: %%s documents kept, %%s older revisions removed, '
-        '%%s rows without a name removed', %1$L, (select count(*) from %1$I) - count(*),
+        '%%s rows without a name removed', %5$L, (select count(*) from %1$s) - count(*),
         count(*) filter (where named), count(*) filter (where not named))
       from removed;
     %2$s;
-    alter table %1$I add column _deleted boolean, add column saved_timestamp timestamp, add column source text;
-    alter table %1$I
+    alter table %1$s add column _deleted boolean, add column saved_timestamp timestamp, add column source text;
+    alter table %1$s
       alter column _id type text collate "C",
       alter column "@timestamp" type timestamptz
         using coalesce("@timestamp" %3$s at time zone 'UTC', 'epoch') at time zone 'UTC',
       alter column saved_timestamp type timestamp using coalesce("@timestamp" %3$s at time zone 'UTC', 'epoch'),
       alter column _deleted type boolean using coalesce(doc -> '_deleted' = 'true', false),
       alter column source type text using %4$L;
-    alter table %1$I
+    alter table %1$s
       alter column _deleted set default false, alter column _deleted set not null,
       alter column saved_timestamp set not null,
       add primary key (_id);
-    alter table %1$I owner to current_user;
-    update cht_sync_state set last_stamp = greatest(last_stamp, (select max(saved_timestamp) from %1$I));
-  $upgrade$, name,
-    (select string_agg(format('alter table %I drop constraint %I', name, conname), ';') from pg_constraint
+    alter table %1$s owner to current_user;
+    update %6$I.cht_sync_state set last_stamp = greatest(last_stamp, (select max(saved_timestamp) from %1$s));
+  $upgrade$, pg_temp.relation(name),
+    (select string_agg(format('alter table %s drop constraint %I', pg_temp.relation(name), conname), ';') from pg_constraint
       where conrelid = upgraded.oid and contype = 'u' and array(select attname::text from pg_attribute
         where attrelid = conrelid and attnum = any(conkey) order by 1) = '{_id,_rev}'),
     (select case when atttypid = 'timestamp'::regtype then 'at time zone ''UTC''' end from pg_attribute
       where attrelid = upgraded.oid and attname = '@timestamp'),
-    nullif(:'couchdb_host', '') || '/' || name)
+    nullif(:'couchdb_host', '') || '/' || name, name, :'schema')
   from upgraded order by name \gexec
 
 -- A table for each database. "C" order of _id is the order of its bytes, on every machine.
 insert into report (line) select format('%s: table made', name) from requested
-  where to_regclass(format('%I', name)) is null order by name;
+  where pg_temp.relation(name) is null order by name;
 create temporary table known on commit drop as
-  select name from requested where to_regclass(format('%I', name)) is not null;
+  select name from requested where pg_temp.relation(name) is not null;
 select format($make$
-    create table if not exists %1$I (
+    create table if not exists %1$I.%2$I (
       _id text collate "C" primary key,
       _rev text,
       doc jsonb,
@@ -572,40 +582,40 @@ select format($make$
       saved_timestamp timestamp not null,
       source text
     );
-    grant select, insert, update on %1$I to %2$I;
-    grant select on %1$I to %3$I;
-  $make$, name, :'ingest', :'dbt_role')
+    grant select, insert, update on %1$I.%2$I to %3$I;
+    grant select on %1$I.%2$I to %4$I;
+  $make$, :'schema', name, :'ingest', :'dbt_role')
   from requested order by name \gexec
-select format('create trigger %1$I %2$s insert or update on %3$I for each %4$s execute function %1$I()',
-    trigger_name, moment, name, level)
+select format('create trigger %1$I %2$s insert or update on %3$s for each %4$s execute function %5$I.%1$I()',
+    trigger_name, moment, pg_temp.relation(name), level, :'schema')
   from requested, (values ('begin_write', 'before', 'statement'), ('stamp_row', 'before', 'row'),
     ('end_write', 'after', 'statement')) as triggers(trigger_name, moment, level)
   where not exists (select from pg_trigger
-    where tgrelid = format('%I', name)::regclass and tgname = trigger_name)
+    where tgrelid = pg_temp.relation(name) and tgname = trigger_name)
   order by name, trigger_name \gexec
 -- What models of the two generations filter by. Both together cost 3 % of a first load; for 100,000 documents
 -- they make 40 ms into 1 ms (bench/indexes.py: 2 cores, PostgreSQL 18). verify reads in the order of the key.
 -- PostgreSQL names each index: a name of ours could be taken where long names begin alike.
-select format('create index on %I (%I)', name, column_name)
+select format('create index on %s (%I)', pg_temp.relation(name), column_name)
   from requested, (values ('saved_timestamp'), ('@timestamp')) as followed(column_name)
   where not exists (select from pg_index join pg_class as i on i.oid = indexrelid join pg_am on pg_am.oid = relam
     join pg_attribute on attrelid = indrelid and attnum = indkey[0]
-    where indrelid = format('%I', name)::regclass and attname = column_name and amname = 'btree')
+    where indrelid = pg_temp.relation(name) and attname = column_name and amname = 'btree')
   order by name, column_name desc \gexec
 -- lz4 halves the time that large documents take, where the server was built with it. The statement waits for
 -- all who read the table, and all who come wait for it: while dbt reads it is left for the next run.
 create temporary table recompressed on commit drop as
   select name from requested
   where exists (select from pg_settings where name = 'default_toast_compression' and 'lz4' = any(enumvals))
-    and exists (select from pg_attribute as a where attrelid = format('%I', name)::regclass
+    and exists (select from pg_attribute as a where attrelid = pg_temp.relation(name)
       and attname = 'doc' and to_jsonb(a) ->> 'attcompression' is distinct from 'l');
 select current_setting('lock_timeout') as patience \gset
 set local lock_timeout = '1s';
 select format('do %L', format('begin
-    alter table %1$I alter column doc set compression lz4;
+    alter table %1$s alter column doc set compression lz4;
   exception when lock_not_available then
-    delete from recompressed where name = %1$L;
-  end', name)) from recompressed order by name \gexec
+    delete from recompressed where name = %2$L;
+  end', pg_temp.relation(name), name)) from recompressed order by name \gexec
 set local lock_timeout = :'patience';
 insert into report (line) select format('%s: documents that come are compressed with lz4', name)
   from recompressed where name in (select name from known) order by name;
@@ -614,45 +624,45 @@ insert into report (line) select format('%s: documents that come are compressed 
 -- of a table, which for millions of documents is weeks: until then index scans look into the table for what
 -- is visible, and models are planned with old statistics. No fillfactor: saved_timestamp is indexed and
 -- changes with every update, so the new version of a row gains nothing from a place beside the old one.
-select format('alter table %I set (autovacuum_vacuum_scale_factor = 0.02, '
-    'autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)', name)
+select format('alter table %s set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02, '
+    'autovacuum_analyze_scale_factor = 0.02)', pg_temp.relation(name))
   from requested
-  where (select reloptions is null from pg_class where oid = format('%I', name)::regclass)
+  where (select reloptions is null from pg_class where oid = pg_temp.relation(name))
   order by name \gexec
 -- Updated by every transaction. A vacuum that gives their last page back would lock all writers out; and
 -- beside a reader that stays, as dbt may, a page of couchdb_progress with room for many versions of its
 -- rows makes an update with 30 sources take 12 microseconds rather than 72.
-select format('alter table %I set (%s)', name, options)
+select format('alter table %s set (%s)', pg_temp.relation(name), options)
   from (values ('cht_sync_state', 'vacuum_truncate = off'),
     ('couchdb_progress', 'vacuum_truncate = off, fillfactor = 10')) as _(name, options)
-  where (select reloptions is null from pg_class where oid = format('%I', name)::regclass) \gexec
+  where (select reloptions is null from pg_class where oid = pg_temp.relation(name)) \gexec
 
 -- One view over all of them; and under POSTGRES_TABLE, where that names no database. Replaced only when
 -- there are others: that waits for all who read the view, and all who come would wait for it.
 create temporary table shown on commit drop as
   select view_name, array(select distinct refobjid from pg_rewrite join pg_depend on objid = pg_rewrite.oid
       where classid = 'pg_rewrite'::regclass and refclassid = 'pg_class'::regclass
-        and ev_class = to_regclass(format('%I', view_name)) and refobjid <> ev_class order by 1) as tables
+        and ev_class = pg_temp.relation(view_name) and refobjid <> ev_class order by 1) as tables
     from (select 'all_documents' union select :'model_table') as views(view_name)
     where view_name not in (select name from requested);
 create temporary table replaced on commit drop as
   select view_name from shown
-  where tables <> array(select format('%I', name)::regclass::oid from requested order by 1);
+  where tables <> array(select pg_temp.relation(name)::oid from requested order by 1);
 insert into report (line) select format('%s: no longer synced; its table stays', relname)
   from shown join pg_class on pg_class.oid = any(tables)
   where view_name = 'all_documents' and relname not in (select name from requested) order by relname;
 insert into report (line) select format('%s: view of %s', view_name, string_agg(name, ', ' order by name))
   from replaced, requested group by view_name order by view_name;
-select format('create or replace view %I as ', view_name) || string_agg(format(
-    'select _id, _rev, doc, "@timestamp", "@version", doc_as_upsert, _deleted, saved_timestamp, source from %I',
-    name), ' union all ' order by name)
+select format('create or replace view %I.%I as ', :'schema', view_name) || string_agg(format(
+    'select _id, _rev, doc, "@timestamp", "@version", doc_as_upsert, _deleted, saved_timestamp, source from %s',
+    pg_temp.relation(name)), ' union all ' order by name)
   from replaced, requested group by view_name order by view_name \gexec
-select format('grant select on %I to %I', view_name, :'dbt_role')
+select format('grant select on %s to %I', pg_temp.relation(view_name), :'dbt_role')
   from (values ('all_documents'), (:'model_table')) as views(view_name) \gexec
 
-grant select on couchdb_progress to :"ingest", :"dbt_role";
-grant select, insert on dead_letters, replaced_values to :"ingest";
-grant select on dead_letters, replaced_values, cht_sync_state to :"dbt_role";
+grant select on :"schema".couchdb_progress to :"ingest", :"dbt_role";
+grant select, insert on :"schema".dead_letters, :"schema".replaced_values to :"ingest";
+grant select on :"schema".dead_letters, :"schema".replaced_values, :"schema".cht_sync_state to :"dbt_role";
 \if :separate
   grant usage on schema :"dbt_schema" to :"superset";
   grant select on all tables in schema :"dbt_schema" to :"superset";
