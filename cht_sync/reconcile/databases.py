@@ -12,7 +12,7 @@ from cht_sync.errors import SettingsError
 from cht_sync.reconcile.couch import Couch
 from cht_sync.reconcile.repair import mend
 from cht_sync.reconcile.row import RowMaker
-from cht_sync.reconcile.store import Store
+from cht_sync.reconcile.store import kept_on_disk
 from cht_sync.reconcile.table import Table, told_of
 from cht_sync.reconcile.verify import Advance, Finding, collect, conclude
 from cht_sync.reconcile.writing import Outcome
@@ -54,19 +54,15 @@ def chosen(settings: Settings, names: Sequence[str]) -> tuple[str, ...]:
 def reconcile(settings: Settings, database: str, wishes: Wishes, advance: Advance) -> Result:
     """Verify one database; with `repair`, mend what differs and look again. Raises ChtSyncError."""
     repaired: Counter[Outcome] = Counter()
-    store = Store()
-    try:
-        with sides(settings, database, writing=wishes.repair) as (couch, table):
-            finding = collect(store, couch, table, advance)
-            if finding.compared:
-                conclude(finding, store, couch, table, wait=wishes.wait, most=wishes.most)
-            if wishes.repair and any(finding.counts.values()):
-                repaired = mend(store, couch, table, RowMaker(settings, database))
-                store.reconsider()
-                conclude(finding, store, couch, table, wait=wishes.wait, most=wishes.most)
-                finding.rows, finding.tombstones = table.counts()
-    finally:
-        store.close()
+    with kept_on_disk() as store, sides(settings, database, writing=wishes.repair) as (couch, table):
+        finding = collect(store, couch, table, advance)
+        if finding.compared:
+            conclude(finding, store, couch, table, wait=wishes.wait, most=wishes.most)
+        if wishes.repair and any(finding.counts.values()):
+            repaired = mend(store, couch, table, RowMaker(settings, database))
+            store.reconsider()
+            conclude(finding, store, couch, table, wait=wishes.wait, most=wishes.most)
+            finding.rows, finding.tombstones = table.counts()
     return Result(finding, repaired)
 
 

@@ -10,7 +10,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extras import RealDictCursor
 
-from cht_sync.errors import ChtSyncError
+from cht_sync.errors import ChtSyncError, DocumentRefused
 from cht_sync.reconcile.databases import sides
 from cht_sync.reconcile.repair import prepare
 from cht_sync.reconcile.row import RowMaker
@@ -87,7 +87,10 @@ class Replay:
                 state = couch.states([document_id]).get(document_id)
                 if state is None and row is None:
                     return "is of a document that CouchDB does not know; close it with: dead-letters drop"
-                replacement = prepare(document_id, state, row, couch, table, maker)
+                try:
+                    replacement = prepare(document_id, state, row, couch, maker)
+                except DocumentRefused as refusal:
+                    return f"cannot be made into a row: {refusal}"
                 if replacement is None:
                     if row is not None and row == state:
                         return None
@@ -97,7 +100,7 @@ class Replay:
                     return None
                 if outcome is Outcome.REFUSED:
                     return "is refused by PostgreSQL again"
-        return "changes while it is replayed; try again"
+        return "changes while it is replayed, or a filter drops it"
 
 
 def _found(connection: Connection, schema: str, ids: Sequence[int], columns: Sequence[str]) -> list[Letter]:

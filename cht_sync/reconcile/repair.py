@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 
+from cht_sync.errors import DocumentRefused
 from cht_sync.pipeline.contracts import Rejected, StoredDocument
 from cht_sync.pipeline.postgrest.writer import tombstone
 from cht_sync.reconcile.couch import Couch
@@ -27,22 +27,34 @@ def mend(store: Store, couch: Couch, table: Table, maker: RowMaker) -> Counter[O
     for differences in store.differences(BATCH):
         rows = {one.id: one.row for one in differences}
         states = couch.states(list(rows))
-        prepared = (
-            one
-            for document_id, row in rows.items()
-            if (one := prepare(document_id, states.get(document_id), row, couch, table, maker)) is not None
-        )
-        for part in _parts(prepared):
-            outcomes.update(write(table, part))
+        part: list[Replacement] = []
+        for document_id, row in rows.items():
+            state = states.get(document_id)
+            try:
+                replacement = prepare(document_id, state, row, couch, maker)
+            except DocumentRefused as refusal:
+                revision = None if state is None else state.rev
+                reject(table, Rejected(document_id, revision, None, refusal.code, refusal.message))
+                outcomes[Outcome.REFUSED] += 1
+                continue
+            if replacement is None:
+                outcomes[Outcome.MOVED_ON] += 1
+                continue
+            part.append(replacement)
+            if sum(len(one.row.body) for one in part) > MOST_BYTES:
+                outcomes.update(write(table, part))
+                part = []
+        outcomes.update(write(table, part))
     return outcomes
 
 
 def prepare(
-    document_id: str, state: State | None, row: State | None, couch: Couch, table: Table, maker: RowMaker
+    document_id: str, state: State | None, row: State | None, couch: Couch, maker: RowMaker
 ) -> Replacement | None:
-    """Return what is to replace `row`; None where there is nothing to write.
+    """Return what is to replace `row`; None where there is nothing to write (any more).
 
     `state` is what CouchDB holds now. A row whose document is unknown there becomes a tombstone.
+    Raises DocumentRefused for what is no document.
     """
     if state is None:
         if row is None or row.deleted:
@@ -51,23 +63,5 @@ def prepare(
     document = couch.document(document_id, state.rev or "")
     if document is None:
         return None  # it has moved on since; the next look finds it
-    try:
-        made = maker.make(document_id, state, document)
-    except ValueError as error:
-        text = document.decode(errors="replace")
-        reject(table, Rejected(document_id, state.rev, None, "malformed", str(error), text))
-        return None
+    made = maker.make(document_id, state, document)
     return None if made is None else Replacement(made, row)
-
-
-def _parts(prepared: Iterable[Replacement]) -> Iterable[list[Replacement]]:
-    part: list[Replacement] = []
-    size = 0
-    for one in prepared:
-        part.append(one)
-        size += len(one.row.body)
-        if size > MOST_BYTES:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part

@@ -53,7 +53,7 @@ def advice(results: Sequence[Result], *, repair: bool) -> Iterator[str]:
     findings = [one.finding for one in results]
     if all(finding.same for finding in findings):
         return
-    if any(finding.in_flight or not finding.compared for finding in findings):
+    if any(finding.in_flight for finding in findings):
         yield "Changes are on their way: run this again when `cht-sync status` shows nothing pending."
     kinds = {kind for finding in findings for kind, count in finding.counts.items() if count}
     if kinds and not repair:

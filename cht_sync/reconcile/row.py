@@ -7,6 +7,7 @@ the running pipeline, so a repair brings nothing back that a filter takes out.
 from __future__ import annotations
 
 from cht_sync import render
+from cht_sync.errors import DocumentRefused
 from cht_sync.pipeline.config import load
 from cht_sync.pipeline.couchdb.events import EventShape, event_maker
 from cht_sync.pipeline.couchdb.rows import Revision
@@ -30,9 +31,16 @@ class RowMaker:
         self._make_event = event_maker(shape, _undecorated)
 
     def make(self, document_id: str, state: State, document: bytes) -> Row | None:
-        """Return the row; None where the filters drop the document. Raises ValueError where it is none."""
+        """Return the row; None where the filters drop the document.
+
+        Raises DocumentRefused where no event can be made of it.
+        """
         change = Change(document_id, changes=[Revision(state.rev or "")], deleted=state.deleted)
-        events = self._pipeline.filter([self._make_event(change, document)])
+        try:
+            event = self._make_event(change, document)
+        except ValueError as error:
+            raise DocumentRefused(str(error), code="malformed") from error
+        events = self._pipeline.filter([event])
         return mended(row_of(events[0])) if events else None
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import NamedTuple
 
+from cht_sync.errors import ChtSyncError
 from cht_sync.reconcile.state import Kind, State
 
 
@@ -95,6 +96,19 @@ class Store:
         with closing(self._database.cursor()) as cursor:
             cursor.executemany(statement, rows)
         self._database.execute("commit")
+
+
+@contextmanager
+def kept_on_disk() -> Iterator[Store]:
+    """Give an empty store. Raises ChtSyncError where the disk refuses."""
+    try:
+        with closing(Store()) as store:
+            yield store
+    except sqlite3.Error as error:
+        raise ChtSyncError(
+            f"the list of differences cannot be kept: {error}",
+            hint="Make room in the folder for temporary files, or name another one by TMPDIR.",
+        ) from error
 
 
 def _bytes(document_id: str) -> bytes:

@@ -28,9 +28,8 @@ class Reading:
     """Somebody brings changes: the source is held, and nothing is said to keep its writer from reading."""
     rereading: bool
     problem: str | None
-
-
-NOBODY_READS = Reading(None, alive=False, rereading=False, problem=None)
+    other: str | None
+    """Another source that a living pipeline fills this table from."""
 
 
 class Table:
@@ -44,15 +43,22 @@ class Table:
 
     def reading(self) -> Reading:
         """What the pipeline last said."""
-        found = self._query(
+        (found,) = self._query(
             """
-            select seq, held_until > clock_timestamp() and problem is null, rereading, problem
-            from {} where source = %s
+            select ours.seq, coalesce(ours.held_until > clock_timestamp() and ours.problem is null, false),
+              coalesce(ours.rereading, false), ours.problem, other.source
+            from (select) as always
+              left join {0} as ours on ours.source = %s
+              left join {0} as other on other.source <> %s and other.database = %s
+                and other.held_until > clock_timestamp()
+            limit 1
             """,
             "couchdb_progress",
             self.source,
+            self.source,
+            self.database,
         )
-        return Reading(*found[0]) if found else NOBODY_READS
+        return Reading(*found)
 
     @contextmanager
     def listed(self) -> Iterator[Iterator[RowOfTable]]:

@@ -52,7 +52,7 @@ def collect(store: Store, couch: Couch, table: Table, advance: Advance) -> Findi
     expected = couch.count()
     reading = table.reading()
     finding.problem = reading.problem
-    hindrance, waiting = _hindrance(reading, couch)
+    hindrance, waiting = _hindrance(reading, table.source, couch)
     if hindrance:
         finding.problem, finding.in_flight, finding.compared = hindrance, waiting, False
         return finding
@@ -79,8 +79,10 @@ def conclude(finding: Finding, store: Store, couch: Couch, table: Table, *, wait
     finding.examples = {kind: store.some(kind, most) for kind in Kind}
 
 
-def _hindrance(reading: Reading, couch: Couch) -> tuple[str | None, int]:
+def _hindrance(reading: Reading, ours: str, couch: Couch) -> tuple[str | None, int]:
     """Why comparing would say nothing, and how many changes wait."""
+    if reading.other is not None:
+        return f"a pipeline fills this table from {reading.other}; COUCHDB_HOST names {ours}", 0
     if not reading.alive:
         return None, 0
     waiting = couch.pending(reading.sequence or FROM_THE_START) or 0

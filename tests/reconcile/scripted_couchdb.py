@@ -20,6 +20,8 @@ class Request:
     """Behind the database's name, without a slash at its start."""
     query: dict[str, str]
     body: Any
+    database: str = ""
+    """As it stood in the URL."""
 
 
 Answer = tuple[int, bytes]
@@ -113,8 +115,8 @@ def serving(couchdb: ScriptedCouchdb) -> Iterator[ScriptedCouchdb]:
         def _serve(self, body: Any) -> None:
             parts = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-            path = unquote(parts.path.lstrip("/").partition("/")[2])
-            status, answer = couchdb.answer(Request(path, query, body))
+            database, _, path = parts.path.lstrip("/").partition("/")
+            status, answer = couchdb.answer(Request(unquote(path), query, body, database))
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             cut_off = status == 200 and not answer.rstrip().endswith(b"}")

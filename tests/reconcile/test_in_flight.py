@@ -186,6 +186,19 @@ def test_a_database_that_is_read_anew_is_said_instead_of_compared(world: World) 
     assert "anew" in str(result.finding.problem)
 
 
+def test_a_table_that_a_pipeline_fills_from_elsewhere_is_neither_compared_nor_mended(world: World) -> None:
+    world.put("a")
+    world.load()
+    hold(world)
+    world.put("b")
+    world.changes = {"COUCHDB_HOST": "localhost"}
+    result = world.repair()
+    assert not result.finding.same
+    assert found(result) == {}
+    assert f"from 127.0.0.1/{world.database}; COUCHDB_HOST names localhost/" in str(result.finding.problem)
+    assert set(world.rows()) == {"a"}
+
+
 def test_a_list_in_another_order_makes_no_difference(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = ["b", "A", "a", "B", "_design/x", "é", "z", "10", "9"]
     world.put(*ids)

@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 import pytest
+from postgres_fixture import on_every_server
 from waiting import eventually
 
 from cht_sync import render
@@ -18,6 +19,8 @@ from cht_sync.reconcile.databases import sides
 from cht_sync.reconcile.state import Kind, State
 from cht_sync.reconcile.writing import Outcome, Replacement, write
 from reconcile.world import World, found, only
+
+pytest_generate_tests = on_every_server
 
 PATIENCE = 60.0
 
@@ -177,6 +180,16 @@ def test_what_jsonb_cannot_hold_is_replaced_and_noted(world: World) -> None:
     )
     assert (document_id, replaced) == ("a", 1)
     assert json.loads(original) == world.document("a")
+
+
+def test_attachments_are_stubs_as_in_the_feed(world: World) -> None:
+    inline = {"note.txt": {"content_type": "text/plain", "data": "aGVsbG8="}}
+    world.put("a", _attachments=inline)
+    world.load()
+    world.forget("a")
+    assert world.repair().finding.same
+    assert world.rows() == world.winners()
+    assert "data" not in world.rows()["a"][2]["_attachments"]["note.txt"]
 
 
 @pytest.mark.parametrize("world", ["_users"], indirect=True)

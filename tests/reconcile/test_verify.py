@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from postgres_fixture import on_every_server
 
 from cht_sync.reconcile.state import Kind
 from reconcile.world import World, found, only
+
+pytest_generate_tests = on_every_server
 
 HARD_IDS = (
     "emoji 😀", "😀", "\uffff", "\ufffe", "नेपाली", "ÿ", "é", "quote\"'\\", "line\nend", "a/b", "a+b?c&d#e%20",

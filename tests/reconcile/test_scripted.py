@@ -1,0 +1,145 @@
+"""Verify and repair against a CouchDB that does what real ones do rarely, or only Apache's does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from warehouse.installation import Installation
+
+from cht_sync.errors import SourceUnavailable
+from cht_sync.reconcile import couch as couch_module
+from cht_sync.reconcile.state import Kind
+from cht_sync.reconcile.writing import Outcome
+from reconcile.scripted_couchdb import Answer, Request, ScriptedCouchdb, serving
+from reconcile.world import Place, World, found, only, world_of
+
+
+@pytest.fixture
+def couchdb() -> Iterator[ScriptedCouchdb]:
+    with serving(ScriptedCouchdb()) as one:
+        yield one
+
+
+@pytest.fixture
+def world(
+    couchdb: ScriptedCouchdb,
+    postgres_server: Any,
+    database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[World]:
+    """Its name is one that only Apache CouchDB allows."""
+    monkeypatch.setattr(couch_module, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(couch_module, "LONGEST_PAUSE", 0.01)
+    place = Place("127.0.0.1", couchdb.port, "medic", "secret")
+    with world_of(Installation(postgres_server, database), place, ["team/a-b_(c)$+d"], tmp_path) as one:
+        yield one
+
+
+def test_a_database_with_every_sign_in_its_name_is_verified_and_mended(
+    couchdb: ScriptedCouchdb, world: World
+) -> None:
+    couchdb.documents, couchdb.deletions = [("a", "1-a"), ("b", "1-b")], [("c", "2-c")]
+    assert found(world.verify()) == only(Kind.MISSING, "a", "b", "c")
+    assert world.repair().finding.same
+    assert world.rows() == {
+        "a": ("1-a", False, {"_id": "a", "_rev": "1-a"}),
+        "b": ("1-b", False, {"_id": "b", "_rev": "1-b"}),
+        "c": ("2-c", True, {"_id": "c", "_rev": "2-c", "_deleted": True}),
+    }
+    assert world.query("select distinct source from {}") == [("127.0.0.1/team/a-b_(c)$+d",)]
+    assert {request.database for request in couchdb.requests} == {"team%2Fa-b_%28c%29%24%2Bd"}
+
+
+def test_a_purged_document_is_extra_and_then_a_tombstone(couchdb: ScriptedCouchdb, world: World) -> None:
+    couchdb.documents = [("a", "1-a"), ("b", "1-b")]
+    world.repair()
+    couchdb.documents.pop()
+    assert found(world.verify()) == only(Kind.EXTRA, "b")
+    assert world.repair().finding.same
+    assert world.rows()["b"] == ("1-b", True, {"_id": "b", "_rev": "1-b", "_deleted": True})
+
+
+def test_what_couchdb_fails_to_tell_is_never_made_a_tombstone(couchdb: ScriptedCouchdb, world: World) -> None:
+    couchdb.documents = [("a", "1-a"), ("b", "1-b")]
+    world.repair()
+    before = world.rows()
+    couchdb.documents.pop()
+
+    def unable(request: Request) -> Answer | None:
+        if request.body is None:
+            return None
+        return 200, json.dumps(
+            {"rows": [{"key": one, "error": "timeout"} for one in request.body["keys"]]}
+        ).encode()
+
+    couchdb.before = unable
+    with pytest.raises(SourceUnavailable, match="says nothing of 'b'"):
+        world.repair()
+    assert world.rows() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        (b'{"_id":"a","_rev":"1-a","s":"\\ud800 \\u0000"}', {"s": "\ufffd \ufffd"}),
+        (b'{"_id":"a","_rev":"1-a","s":"\xff"}', {"s": "\ufffd"}),
+        (b'{"_id":"a","_rev":"1-a","n":1e400,"m":1.10}', {"n": 10**400, "m": 1.1}),
+    ],
+)
+def test_a_document_that_jsonb_cannot_hold_is_stored_as_the_pipeline_stores_it(
+    couchdb: ScriptedCouchdb, world: World, given: bytes, stored: dict[str, Any]
+) -> None:
+    couchdb.documents = [("a", "1-a")]
+    couchdb.before = lambda request: (
+        (200, b'{"results":[{"id":"a","docs":[{"ok":' + given + b"}]}]}\n")
+        if request.path == "_bulk_get"
+        else None
+    )
+    assert world.repair().finding.same
+    ((text,),) = world.query("select (doc - '_id' - '_rev')::text from {}")
+    assert json.loads(text) == stored
+
+
+def test_what_is_no_document_becomes_a_dead_letter(couchdb: ScriptedCouchdb, world: World) -> None:
+    couchdb.documents = [("a", "1-a"), ("b", "1-b")]
+
+    def no_object(request: Request) -> Answer | None:
+        if request.path != "_bulk_get" or request.body["docs"][0]["id"] != "a":
+            return None
+        return 200, b'{"results":[{"id":"a","docs":[{"ok":[]}]}]}'
+
+    couchdb.before = no_object
+    result = world.repair()
+    assert result.repaired == {Outcome.REFUSED: 1, Outcome.WRITTEN: 1}
+    assert found(result) == only(Kind.DEAD_LETTERED, "a")
+
+
+def test_a_revision_that_is_gone_when_it_is_fetched_is_left(couchdb: ScriptedCouchdb, world: World) -> None:
+    couchdb.documents = [("a", "1-a")]
+
+    def edited_before(request: Request) -> Answer | None:
+        if request.path == "_bulk_get":
+            couchdb.documents = [("a", "2-a")]
+        return None
+
+    couchdb.before = edited_before
+    result = world.repair()
+    assert result.repaired == {Outcome.MOVED_ON: 1}
+    assert found(result) == only(Kind.MISSING, "a")
+    assert world.repair().finding.same
+    assert world.rows()["a"][0] == "2-a"
+
+
+def test_long_documents_are_written_in_parts(
+    couchdb: ScriptedCouchdb, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cht_sync.reconcile.repair.MOST_BYTES", 1_000)
+    couchdb.documents = [(f"d{number}", "1-x") for number in range(10)]
+    couchdb.bodies = {one: {"text": "x" * 600} for one, _rev in couchdb.documents}
+    assert world.repair().repaired == {Outcome.WRITTEN: 10}
+    assert world.query("select count(distinct saved_timestamp) from {}") == [(5,)]
