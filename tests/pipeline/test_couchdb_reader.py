@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from cht_sync.pipeline.couchdb import login, reader
 from cht_sync.pipeline.couchdb.client import CouchdbClient, Server
 from cht_sync.pipeline.couchdb.events import EventShape, event_maker
 from cht_sync.pipeline.couchdb.handoff import Gathered, Handoff
+from cht_sync.pipeline.couchdb.identity import Identity
 from cht_sync.pipeline.couchdb.login import LoginGate
 from cht_sync.pipeline.couchdb.reader import ChangesReader, Pace
 from cht_sync.pipeline.event import Event
@@ -41,6 +43,7 @@ class Reading:
         heartbeat: float = 1.0,
         gate: LoginGate | None = None,
         most_bytes: int = 1 << 25,
+        known: Identity | None = None,
     ) -> None:
         self.handoff = Handoff(page, most_bytes)
         self.gate = gate or LoginGate(user)
@@ -51,6 +54,7 @@ class Reading:
             source=f"couch/{database}",
             since=since,
             pace=Pace(page, heartbeat, 0.2),
+            known=known,
         )
         self.batches: list[Gathered] = []
         self.reader.start()
@@ -358,6 +362,44 @@ def test_a_server_that_ends_every_feed_at_once_is_not_hammered(monkeypatch: pyte
     assert set(pauses) == {reader.PAUSE_AFTER_END}
 
 
+def test_a_server_that_ends_every_feed_at_once_is_asked_who_it_is_no_more_often_than_for_feeds() -> None:
+    def answer(handler: Handler, _number: int) -> None:
+        if "_changes" not in handler.path:
+            handler.answer(b"{}")
+        else:
+            handler.answer(b'{"last_seq":"9-x","pending":0}\n' if handler.is_live else page())
+
+    with scripted(answer) as server, reading(server.url, "medic", known=Identity()) as one:
+        server.wait_for_requests(24)
+        one.close()
+    looks = server.requests.count("/")
+    feeds = len([request for request in server.requests if "continuous" in request])
+    assert looks <= 2 * feeds + 2
+
+
+def test_a_database_made_anew_on_a_server_that_does_not_tell_is_read_on(
+    couchdb_server: Any, couchdb_database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody can know it there; what comes after is not lost, and where to look is said once."""
+    client = couchdb_server.client()
+    client.write(couchdb_database, [{"_id": "old 1"}, {"_id": "old 2"}])
+    login = {"user": couchdb_server.user, "password": couchdb_server.password}
+    with (
+        caplog.at_level(logging.INFO),
+        reading(couchdb_server.url, couchdb_database, known=Identity(), **login) as one,
+    ):
+        one.until(lambda: len(one.revisions) == 2)
+        assert one.reader.live.wait(PATIENCE)
+        client.delete_database(couchdb_database)
+        client.create_database(couchdb_database)
+        client.write(couchdb_database, [{"_id": "new"}])
+        one.until(lambda: "new" in one.revisions)
+    assert one.batches[-1].position is not None
+    assert one.batches[-1].position.instance_start_time is None
+    assert [record.levelname for record in caplog.records if "cht-sync verify" in record.message] == ["INFO"]
+    client.close()
+
+
 def test_a_long_page_is_handed_over_in_parts_without_losing_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "ROWS_BEFORE_HAND_OVER", 100_000)
     rows = [change(n, {"text": "x" * 5_000}) for n in range(400)]
@@ -455,8 +497,9 @@ def test_an_error_that_nobody_foresaw_is_told_to_who_takes() -> None:
         one.close()
 
 
-def test_a_wrong_password_is_tried_once_however_many_readers_there_are() -> None:
-    """CouchDB locks the account after six."""
+@pytest.mark.parametrize("known", [None, Identity()])
+def test_a_wrong_password_is_tried_once_however_many_readers_there_are(known: Identity | None) -> None:
+    """CouchDB locks the account after six; also where the first question is for the database's identity."""
     refusal = b'{"error":"unauthorized","reason":"Name or password is incorrect."}'
     gate = LoginGate("medic")
     paused = threading.Semaphore(0)
@@ -474,7 +517,8 @@ def test_a_wrong_password_is_tried_once_however_many_readers_there_are() -> None
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setattr(ChangesReader, "_pause", pause)
-        readers = [Reading(server.url, f"db{n}", user="medic", password="wrong", gate=gate) for n in range(8)]
+        login_of_all: dict[str, Any] = {"user": "medic", "password": "wrong", "gate": gate, "known": known}
+        readers = [Reading(server.url, f"db{n}", **login_of_all) for n in range(8)]
         for _ in readers:
             assert paused.acquire(timeout=PATIENCE)
         for one in readers:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cht_sync.errors import ConfigError, SourceError, Superseded
+from cht_sync.errors import ConfigError, OperatorNeeded, SourceError, Superseded
 from cht_sync.pipeline import run
 from cht_sync.pipeline.config.build import Pipeline
 from cht_sync.pipeline.config.routing import unconditional
@@ -303,6 +303,83 @@ def test_a_stop_ends_a_stand_by(named: Make) -> None:
     keeper.before, keeper.is_released = superseded, never  # type: ignore[method-assign]
     run_pipelines([named([ScriptedInput([1, END], source="couch/medic")], [keeper])], stop)
     assert keeper.closed
+
+
+NOT_THIS_ONE = OperatorNeeded("this is another server", hint="Accept it.")
+
+
+def test_a_problem_is_kept_with_the_position_and_reading_is_tried_again_from_the_last_one(
+    named: Make,
+) -> None:
+    source = ScriptedInput([1, 2, NOT_THIS_ONE], source="couch/medic")
+    keeper = Keeping(position=Position("couch/medic", "0"))
+    original = keeper.report
+
+    def report(problem: str, stop: threading.Event) -> None:
+        original(problem, stop)
+        if len(keeper.reported) == 3:
+            source.script = [1, 2, 3, END]
+
+    keeper.report = report  # type: ignore[method-assign]
+    run_pipelines([named([source], [keeper])], threading.Event())
+    assert keeper.claims == ["couch/medic"]
+    assert keeper.reported == ["this is another server. Accept it."] * 3
+    assert [position and position.sequence for position in source.started] == ["0", "2", "2", "2"]
+    assert keeper.got == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("say_again", "said"), [(3600.0, 1), (0.0, 5)])
+def test_a_problem_is_logged_at_once_and_then_after_every_five_minutes(
+    named: Make,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    say_again: float,
+    said: int,
+) -> None:
+    assert run.SAY_AGAIN == 300.0
+    monkeypatch.setattr(run, "SAY_AGAIN", say_again)
+    monkeypatch.setattr(run, "STANDBY", 0.0)
+    source, keeper, stop = ScriptedInput([NOT_THIS_ONE], source="couch/medic"), Keeping(), threading.Event()
+
+    def report(problem: str, _stop: threading.Event) -> None:
+        keeper.reported.append(problem)
+        if len(keeper.reported) == 5:
+            stop.set()
+
+    keeper.report = report  # type: ignore[method-assign]
+    run_pipelines([named([source], [keeper])], stop)
+    assert [record.message for record in caplog.records] == [
+        "medic: this is another server. Accept it."
+    ] * said
+
+
+def test_a_problem_ends_when_the_operator_has_changed_the_position(named: Make) -> None:
+    source, keeper = ScriptedInput([1, NOT_THIS_ONE], source="couch/medic"), Keeping(released=[True])
+
+    def the_word_is_given(_problem: str, _stop: threading.Event) -> None:
+        keeper.position = Position("couch/medic", "0", rereading=True)
+        source.script = [1, 2, END]
+        raise Superseded("the position was put back")
+
+    keeper.report = the_word_is_given  # type: ignore[method-assign]
+    run_pipelines([named([source], [keeper])], threading.Event())
+    assert source.started[-1] == Position("couch/medic", "0", rereading=True)
+    assert keeper.got == [1, 1, 2]
+
+
+def test_a_problem_where_nobody_keeps_the_position_is_waited_for_too(named: Make) -> None:
+    source, stop = ScriptedInput([NOT_THIS_ONE]), threading.Event()
+    begun = source.start
+
+    def start(position: Position | None, stopping: threading.Event) -> None:
+        begun(position, stopping)
+        if len(source.started) == 2:
+            source.script = [1, END]
+
+    source.start = start  # type: ignore[method-assign]
+    sink = Collected()
+    run_pipelines([named([source], [sink])], stop)
+    assert sink.got == [1]
 
 
 @pytest.mark.parametrize("keepers", [0, 2])
