@@ -107,6 +107,22 @@ class Installation:
                 cursor.execute(sql.SQL("drop owned by {0} cascade; drop role {0}").format(role))
 
 
+@contextmanager
+def plain_owner(installation: Installation) -> Iterator[tuple[str, str]]:
+    """Name and password of an owner who is no superuser, as on a server that somebody else runs."""
+    owner = f"{installation.name}_owner"
+    installation.query(
+        f"create role {owner} login createrole password 'secret';"
+        f"alter database {installation.name} owner to {owner}"
+    )
+    try:
+        yield owner, "secret"
+    finally:
+        installation.drop_roles()
+        installation.query(f"alter database {installation.name} owner to {installation.server.user}")
+        installation.query(f"drop owned by {owner} cascade; drop role {owner}")
+
+
 def put(
     connection: Connection,
     *documents: tuple[str, str, Any],

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
-from warehouse.installation import SCRIPT, Installation, headers, put
+from warehouse.installation import SCRIPT, Installation, headers, plain_owner, put
 
 HARD_NAMES = ("a+b/$()x", "_users", "medic-sentinel", "x" * 63, "x" * 62)
 
@@ -263,20 +263,16 @@ def test_a_document_is_once_in_the_view_that_models_read_whatever_its_name(empty
 
 
 def test_an_owner_that_is_no_superuser_suffices(empty: Installation) -> None:
-    owner = f"{empty.name}_owner"
-    empty.query(
-        f"create role {owner} login createrole password 'secret';alter database {empty.name} owner to {owner}"
-    )
-    try:
+    with plain_owner(empty) as owner:
         for _ in range(2):
-            empty.init("medic", owner=(owner, "secret"))
+            empty.init("medic", owner=owner)
         assert empty.value("select nspowner::regrole::text from pg_namespace where nspname = 'dbt'").endswith(
             "_dbt"
         )
-    finally:
-        empty.drop_roles()
-        empty.query(f"reassign owned by {owner} to {empty.server.user}")
-        empty.query(f"drop owned by {owner}; drop role {owner}")
+        with closing(empty.login("authenticator")) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(sql.SQL("set local role {}").format(sql.Identifier(f"{empty.name}_ingest")))
+            put(connection, ("a", "1-a", {}), headers=headers(1, 1, seq="1-x"))
+        assert empty.progress() == ("1-x", None, 1, 1)
 
 
 def test_models_may_live_beside_the_documents(empty: Installation) -> None:

@@ -17,7 +17,7 @@ from waiting import eventually
 
 from cht_sync import process
 from cht_sync.errors import ChtSyncError
-from warehouse.installation import Installation, headers, put
+from warehouse.installation import Installation, headers, plain_owner, put
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "layout-0.1.0.sql"
 NAME = "data"
@@ -85,26 +85,35 @@ def drop(server: PostgresServer) -> None:
         connection.cursor().execute(f"drop database if exists {NAME} with (force)")
 
 
+def create(server: PostgresServer) -> None:
+    drop(server)
+    with closing(psycopg2.connect(server.dsn())) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(f"create database {NAME}")
+
+
+def load(server: PostgresServer, *, user: str, password: str) -> None:
+    """Load the dump; what it makes is the user's."""
+    process.run(
+        ["psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--file", FIXTURE],
+        env={
+            "PATH": f"{server.programs}:{os.environ['PATH']}",
+            "PGHOST": server.host,
+            "PGPORT": str(server.port),
+            "PGUSER": user,
+            "PGPASSWORD": password,
+            "PGDATABASE": NAME,
+        },
+    )
+
+
 @pytest.fixture
 def kept(postgres_server: Any) -> Iterator[Installation]:
     """A database named data that was made by version 0.1.0."""
-    drop(postgres_server)
-    with closing(psycopg2.connect(postgres_server.dsn())) as connection:
-        connection.autocommit = True
-        connection.cursor().execute(f"create database {NAME}")
+    create(postgres_server)
     installation = Installation(postgres_server, NAME)
     try:
-        process.run(
-            ["psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--file", FIXTURE],
-            env={
-                "PATH": f"{postgres_server.programs}:{os.environ['PATH']}",
-                "PGHOST": postgres_server.host,
-                "PGPORT": str(postgres_server.port),
-                "PGUSER": postgres_server.user,
-                "PGPASSWORD": postgres_server.password,
-                "PGDATABASE": NAME,
-            },
-        )
+        load(postgres_server, user=postgres_server.user, password=postgres_server.password)
         yield installation
         installation.drop_roles()
     finally:
@@ -172,3 +181,20 @@ def test_the_upgrade_does_not_wait_for_readers_of_documents(kept: Installation) 
     assert ("medic: documents that come are compressed with lz4" in kept.init("medic medic-sentinel")) == (
         "lz4" in choices
     )
+
+
+def test_an_owner_that_is_no_superuser_can_upgrade(postgres_server: Any) -> None:
+    """On a server that somebody else runs; the roles and everything in the database are the owner's."""
+    installation = Installation(postgres_server, NAME)
+    roles = [f"{NAME}_{part}" for part in ("authenticator", "anon", "ingest", "superset", "dbt")]
+    create(postgres_server)
+    try:
+        with plain_owner(installation) as (owner, password):
+            make = "".join(f"create role {role};" for role in roles)
+            installation.query(f"set role {owner}; {make} grant {NAME}_dbt to {owner}")
+            load(postgres_server, user=owner, password=password)
+            installation.init("medic medic-sentinel", owner=(owner, password))
+            assert installation.value("select layout_version from v1.cht_sync_state") == "0.2.0"
+            assert installation.init("medic medic-sentinel", owner=(owner, password)) == []
+    finally:
+        drop(postgres_server)

@@ -11,7 +11,8 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
-from warehouse.installation import Installation, headers, put
+from cht_sync.errors import ChtSyncError
+from warehouse.installation import Installation, headers, plain_owner, put
 
 Old = tuple[str | None, str | None, Any, str | None]
 """Name, revision, document, and when Logstash read it (UTC)."""
@@ -215,13 +216,18 @@ def test_two_tables_that_may_hold_the_same_documents_are_refused(empty: Installa
     assert everything(empty) == before
 
 
-def make_models(installation: Installation) -> None:
-    """As cht-pipeline of 2023 made them, and a site of its own: views on views, one of them stored."""
+def make_models(installation: Installation, maker: str | None = None) -> None:
+    """As cht-pipeline of 2023 made them, and a site of its own: views on views, one of them stored.
+
+    `maker` makes the roles, so that it may change them.
+    """
     role = f"{installation.name}_dbt"
     installation.query(
         f"""
+        set role {maker or installation.server.user};
         create role {role} login password 'x';
         create role {installation.name}_anon;
+        reset role;
         create schema dbt authorization {role};
         grant usage on schema v1 to {role};
         grant select on all tables in schema v1 to {role};
@@ -279,6 +285,33 @@ def test_views_that_read_the_table_work_as_before(modelled: Installation, databa
         )
         assert cursor.fetchall() == [("n",)]
         cursor.execute('refresh materialized view concurrently dbt."stored contacts"')
+
+
+def test_an_owner_that_is_no_superuser_can_upgrade(empty: Installation) -> None:
+    with plain_owner(empty) as (owner, password):
+        make_2023(empty, "couchdb")
+        empty.query(f"alter schema v1 owner to {owner}; alter table v1.couchdb owner to {owner}")
+        make_models(empty, maker=owner)
+        before = empty.query(MODELS)
+        report = empty.init("medic", owner=(owner, password))
+        assert f"medic: 2023 layout upgraded: {KEPT_REPORT}" in report
+        assert empty.query(MODELS) == before
+        assert len(kept(empty)) == len(KEPT)
+        assert empty.init("medic", owner=(owner, password)) == []
+
+
+def test_a_view_of_somebody_whom_the_owner_cannot_become_is_named_and_nothing_is_changed(
+    empty: Installation,
+) -> None:
+    with plain_owner(empty) as (owner, password):
+        make_2023(empty, "medic")
+        empty.query(f"alter schema v1 owner to {owner}; alter table v1.medic owner to {owner}")
+        empty.query("create view public.theirs as select * from v1.medic")
+        before = everything(empty)
+        with pytest.raises(ChtSyncError, match=r"public\.theirs.*is not a member of its owner"):
+            empty.init("medic", owner=(owner, password))
+        assert everything(empty) == before
+        empty.query("drop view public.theirs")
 
 
 @pytest.mark.parametrize(
