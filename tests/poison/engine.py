@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from waiting import eventually
 from warehouse.served import SECRET, Served
 
@@ -24,7 +28,7 @@ PATIENCE = 60.0
 
 @dataclass
 class Engine:
-    """A run; `failures` are what it ended with."""
+    """A run in a thread; `failures` are what it ended with."""
 
     stop: threading.Event = field(default_factory=threading.Event)
     failures: list[BaseException] = field(default_factory=list)
@@ -40,11 +44,10 @@ class Engine:
             self.ended.set()
 
 
-@contextmanager
-def engine(
-    warehouse: Served, folder: Path, *, port: int, database: str = "medic", **login: str
-) -> Iterator[Engine]:
-    """Run until the end of the block, which awaits what it wants to see."""
+def configured(
+    warehouse: Served, folder: Path, *, port: int, database: str, **login: str
+) -> tuple[str, dict[str, str]]:
+    """What is rendered for a native pipeline, and the variables that it names."""
     variables = {
         "COUCHDB_HOST": "127.0.0.1",
         "COUCHDB_PORT": str(port),
@@ -54,12 +57,17 @@ def engine(
         "PGRST_JWT_SECRET": SECRET,
         **login,
     }
-    settings = load(
-        Environment.LOCAL,
-        home=folder,
-        environ={**variables, "COUCHDB_DBS": database, "POSTGRES_DB": warehouse.installation.name},
-    )
-    configuration = render(settings, engine="native")[f"pipeline/{database}.conf"]
+    environ = {**variables, "COUCHDB_DBS": database, "POSTGRES_DB": warehouse.installation.name}
+    settings = load(Environment.LOCAL, home=folder, environ=environ)
+    return render(settings, engine="native")[f"pipeline/{database}.conf"], variables
+
+
+@contextmanager
+def engine(
+    warehouse: Served, folder: Path, *, port: int, database: str = "medic", **login: str
+) -> Iterator[Engine]:
+    """Run until the end of the block, which awaits what it wants to see."""
+    configuration, variables = configured(warehouse, folder, port=port, database=database, **login)
     running = Engine()
     thread = threading.Thread(target=running.run, args=(configuration, variables, folder), daemon=True)
     thread.start()
@@ -71,11 +79,31 @@ def engine(
         assert not thread.is_alive()
 
 
-def await_position(warehouse: Served, sequence: str, running: Engine) -> None:
+@contextmanager
+def engine_process(warehouse: Served, folder: Path, *, port: int) -> Iterator[psutil.Process]:
+    """Run as a process of its own, as an operator does."""
+    configuration, variables = configured(warehouse, folder, port=port, database="medic")
+    (folder / "medic.conf").write_text(configuration)
+    command = [sys.executable, "-m", "cht_sync", "pipeline", "run", "-f", str(folder / "medic.conf")]
+    with (folder / "engine.log").open("wb") as log:
+        started = subprocess.Popen(
+            command, env={**os.environ, **variables}, cwd=folder, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        yield psutil.Process(started.pid)
+    finally:
+        started.terminate()
+        assert started.wait(PATIENCE) == 0, (folder / "engine.log").read_text()
+
+
+def await_position(warehouse: Served, sequence: str, running: Engine | psutil.Process) -> None:
     """Wait until everything up to `sequence` is safe."""
 
     def there() -> bool:
-        assert not running.failures, running.failures
+        if isinstance(running, Engine):
+            assert not running.failures, running.failures
+        else:
+            assert running.status() != psutil.STATUS_ZOMBIE
         found = warehouse.installation.query("select seq, pending from v1.couchdb_progress")
         return found == [(sequence, 0)]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
 from poison.recorded_feed import Change
 
@@ -81,6 +83,11 @@ def kind(
         outcome = Replaced(document(id, outcome[0], stored), outcome[1])
     change = Change(_text(id), received, document(id, members, received), deleted)
     return Kind(name, id, change, outcome)
+
+
+def exactly(text: str | bytes) -> Any:
+    """The value of a JSON text with every digit of its numbers."""
+    return json.loads(text, parse_float=Decimal, parse_int=Decimal)
 
 
 def nested(levels: int) -> bytes:

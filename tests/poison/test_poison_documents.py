@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +9,10 @@ import pytest
 from warehouse.served import Served
 
 from poison.engine import await_position, engine, letter_lines
-from poison.kinds import KINDS, Kind, Letter, Replaced
+from poison.kinds import KINDS, Kind, Letter, Replaced, exactly
 from poison.recorded_feed import RecordedFeed, ordinary
 
 ORDINARY = 200
-
-
-@pytest.fixture(autouse=True)
-def thousands_of_levels() -> Iterator[None]:
-    """Python's own reader of JSON must follow what is compared."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(10_000)
-    yield
-    sys.setrecursionlimit(before)
 
 
 @pytest.fixture
@@ -39,11 +26,6 @@ def delivered(warehouse: Served, feed: RecordedFeed, folder: Path) -> Served:
     with engine(warehouse, folder, port=feed.port) as running:
         await_position(warehouse, feed.last_sequence, running)
     return warehouse
-
-
-def exactly(text: str | bytes) -> Any:
-    """The value of a JSON text with every digit of its numbers."""
-    return json.loads(text, parse_float=Decimal, parse_int=Decimal)
 
 
 def stored_as(kind: Kind) -> bytes:
