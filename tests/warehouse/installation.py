@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,12 +34,17 @@ class Installation:
     )
 
     def init(
-        self, databases: str = "medic", *, owner: tuple[str, str] | None = None, **settings: str
+        self,
+        databases: str = "medic",
+        *,
+        owner: tuple[str, str] | None = None,
+        shell: Sequence[str] = ("sh",),
+        **settings: str,
     ) -> list[str]:
         """Run the script, and return the lines that it says. Raises ChtSyncError with what psql said."""
         user, password = owner or (self.server.user, self.server.password)
         output = process.run(
-            ["sh", SCRIPT],
+            [*shell, SCRIPT],
             env={
                 "PATH": f"{self.server.programs}:{os.environ['PATH']}",
                 "PGHOST": self.server.host,

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import subprocess
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 import psycopg2
 import pytest
+from postgres_fixture import PostgresServer
 from psycopg2 import sql
+from waiting import eventually
 
+from cht_sync import process
+from cht_sync.errors import ChtSyncError
+from cht_sync.runtime.postgres import Postgres
+from cht_sync.runtime.service import inherited_environment
 from warehouse.installation import SCRIPT, Installation, headers, plain_owner, put
 
 HARD_NAMES = ("a+b/$()x", "_users", "medic-sentinel", "x" * 63, "x" * 62)
@@ -294,3 +304,53 @@ def test_schemas_of_any_name(empty: Installation) -> None:
     for _ in range(2):
         empty.init("medic", POSTGRES_SCHEMA=schema, DBT_POSTGRES_SCHEMA=f"{schema} dbt")
     assert empty.query(sql.SQL("select _id from {}").format(sql.Identifier(schema, "all_documents"))) == []
+
+
+SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_any_posix_shell_runs_the_script(empty: Installation, shell: str) -> None:
+    if shutil.which(SHELLS[shell][0]) is None:
+        pytest.skip(f"no {shell} on this machine")
+    assert "medic: table made" in empty.init("medic", shell=SHELLS[shell])
+    with pytest.raises(ChtSyncError, match=r"exit code 2: init-db-resources: COUCHDB_DBS is not set"):
+        empty.init("", shell=SHELLS[shell])
+
+
+def test_the_script_works_over_a_local_socket_as_the_official_image_runs_it(
+    postgres_server: PostgresServer,
+) -> None:
+    """The image runs it with nothing but the variables of its own container, while no port is open."""
+    with tempfile.TemporaryDirectory() as short:  # the name of a socket has 107 bytes at most
+        folder = Path(short)
+        service = Postgres(
+            folder / "cluster", port=5999, user="root", password="x", programs=postgres_server.programs
+        )
+        service.prepare(lambda _text: None)
+        (folder / "cluster" / "data" / "pg_hba.conf").write_text("local all all trust\n")
+        folder.chmod(0o755)
+        command = [
+            *service.command(),
+            "-c",
+            "listen_addresses=",
+            "-c",
+            f"unix_socket_directories={folder}/cluster",
+        ]
+        running = process.start(command, log=folder / "log", env=inherited_environment())
+        path = f"{postgres_server.programs}:{os.environ['PATH']}"
+        socket = {"PATH": path, "PGHOST": f"{folder}/cluster", "PGPORT": "5999"}
+        try:
+            eventually(lambda: subprocess.run(["pg_isready", "-q"], env=socket, check=False).returncode == 0)
+            output = process.run(
+                [SCRIPT],
+                env={
+                    **socket,
+                    **{"POSTGRES_USER": "root", "POSTGRES_DB": "postgres", "COUCHDB_DBS": "medic"},
+                    **{"PGRST_DB_PASSWORD": "a", "DBT_POSTGRES_PASSWORD": "b"},
+                },
+            )
+        finally:
+            process.stop(process.ProcessId.of(running.pid), ask=service.stop_signal)
+            running.wait()
+    assert "medic: table made" in output
