@@ -39,8 +39,10 @@ SELECT n.nspname, c.relname, c.relkind IN ('v', 'm'),
        array_agg(a.attname::text ORDER BY a.attnum),
        array_agg(format_type(a.atttypid, -1) ORDER BY a.attnum),
        array_agg(CASE
-         WHEN a.attidentity = 'd'
-           THEN format('nextval(%%L)', pg_get_serial_sequence(c.oid::regclass::text, a.attname))
+         WHEN a.attidentity = 'd' THEN (
+           SELECT format('nextval(%%L)', s.oid::regclass) FROM pg_depend o
+             JOIN pg_class s ON s.oid = o.objid AND s.relkind = 'S'
+            WHERE o.refobjid = c.oid AND o.refobjsubid = a.attnum AND o.deptype = 'i')
          WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END ORDER BY a.attnum),
        array_agg(NOT a.attnotnull ORDER BY a.attnum),
        array_agg(col_description(c.oid, a.attnum) ORDER BY a.attnum),

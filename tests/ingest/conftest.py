@@ -6,16 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ingest_support import Client, Installation, install, running, wait_until
+from ingest_support import Client, Installation, installed, running, wait_until
 
 
 @pytest.fixture
-def installation(postgres_server: Any, database: str) -> Iterator[Installation]:
-    installed = install(postgres_server.dsn(database), database, postgres_server.host, postgres_server.port)
-    yield installed
-    installed.execute(f"DROP OWNED BY {installed.ingest_role}")
-    for role in ("authenticator", "anon", "ingest"):
-        installed.execute(f"DROP ROLE {database}_{role}")
+def installation(postgres_server: Any) -> Iterator[Installation]:
+    with installed(postgres_server) as installation:
+        yield installation
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import queue
+import secrets
 import socket
 import threading
 import time
@@ -175,3 +176,17 @@ def install(dsn: str, name: str, host: str, port: int) -> Installation:
     )
     installation.execute(SCHEMA.replace("{ingest}", ingest))
     return installation
+
+
+@contextlib.contextmanager
+def installed(server: Any) -> Iterator[Installation]:
+    """A database of its own on the server of the fixture `postgres_server`, gone afterwards."""
+    name = f"test_{secrets.token_hex(6)}"
+    with contextlib.closing(psycopg2.connect(server.dsn())) as owner, owner.cursor() as cursor:
+        owner.autocommit = True
+        cursor.execute(f"CREATE DATABASE {name}")
+        try:
+            yield install(server.dsn(name), name, server.host, server.port)
+        finally:
+            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            cursor.execute(f"DROP ROLE IF EXISTS {name}_authenticator, {name}_anon, {name}_ingest")
