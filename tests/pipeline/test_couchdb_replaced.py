@@ -109,6 +109,19 @@ def test_a_database_made_anew_while_the_pipeline_was_stopped_is_read_from_its_st
     assert "was deleted and made anew" in caplog.text
 
 
+def test_the_sweep_goes_from_one_hard_id_to_the_next(
+    couchdb: FakeCouchdb, line: RunningPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "PAGE", 1)
+    filled(couchdb, line, *HARD_IDS)
+    couchdb.delete()
+    couchdb.create()
+    couchdb.write(*HARD_IDS[::2])
+    settled(couchdb, line)
+    assert line.tombstones() == set(HARD_IDS[1::2])
+    assert len([request for request in couchdb.requests if "_all_docs" in request]) == len(HARD_IDS)
+
+
 def test_a_tombstone_of_the_sweep_is_as_one_of_the_feed(couchdb: FakeCouchdb, line: RunningPipeline) -> None:
     filled(couchdb, line, "swept", "deleted", "kept")
     couchdb.write("deleted", deleted=True)

@@ -63,12 +63,14 @@ class PostgrestConnection:
         return self._rows(f"{self._base_url}/{table}?{query}")
 
     def page(self, table_url: str, columns: Sequence[str], *, after: str, limit: int) -> list[dict[str, Any]]:
-        """GET the next rows of a table of documents, in the order of `_id`, without tombstones.
+        """GET the rows of a table of documents behind `after`, in the order of `_id`, without tombstones.
 
         There may be fewer than `limit` before the end; at the end there are none. Raises DeliveryError.
         """
         query = f"select={','.join(columns)}&_deleted=is.false&order=_id&limit={limit}"
-        return self._rows(f"{table_url}?{query}&_id=gt.{quote(after, safe='')}")
+        if after:
+            query += f"&_id=gt.{quote(after, safe='')}"
+        return self._rows(f"{table_url}?{query}")
 
     def close(self) -> None:
         """Let go of the connection."""
