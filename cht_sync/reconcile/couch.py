@@ -121,6 +121,10 @@ class Couch:
             )
         return self._ask("", {}, _Information).doc_count
 
+    def server_uuid(self) -> str | None:
+        """Which server this is; None where it does not say."""
+        return self._client.identity(self._stop).server_uuid
+
     def listed(self) -> Iterator[tuple[str, str]]:
         """Yield id and revision of every living document, in the server's order."""
         last: str | None = None

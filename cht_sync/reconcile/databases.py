@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cht_sync.errors import SettingsError
+from cht_sync.errors import ChtSyncError, SettingsError
 from cht_sync.reconcile.couch import Couch
 from cht_sync.reconcile.repair import mend
 from cht_sync.reconcile.row import RowMaker
 from cht_sync.reconcile.store import kept_on_disk
 from cht_sync.reconcile.table import Table, told_of
-from cht_sync.reconcile.verify import Advance, Finding, collect, conclude
+from cht_sync.reconcile.verify import Advance, Finding, collect, conclude, stranger
 from cht_sync.reconcile.writing import Outcome
 from cht_sync.settings import Settings
 from cht_sync.warehouse.connection import dbt_endpoint, owner_endpoint
@@ -55,6 +55,8 @@ def reconcile(settings: Settings, database: str, wishes: Wishes, advance: Advanc
     """Verify one database; with `repair`, mend what differs and look again. Raises ChtSyncError."""
     repaired: Counter[Outcome] = Counter()
     with kept_on_disk() as store, sides(settings, database, writing=wishes.repair) as (couch, table):
+        if wishes.repair:
+            refuse_stranger(couch, table)
         finding = collect(store, couch, table, advance)
         if finding.compared:
             conclude(finding, store, couch, table, wait=wishes.wait, most=wishes.most)
@@ -64,6 +66,20 @@ def reconcile(settings: Settings, database: str, wishes: Wishes, advance: Advanc
             conclude(finding, store, couch, table, wait=wishes.wait, most=wishes.most)
             finding.rows, finding.tombstones = table.counts()
     return Result(finding, repaired)
+
+
+def refuse_stranger(couch: Couch, table: Table) -> None:
+    """Raise ChtSyncError where rows would be made equal to a CouchDB that may not be theirs.
+
+    An empty one in the place of the right one would turn every row into a tombstone.
+    """
+    reason = stranger(couch, table)
+    if reason is not None:
+        raise ChtSyncError(
+            f"{table.database}: nothing is written: {reason}",
+            hint="Correct COUCHDB_HOST. If it is right, let the pipeline read from there first "
+            "(cht-sync up); it may ask for your word (cht-sync accept-server).",
+        )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extras import RealDictCursor
 
 from cht_sync.errors import ChtSyncError, DocumentRefused
-from cht_sync.reconcile.databases import sides
+from cht_sync.reconcile.databases import refuse_stranger, sides
 from cht_sync.reconcile.repair import prepare
 from cht_sync.reconcile.row import RowMaker
 from cht_sync.reconcile.writing import Outcome, write
@@ -82,10 +82,11 @@ class Replay:
         maker = self._makers.get(database) or RowMaker(self._settings, database)
         self._makers[database] = maker
         with sides(self._settings, database, writing=True) as (couch, table):
+            refuse_stranger(couch, table)
             for _try in range(TRIES):
                 row = table.states([document_id]).get(document_id)
                 state = couch.states([document_id]).get(document_id)
-                if state is None and row is None:
+                if state is None:
                     return "is of a document that CouchDB does not know; close it with: dead-letters drop"
                 try:
                     replacement = prepare(document_id, state, row, couch, maker)

@@ -28,8 +28,20 @@ class Reading:
     """Somebody brings changes: the source is held, and nothing is said to keep its writer from reading."""
     rereading: bool
     problem: str | None
-    other: str | None
-    """Another source that a living pipeline fills this table from."""
+    server_uuid: str | None
+    """Of the CouchDB that the rows come from; None where it is not known."""
+
+
+@dataclass(frozen=True)
+class OtherSource:
+    """Another source that this table was filled from."""
+
+    name: str
+    held: bool
+    """A living pipeline does so now."""
+
+
+NOTHING_READ = Reading(None, alive=False, rereading=False, problem=None, server_uuid=None)
 
 
 class Table:
@@ -43,22 +55,32 @@ class Table:
 
     def reading(self) -> Reading:
         """What the pipeline last said."""
-        (found,) = self._query(
+        found = self._query(
             """
-            select ours.seq, coalesce(ours.held_until > clock_timestamp() and ours.problem is null, false),
-              coalesce(ours.rereading, false), ours.problem, other.source
-            from (select) as always
-              left join {0} as ours on ours.source = %s
-              left join {0} as other on other.source <> %s and other.database = %s
-                and other.held_until > clock_timestamp()
-            limit 1
+            select seq, held_until > clock_timestamp() and problem is null, rereading, problem, server_uuid
+            from {} where source = %s
             """,
             "couchdb_progress",
             self.source,
-            self.source,
-            self.database,
         )
-        return Reading(*found)
+        return Reading(*found[0]) if found else NOTHING_READ
+
+    def other_source(self) -> OtherSource | None:
+        """Who else fills this table; where our source never did, who did last. None where nobody."""
+        found = self._query(
+            """
+            select source, held_until > clock_timestamp() as held
+            from {0} as other
+            where database = %s and source <> %s
+              and (held_until > clock_timestamp() or not exists (select from {0} where source = %s))
+            order by updated_at desc limit 1
+            """,
+            "couchdb_progress",
+            self.database,
+            self.source,
+            self.source,
+        )
+        return OtherSource(*found[0]) if found else None
 
     @contextmanager
     def listed(self) -> Iterator[Iterator[RowOfTable]]:

@@ -46,13 +46,24 @@ class Finding:
         return self.compared and not self.in_flight and not any(self.counts.values())
 
 
+def stranger(couch: Couch, table: Table) -> str | None:
+    """Why this CouchDB may not be the one that the rows come from; None where nothing says so."""
+    other = table.other_source()
+    if other is not None:
+        return f"the rows come from {other.name}; COUCHDB_HOST names {table.source}"
+    expected = table.reading().server_uuid
+    if expected is not None and couch.server_uuid() not in (None, expected):
+        return "this CouchDB is another server than the one that the rows come from"
+    return None
+
+
 def collect(store: Store, couch: Couch, table: Table, advance: Advance) -> Finding:
     """Compare everything; what may differ is in `store` then. Where that would say nothing, say why."""
     finding = Finding(table.database)
     expected = couch.count()
     reading = table.reading()
-    finding.problem = reading.problem
-    hindrance, waiting = _hindrance(reading, table.source, couch)
+    finding.problem = stranger(couch, table) or reading.problem
+    hindrance, waiting = _hindrance(reading, couch, table)
     if hindrance:
         finding.problem, finding.in_flight, finding.compared = hindrance, waiting, False
         return finding
@@ -79,10 +90,11 @@ def conclude(finding: Finding, store: Store, couch: Couch, table: Table, *, wait
     finding.examples = {kind: store.some(kind, most) for kind in Kind}
 
 
-def _hindrance(reading: Reading, ours: str, couch: Couch) -> tuple[str | None, int]:
+def _hindrance(reading: Reading, couch: Couch, table: Table) -> tuple[str | None, int]:
     """Why comparing would say nothing, and how many changes wait."""
-    if reading.other is not None:
-        return f"a pipeline fills this table from {reading.other}; COUCHDB_HOST names {ours}", 0
+    other = table.other_source()
+    if other is not None and other.held:
+        return f"a pipeline fills this table from {other.name}, and COUCHDB_HOST names another one", 0
     if not reading.alive:
         return None, 0
     waiting = couch.pending(reading.sequence or FROM_THE_START) or 0

@@ -40,12 +40,15 @@ class ScriptedCouchdb:
     """Asked first; what it answers is sent instead."""
     requests: list[Request] = field(default_factory=list)
     port: int = 0
+    uuid: str = "this one"
 
     def answer(self, request: Request) -> Answer:
         self.requests.append(request)
         said = self.before(request)
         if said is not None:
             return said
+        if not request.database:
+            return 200, json.dumps({"couchdb": "Welcome", "version": "3.4.3", "uuid": self.uuid}).encode()
         routes = {"": self._information, "_all_docs": self._all_docs, "_changes": self._changes}
         routes["_bulk_get"] = self._bulk_get
         return 200, json.dumps(routes[request.path](request)).encode()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from waiting import eventually
 
+from cht_sync.errors import ChtSyncError
 from cht_sync.reconcile import recheck, verify
 from cht_sync.reconcile.couch import Couch
 from cht_sync.reconcile.state import Kind, State
@@ -192,10 +193,27 @@ def test_a_table_that_a_pipeline_fills_from_elsewhere_is_neither_compared_nor_me
     hold(world)
     world.put("b")
     world.changes = {"COUCHDB_HOST": "localhost"}
-    result = world.repair()
+    result = world.verify()
+    assert not result.finding.compared
     assert not result.finding.same
-    assert found(result) == {}
-    assert f"from 127.0.0.1/{world.database}; COUCHDB_HOST names localhost/" in str(result.finding.problem)
+    assert f"fills this table from 127.0.0.1/{world.database}" in str(result.finding.problem)
+    with pytest.raises(ChtSyncError, match="nothing is written"):
+        world.repair()
+    assert set(world.rows()) == {"a"}
+
+
+def test_rows_of_another_host_are_compared_but_not_mended(world: World) -> None:
+    world.put("a", "b")
+    world.load()
+    world.forget("b")
+    world.changes = {"COUCHDB_HOST": "localhost"}
+    result = world.verify()
+    assert found(result) == only(Kind.MISSING, "b")
+    assert f"rows come from 127.0.0.1/{world.database}; COUCHDB_HOST names localhost/" in str(
+        result.finding.problem
+    )
+    with pytest.raises(ChtSyncError, match="nothing is written"):
+        world.repair()
     assert set(world.rows()) == {"a"}
 
 

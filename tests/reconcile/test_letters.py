@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from waiting import eventually
 
+from cht_sync.reconcile.couch import Couch
 from reconcile.world import World
 
 REFUSAL = "alter table {} add constraint no check (not doc ? 'refused')"
@@ -101,6 +102,24 @@ def test_replaying_all_does_what_can_be_done(refused: World) -> None:
     assert f"{letter_of(refused, 'bad')}: stored" in answer.stdout
     assert "CouchDB does not know" in answer.stdout
     assert refused.rows()["bad"] == refused.winners()["bad"]
+
+
+def test_nothing_is_replayed_from_another_server(refused: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused.query("alter table {} drop constraint no")
+    refused.installation.query("update v1.couchdb_progress set server_uuid = 'the one before'")
+    monkeypatch.setattr(Couch, "server_uuid", lambda _couch: "another")
+    answer = refused.run("dead-letters", "replay", "--all")
+    assert answer.exit_code == 1
+    assert "another server" in answer.stderr
+    assert "bad" not in refused.rows()
+
+
+def test_a_document_that_couchdb_does_not_know_is_left_to_a_repair(refused: World) -> None:
+    refused.damage("insert into {} (_id, _rev, saved_timestamp) values ('purged', '1-x', now())")
+    refused.installation.query("update v1.dead_letters set doc_id = 'purged' where doc_id = 'bad'")
+    answer = refused.run("dead-letters", "replay", str(letter_of(refused, "purged")))
+    assert (answer.exit_code, "CouchDB does not know" in answer.stdout) == (1, True)
+    assert refused.rows()["purged"][1] is False
 
 
 def test_a_letter_whose_row_is_right_already_is_closed(refused: World) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from warehouse.installation import Installation
 
-from cht_sync.errors import SourceUnavailable
+from cht_sync.errors import ChtSyncError, SourceUnavailable
 from cht_sync.reconcile import couch as couch_module
 from cht_sync.reconcile.state import Kind
 from cht_sync.reconcile.writing import Outcome
@@ -52,7 +52,9 @@ def test_a_database_with_every_sign_in_its_name_is_verified_and_mended(
         "c": ("2-c", True, {"_id": "c", "_rev": "2-c", "_deleted": True}),
     }
     assert world.query("select distinct source from {}") == [("127.0.0.1/team/a-b_(c)$+d",)]
-    assert {request.database for request in couchdb.requests} == {"team%2Fa-b_%28c%29%24%2Bd"}
+    assert {request.database for request in couchdb.requests if request.database} == {
+        "team%2Fa-b_%28c%29%24%2Bd"
+    }
 
 
 def test_a_purged_document_is_extra_and_then_a_tombstone(couchdb: ScriptedCouchdb, world: World) -> None:
@@ -62,6 +64,28 @@ def test_a_purged_document_is_extra_and_then_a_tombstone(couchdb: ScriptedCouchd
     assert found(world.verify()) == only(Kind.EXTRA, "b")
     assert world.repair().finding.same
     assert world.rows()["b"] == ("1-b", True, {"_id": "b", "_rev": "1-b", "_deleted": True})
+
+
+def test_rows_of_another_server_are_compared_but_not_mended(couchdb: ScriptedCouchdb, world: World) -> None:
+    """An empty server in the place of the right one must not turn every row into a tombstone."""
+    couchdb.documents = [("a", "1-a"), ("b", "1-b")]
+    world.repair()
+    world.installation.query(
+        "insert into v1.couchdb_progress "
+        "(source, database, updated_at, held_until, epoch, batch, server_uuid) "
+        "values (%s, %s, now(), now(), 1, 1, 'this one')",
+        f"127.0.0.1/{world.database}",
+        world.database,
+    )
+    assert world.repair().finding.same
+    couchdb.documents, couchdb.uuid = [], "another"
+    result = world.verify()
+    assert found(result) == only(Kind.EXTRA, "a", "b")
+    assert "another server" in str(result.finding.problem)
+    with pytest.raises(ChtSyncError, match="nothing is written: this CouchDB is another server") as raised:
+        world.repair()
+    assert "accept-server" in str(raised.value.hint)
+    assert [deleted for _rev, deleted, _doc in world.rows().values()] == [False, False]
 
 
 def test_what_couchdb_fails_to_tell_is_never_made_a_tombstone(couchdb: ScriptedCouchdb, world: World) -> None:
