@@ -32,7 +32,7 @@ CREATE FUNCTION v1.note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $
 BEGIN
   INSERT INTO v1.seen SELECT name, current_setting(name, true)
     FROM unnest(ARRAY['request.headers', 'request.jwt.claims', 'request.method', 'request.path',
-                      'role', 'lock_timeout', 'search_path', 'application_name']) AS name
+                      'request.cookies', 'role', 'lock_timeout', 'search_path', 'application_name']) AS name
     ON CONFLICT (name) DO UPDATE SET value = excluded.value;
   IF current_setting('request.headers', true)::json ->> 'x-epoch' = '1' THEN
     RAISE EXCEPTION 'a later writer holds the source' USING errcode = 'PT409', detail = 'epoch 1 < 2';

@@ -7,8 +7,9 @@ import http.client
 import json
 import time
 
+import jwt
 import pytest
-from ingest_support import Client, Installation, running, token, wait_until
+from ingest_support import SECRET, Client, Installation, running, token, wait_until
 
 MERGE = "resolution=merge-duplicates"
 DOCS = "/docs?columns=_id,_rev,doc"
@@ -36,6 +37,20 @@ def test_a_trigger_sees_the_request_as_postgrest_shows_it(server: Client, instal
     assert settings["application_name"] == "cht-sync ingest"
 
 
+def test_a_trigger_sees_cookies_and_text_beyond_ascii(server: Client, installation: Installation) -> None:
+    server.send(
+        "POST",
+        DOCS,
+        [doc(1)],
+        headers={"Cookie": "a=1; b=x=y", "X-Source": "Größe".encode().decode("latin-1")},
+    )
+    settings = seen(installation)
+    assert json.loads(settings["request.cookies"]) == {"a": "1", "b": "x=y"}
+    headers = json.loads(settings["request.headers"])
+    assert "cookie" not in headers
+    assert headers["x-source"] == "Größe"
+
+
 def test_the_settings_of_the_role_are_in_force(server: Client, installation: Installation) -> None:
     server.post(DOCS, [doc(1)])
     assert seen(installation)["lock_timeout"] == "1234ms"
@@ -46,6 +61,49 @@ def test_nothing_of_a_request_is_left_for_the_next_one(server: Client, installat
     server.post(DOCS, [doc(2)])
     assert "x-source" not in json.loads(seen(installation)["request.headers"])
     assert server.send("GET", "/docs", headers={"Authorization": "Basic eDp5"}).status == 401
+
+
+def test_a_form_is_one_row(server: Client, installation: Installation) -> None:
+    answer = server.post("/docs", b"_id=a%20b&_rev=1-a", Content_Type="application/x-www-form-urlencoded")
+    assert answer.status == 201
+    assert installation.execute("SELECT _id, _rev FROM v1.docs") == [("a b", "1-a")]
+
+
+def test_filters_of_an_insert_have_no_effect(server: Client) -> None:
+    answer = server.post(
+        "/docs?_id=eq.x&limit=1&order=_id.desc&select=_id", [doc(1), doc(2)], Prefer="return=representation"
+    )
+    assert (answer.status, answer.json) == (201, [{"_id": "d2"}, {"_id": "d1"}])
+    assert server.post("/docs?_id=x", [doc(3)]).code == "PGRST100"
+
+
+def test_fields_of_what_was_written_can_be_chosen(server: Client) -> None:
+    answer = server.post("/docs?select=n:doc->n,id:_id", doc(1), Prefer="return=representation")
+    assert answer.json == [{"n": 1, "id": "d1"}]
+    answer = server.post("/docs?select=nothing", doc(2), Prefer="return=representation")
+    assert (answer.status, answer.code) == (400, "42703")
+
+
+def test_a_request_with_two_faults_is_told_the_one_that_postgrest_sees_first(server: Client) -> None:
+    assert server.send("FOO", "/nowhere").code == "PGRST117"
+    assert server.get("/nowhere?limit=-1").code == "PGRST103"
+    assert server.get("/nowhere?a=b").code == "PGRST100"
+    assert server.post("/nowhere", b"no json").code == "PGRST102"
+    assert server.post("/docs", {"nothing": 1}, Prefer="handling=strict,x=y").code == "PGRST204"
+    assert server.post("/docs", doc(1), Prefer="handling=strict,x=y", Accept="a/b").code == "PGRST122"
+    assert server.get("/docs", Prefer="handling=strict,x=y", Accept="a/b").code == "PGRST107"
+
+
+def test_the_time_zone_of_a_request_can_be_chosen(server: Client, installation: Installation) -> None:
+    installation.execute(
+        "CREATE VIEW v1.clock AS SELECT timestamptz '2026-01-01 12:00+00' AS at;"
+        f"GRANT SELECT ON v1.clock TO {installation.ingest_role}; NOTIFY pgrst, 'reload schema'"
+    )
+    wait_until(lambda: server.get("/clock").status == 200)
+    answer = server.get("/clock", Prefer="timezone=Asia/Kathmandu")
+    assert answer.json == [{"at": "2026-01-01T17:45:00+05:45"}]
+    assert answer.headers["Preference-Applied"] == "timezone=Asia/Kathmandu"
+    assert "Preference-Applied" not in server.get("/clock", Prefer="timezone=Nowhere").headers
 
 
 def test_statement_triggers_run_for_an_empty_array(server: Client, installation: Installation) -> None:
@@ -132,6 +190,15 @@ def test_filters(server: Client, query: str, expected: list[str]) -> None:
 OUTSIDE = "outside the subset of PostgREST that this server speaks"
 
 
+def test_a_quote_in_a_document_ends_nothing(server: Client, installation: Installation) -> None:
+    hostile = "$$ $b$ $b0$ ''; \\ \\' %s \\0 -- $b" + "0" * 32 + "$"
+    assert server.post(DOCS, [{"_id": hostile, "_rev": hostile, "doc": {hostile: hostile}}]).status == 201
+    assert server.post("/docs", {"_id": "2" + hostile, "_rev": "1", "doc": {}}).status == 201
+    assert installation.execute("SELECT _id, _rev, doc ->> _id FROM v1.docs WHERE _rev <> '1'") == [
+        (hostile, hostile, hostile)
+    ]
+
+
 @pytest.mark.parametrize("query", ["select=other(*)", "select=...other(a)", "select=_id::t$x"])
 def test_what_is_outside_the_subset_is_refused_in_words(server: Client, query: str) -> None:
     answer = server.get(f"/docs?{query}")
@@ -208,6 +275,30 @@ def test_tokens_are_checked(server: Client, installation: Installation) -> None:
     assert code(token(role)[:-4] + "AAAA") == "PGRST301"
     assert code("a.b.c") == "PGRST301"
     assert code(token("nobody\0such")) == "22023"
+
+
+def test_times_and_audiences_must_be_of_the_right_kind(server: Client, installation: Installation) -> None:
+    now = int(time.time())
+
+    def told(**claims: object) -> str | None:
+        answer = server.send("GET", "/docs", token=token(installation.ingest_role, **claims))
+        return None if answer.status == 200 else str(answer.json["message"])
+
+    assert told(exp=float(now + 60), nbf=None, iat=now, aud=[]) is None
+    assert told(aud="anything") is None
+    assert told(exp=now + 60.5) == "JWT expired"
+    assert told(exp="soon") == "The JWT 'exp' claim must be a number"
+    assert told(nbf=True) == "The JWT 'nbf' claim must be a number"
+    assert told(aud=5) == "The JWT 'aud' claim must be a string or an array of strings"
+    assert told(aud=["a", 5]) == "The JWT 'aud' claim must be a string or an array of strings"
+    assert told(nbf=now + 3600, exp=now - 3600) == "JWT expired"
+
+
+def test_a_role_that_is_no_text_is_taken_as_it_is_written(server: Client) -> None:
+    bearer = jwt.encode({"role": 5}, SECRET, algorithm="HS256")
+    answer = server.send("GET", "/docs", token=bearer)
+    assert (answer.status, answer.code) == (401, "22023")
+    assert answer.json["message"] == 'role "5" does not exist'
 
 
 def test_the_audience_is_checked_where_one_is_configured(installation: Installation) -> None:
