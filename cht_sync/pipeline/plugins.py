@@ -22,8 +22,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
+from cht_sync.errors import ConfigError
 from cht_sync.pipeline.common_options import (
     CodecOptions,
     FilterOptions,
@@ -34,12 +35,14 @@ from cht_sync.pipeline.common_options import (
 from cht_sync.pipeline.contracts import Filter, Input, Output
 from cht_sync.pipeline.conversions import Password
 from cht_sync.pipeline.event import Event
+from cht_sync.pipeline.monitor.metrics import PipelineMetrics, PluginMetrics
 from cht_sync.pipeline.options import Option, option, options_of
 
 __all__ = [
     "Codec",
     "CodecChoice",
     "CodecOptions",
+    "Decoder",
     "FilterOptions",
     "InputOptions",
     "Option",
@@ -69,6 +72,10 @@ _PACKAGES: dict[PluginKind, str] = {
 }
 
 
+OptionsType = TypeVar("OptionsType")
+AnyPlugin = TypeVar("AnyPlugin", bound=PluginMetrics)
+
+
 class Codec(Protocol):
     """How an event becomes bytes."""
 
@@ -76,15 +83,38 @@ class Codec(Protocol):
         """Return the event as bytes, the end of the line included where there is one."""
 
 
+@runtime_checkable
+class Decoder(Codec, Protocol):
+    """A codec that also makes events of bytes."""
+
+    delimiter: bytes
+    """What ends a unit where an input reads a stream; inputs that have lines or messages do not need it."""
+    most_bytes: int
+    """The longest unit of a stream."""
+
+    def decode(self, unit: bytes) -> list[Event]:
+        """Return the events of one unit; never raises: what cannot be read is an event that says so."""
+
+
 @dataclass(frozen=True)
 class PluginContext:
-    """What a plugin may know of the pipeline it belongs to."""
+    """What a plugin may know of the pipeline it belongs to.
+
+    `metrics` are those of the pipeline. A plugin that counts more than the engine counts for it takes its own
+    ones from `metrics_of`.
+    """
 
     pipeline_id: str
     data_folder: Path
+    metrics: PipelineMetrics = field(default_factory=lambda: PipelineMetrics(""))
+    plugin_metrics: PluginMetrics | None = None
+
+    def metrics_of(self, kind: type[AnyPlugin]) -> AnyPlugin:
+        """Return the metrics of the plugin that is being built; ones that nobody sees outside a pipeline."""
+        metrics = self.plugin_metrics
+        return metrics if isinstance(metrics, kind) else kind("", "", "", shown=False)
 
 
-OptionsType = TypeVar("OptionsType")
 Built = TypeVar("Built")
 
 
@@ -109,6 +139,16 @@ class CodecChoice:
     def build(self, context: PluginContext) -> Codec:
         """Make the codec."""
         return self.registration.build(self.options, context)
+
+    def build_decoder(self, context: PluginContext) -> Decoder:
+        """Make the codec for an input. Raises ConfigError where it cannot decode."""
+        codec = self.build(context)
+        if not isinstance(codec, Decoder):
+            raise ConfigError(
+                f'codec "{self.registration.name}" cannot read events, only write them',
+                hint="Use plain, line, json or json_lines in inputs.",
+            )
+        return codec
 
 
 _registry: dict[tuple[PluginKind, str], Registration[Any, Any]] = {}
