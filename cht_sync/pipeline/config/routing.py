@@ -8,12 +8,14 @@ condition is logged.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 from cht_sync.pipeline.config.conditions import Test
 from cht_sync.pipeline.config.problems import Place
 from cht_sync.pipeline.contracts import Filter, Output
 from cht_sync.pipeline.event import Event
+from cht_sync.pipeline.monitor.metrics import PluginMetrics
 
 FAILURE_TAG = "_condition_failure"
 
@@ -24,20 +26,29 @@ Choose = Callable[[Event], Sequence[Output]]
 log = logging.getLogger(__name__)
 
 
-def chain(filters: Sequence[Filter]) -> Chain:
-    """Return the filters as one function over all events of a batch, in order."""
-    if not filters:
-        return lambda events: events
+def chain(steps: Sequence[Chain]) -> Chain:
+    """Return filters and branches as one function over all events of a batch, in order."""
 
     def through(events: list[Event]) -> list[Event]:
-        for apply in filters:
-            passed: list[Event] = []
-            for event in events:
-                passed.extend(apply(event))
-            events = passed
+        for step in steps:
+            events = step(events)
         return events
 
     return through
+
+
+def counted(apply: Filter, metrics: PluginMetrics) -> Chain:
+    """Return a filter as a function over many events, which counts them."""
+
+    def step(events: list[Event]) -> list[Event]:
+        began = time.perf_counter_ns()
+        passed: list[Event] = []
+        for event in events:
+            passed.extend(apply(event))
+        metrics.worked(len(events), len(passed), time.perf_counter_ns() - began)
+        return passed
+
+    return step
 
 
 def guarded(test: Test, place: Place) -> Test:
@@ -64,14 +75,31 @@ def guarded(test: Test, place: Place) -> Test:
     return decide
 
 
-def branch(cases: Sequence[tuple[Test, Chain]], otherwise: Chain | None) -> Filter:
-    """Return a filter that hands each event to the first case whose condition holds."""
+def branch(cases: Sequence[tuple[Test, Chain]], otherwise: Chain | None) -> Chain:
+    """Return a function that hands each event to the first case whose condition holds.
 
-    def decide(event: Event) -> Sequence[Event]:
-        for test, run in cases:
+    Events that follow one another into the same case go through it together; their order stays.
+    """
+    last = otherwise or chain(())
+
+    def choose(event: Event) -> Chain:
+        for test, case in cases:
             if test(event):
-                return run([event])
-        return otherwise([event]) if otherwise is not None else (event,)
+                return case
+        return last
+
+    def decide(events: list[Event]) -> list[Event]:
+        passed: list[Event] = []
+        share: list[Event] = []
+        chosen = last
+        for event in events:
+            case = choose(event)
+            if case is not chosen:
+                if share:
+                    passed += chosen(share)
+                chosen, share = case, []
+            share.append(event)
+        return passed + chosen(share) if share else passed
 
     return decide
 
