@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -234,6 +235,29 @@ def test_a_letter_that_is_refused_does_not_take_the_documents_of_others(
         assert writer.reject(refused, stop)
     found = {id: document for id, _, _, document in warehouse.letters()}
     assert found == {f"d{n}": None if n == 2 else "z" * 10 for n in range(5)}
+
+
+def test_the_log_names_what_was_refused_and_quotes_nothing_of_it(
+    warehouse: Served, writer: Writer, stop: ObservedStop, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = b'{"_id":"bad\\n1","_rev":"1-a","_deleted":"Jane Doe","doc":{}}'
+    assert writer.write([Row("bad\n1", "1-a", body)], AT_THE_END, stop)
+    assert "Jane Doe" in warehouse.installation.value("select reason from v1.dead_letters")
+    assert r"document 'bad\n1' cannot be stored (22P02)" in caplog.text
+    assert "Jane" not in caplog.text
+
+
+@pytest.mark.parametrize("level", [logging.ERROR, logging.WARNING])
+def test_the_log_does_not_name_each_of_many(
+    warehouse: Served, writer: Writer, stop: ObservedStop, caplog: pytest.LogCaptureFixture, level: int
+) -> None:
+    if level == logging.ERROR:
+        assert writer.reject([Rejected(f"d{n}", "1-a", None, "x", "y") for n in range(100)], stop)
+    else:
+        assert writer.write([row(f"d{n}", r'"\u0000"') for n in range(100)], AT_THE_END, stop)
+    said = [one.getMessage() for one in caplog.records if one.levelno == level and "document" in one.message]
+    assert len(said) == 11
+    assert "90 more documents" in said[-1]
 
 
 def test_the_same_change_twice_in_one_batch_of_letters_is_one(

@@ -209,6 +209,12 @@ SHAPES = [
         fetched=document("left out, nul", rb'"n":"\u0000"'),
     ),
     Kind(
+        "a document left out whose id has half a pair",
+        "left out \ud800",
+        Change(rb'"left out \ud800"', b'"1-a"', None),
+        Letter("no_document"),
+    ),
+    Kind(
         "a document that is nowhere", "nowhere", Change(b'"nowhere"', b'"1-a"', None), Letter("no_document")
     ),
 ]

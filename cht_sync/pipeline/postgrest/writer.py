@@ -173,10 +173,11 @@ class Writer:
         """Store dead letters; one that is there already stays as it is. False when stopped."""
         if not rejected:
             return not stop.is_set()
+        # Without the reason, which may quote the document.
         self._say_each(
             [
-                f"document {_named(letter.document_id)} cannot be stored and is now a dead letter: "
-                f"{letter.reason}"
+                f"document {_named(letter.document_id)} cannot be stored ({letter.code}) and is now a dead "
+                "letter; see: cht-sync dead-letters list"
                 for letter in rejected
             ],
             logging.ERROR,
