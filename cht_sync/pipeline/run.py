@@ -12,6 +12,7 @@ from cht_sync.errors import ConfigError, OperatorNeeded, Superseded
 from cht_sync.pipeline.config import Pipeline
 from cht_sync.pipeline.contracts import Batch, Input, Position, PositionKeeper
 from cht_sync.pipeline.dead_letter import DeadLetterFile
+from cht_sync.pipeline.monitor.metrics import InputMetrics, OutputMetrics, PipelineMetrics
 from cht_sync.pipeline.sweep import Sweep
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ class _InputRunner:
         self._source = source
         self._keeper = _keeper(named, source)
         self._delivering = delivering
+        self._metrics = named.pipeline.metrics
+        self._counts = self._metrics.of(source, InputMetrics)
         self._position: Position | None = None
         self._said: tuple[str, float] = ("", 0.0)
 
@@ -52,6 +55,8 @@ class _InputRunner:
                 self._follow(stop)
                 return
             except Superseded as superseded:
+                self._counts.claimed = False
+                self._counts.stopped(f"{superseded}; standing by until it ends")
                 log.error("%s: %s; standing by until it ends", self._named.id, superseded)
             self._stand_by(stop)
 
@@ -59,6 +64,7 @@ class _InputRunner:
         """Read on from the saved position; where that does not fit what is there, wait for the operator."""
         if self._keeper is not None and self._source.source is not None:
             self._position = self._keeper.claim(self._source.source, stop)
+        self._counts.claimed = True
         while not stop.is_set():
             try:
                 self._read_on(stop)
@@ -69,15 +75,21 @@ class _InputRunner:
     def _read_on(self, stop: threading.Event) -> None:
         source = self._source
         sweep = Sweep(self._named.id, source, self._keeper)
+        self._counts.started()
         try:
             source.start(self._position, stop)
             while (batch := source.read(stop, sweep.patience(SIGN_OF_LIFE))) is not None:
+                self._counts.read(len(batch.events))
+                self._metrics.begin(len(batch.events))
                 if not self._deliver(batch, stop):
                     return  # not acknowledged: read again next time
                 batch.ack()
+                self._metrics.ended(acknowledged=True)
                 with self._delivering:
                     sweep.go_on(batch, stop)
         finally:
+            self._metrics.ended(acknowledged=False)
+            self._counts.stopped()
             source.close()
 
     def _deliver(self, batch: Batch, stop: threading.Event) -> bool:
@@ -85,11 +97,16 @@ class _InputRunner:
         with self._delivering:
             if self._keeper is None:
                 self._named.dead_letters.append(batch.rejected)
+                self._metrics.buried(len(batch.rejected))
             for output, share in self._pipeline.route(events):
                 kept = output is self._keeper
                 part = Batch(share, batch.rejected if kept else [], batch.position if kept else None)
+                began = time.perf_counter_ns()
                 if not output.write(part, stop):
                     return False
+                counts = self._metrics.of(output, OutputMetrics)
+                counts.worked(len(share), len(share), time.perf_counter_ns() - began)
+        self._metrics.worked(len(batch.events), len(events))
         if self._keeper is not None:
             self._position = batch.position or self._position
         return True
@@ -100,6 +117,7 @@ class _InputRunner:
         Raises Superseded once the operator has changed the position.
         """
         text = f"{problem.message.rstrip('.')}. {problem.hint}" if problem.hint else problem.message
+        self._counts.stopped(text)
         said, at = self._said
         if text != said or time.monotonic() - at >= SAY_AGAIN:
             log.error("%s: %s", self._named.id, text)
@@ -121,13 +139,16 @@ def run_pipelines(pipelines: Sequence[NamedPipeline], stop: threading.Event) -> 
     """
     failures: list[Exception] = []
 
-    def guard(runner: _InputRunner) -> None:
+    def guard(runner: _InputRunner, metrics: PipelineMetrics) -> None:
         try:
             runner.run(stop)
         except Exception as error:
             # Raised again below: a thread that ends unheard would leave its database standing still.
             failures.append(error)
+            metrics.state = "terminated"
             stop.set()
+        else:
+            metrics.input_ended()
 
     threads: list[threading.Thread] = []
     inputs = [source for named in pipelines for source in named.pipeline.inputs]
@@ -135,9 +156,12 @@ def run_pipelines(pipelines: Sequence[NamedPipeline], stop: threading.Event) -> 
         delivering = threading.Lock()
         for source in named.pipeline.inputs:
             runner = _InputRunner(named, source, delivering)
+            metrics = named.pipeline.metrics
             # A daemon, so that a second signal can abandon one that waits for an answer.
-            threads.append(threading.Thread(target=guard, args=(runner,), name=named.id, daemon=True))
+            threads.append(threading.Thread(target=guard, args=(runner, metrics), name=named.id, daemon=True))
     try:
+        for named in pipelines:
+            named.pipeline.metrics.state = "running"
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -23,6 +23,8 @@ class Gathered:
     position: Position | None = None
     size: int = 0
     """Bytes of the documents."""
+    changes: int = 0
+    """Changes that the reader has handed over, superseded ones too."""
     caught_up: bool = False
     """Whether this reaches to where the feed ended when it was asked."""
 
@@ -50,6 +52,7 @@ class Gathered:
         self.position = later.position or self.position
         self.caught_up |= later.caught_up
         self.size += later.size
+        self.changes += later.changes
 
     def _supersede(self, document_id: str) -> None:
         self.events.pop(document_id, None)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -34,6 +35,7 @@ from cht_sync.pipeline.couchdb.rows import (
     sequence_text,
     split_lines,
 )
+from cht_sync.pipeline.monitor.metrics import InputMetrics
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ class ChangesReader(threading.Thread):
 
     `known` is what is known of where `since` belongs; None where nobody shall ask. A failure is retried
     with back-off for as long as waiting can mend it; what it cannot mend is handed to whoever takes from
-    the hand-off.
+    the hand-off. What is read is counted in `metrics`.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class ChangesReader(threading.Thread):
         since: str,
         pace: Pace,
         known: Identity | None = None,
+        metrics: InputMetrics | None = None,
     ) -> None:
         super().__init__(name=f"changes of {source}", daemon=True)
         self._client = client
@@ -87,6 +90,7 @@ class ChangesReader(threading.Thread):
         self._pace = pace
         self._known = known or Identity()
         self._watches = known is not None
+        self._metrics = metrics or InputMetrics("input", "couchdb_changes", source, shown=False)
         self._in_doubt = True
         self._has_said_where = False
         self._failed_fetches = ("", 0)
@@ -123,6 +127,7 @@ class ChangesReader(threading.Thread):
                     self._identify()
                 if self._catch_up() and not self._follow():
                     self._in_doubt = True
+                    self._metrics.reconnected()
                     self._stop_reading.wait(PAUSE_AFTER_END)
             except LoginRefused as refusal:
                 self._in_doubt = True
@@ -141,6 +146,7 @@ class ChangesReader(threading.Thread):
     def _pause(self, failure: SourceError, seconds: float) -> None:
         if not self._stop_reading.is_set():
             hint = f" {failure.hint}" if failure.hint else ""
+            self._metrics.lost(f"{failure}.{hint}", serious=isinstance(failure, LoginRefused))
             log.warning("%s: %s; next try in %.1f s.%s", self._source, failure, seconds, hint)
             self._stop_reading.wait(seconds)
 
@@ -193,6 +199,7 @@ class ChangesReader(threading.Thread):
         while not self._stop_reading.is_set():
             count = 0
             with self._client.page(self._since, self._pace.page, self._stop_reading) as feed:
+                self._metrics.connected()
                 portion = Gathered()
                 try:
                     for item in page_rows(feed.chunks()):
@@ -218,6 +225,7 @@ class ChangesReader(threading.Thread):
             if not self._identify():
                 return True
             self.live.set()
+            self._metrics.connected()
             for lines in split_lines(feed.chunks()):
                 if self._stop_reading.is_set():
                     return False
@@ -293,7 +301,12 @@ class ChangesReader(threading.Thread):
             sequence = portion.position.sequence
         if sequence is not None:
             portion.position = self._position(sequence, pending)
+        portion.changes = len(portion)
+        at_end = portion.caught_up or self.live.is_set()
+        self._metrics.offered(portion.changes, portion.size, behind=pending, at_end=at_end)
+        began = time.perf_counter_ns()
         behind = self._handoff.put(portion)
+        self._metrics.pushed(time.perf_counter_ns() - began)
         self._since = sequence or self._since
         return behind
 

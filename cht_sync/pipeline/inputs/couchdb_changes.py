@@ -31,6 +31,7 @@ from cht_sync.pipeline.couchdb.login import gate_for
 from cht_sync.pipeline.couchdb.missing import missing_documents
 from cht_sync.pipeline.couchdb.reader import FROM_THE_START, ChangesReader, Pace
 from cht_sync.pipeline.decorate import decorate_read
+from cht_sync.pipeline.monitor.metrics import InputMetrics
 from cht_sync.pipeline.plugins import InputOptions, Password, PluginContext, option, register_input
 
 MOST_BYTES = 32 << 20
@@ -85,6 +86,8 @@ class CouchdbChanges:
         self.name = f"{options.host}/{database}"
         kept_elsewhere = options.sequence_store == "postgrest"
         self.source: str | None = self.name if kept_elsewhere else None
+        self._metrics = context.metrics_of(InputMetrics)
+        self._metrics.source = self.name
         path = Path(options.sequence_path) if options.sequence_path else Path.home() / ".couchdb_seq"
         self._file = SequenceFile(path, authoritative=not kept_elsewhere)
         shape = EventShape(database, options.keep_id, options.keep_revision, options.keep_tombstone)
@@ -124,7 +127,9 @@ class CouchdbChanges:
             since=position.sequence if position else options.initial_sequence or FROM_THE_START,
             pace=Pace(options.batch_size, options.heartbeat / 1000, float(options.reconnect_delay)),
             known=known,
+            metrics=self._metrics,
         )
+        self._metrics.connecting()
         self._reader.start()
 
     def read(self, stop: threading.Event, timeout: float) -> Batch | None:
@@ -132,11 +137,17 @@ class CouchdbChanges:
         if gathered is None or self._reader is None:
             return None
         position = self._follow_position(gathered)
+
+        def acknowledge() -> None:
+            if position is not None:
+                self._file.save(position.sequence)
+            self._metrics.acknowledged(gathered.changes)
+
         return Batch(
             list(gathered.events.values()),
             gathered.rejected,
             position,
-            lambda: self._file.save(position.sequence) if position else None,
+            acknowledge,
             reread=self._rereading and self._caught_up,
         )
 

@@ -302,7 +302,7 @@ class PipelineMetrics:
         """Changes that no output keeps: those are in the pipeline's own file."""
         self._plugins: dict[int, PluginMetrics] = {}
         self._lock = threading.Lock()
-        self._filtered = self._out = self._duration = self._batches = 0
+        self._filtered = self._out = self._duration = self._batches = self._ended_inputs = 0
         self._open: dict[int, tuple[int, int]] = {}
 
     def add(self, kind: str, name: str, options: Any) -> PluginMetrics:
@@ -335,7 +335,7 @@ class PipelineMetrics:
         with self._lock:
             self._filtered += events_in
             self._out += events_out
-            self._batches += 1
+            self._batches += events_in > 0
 
     def ended(self, *, acknowledged: bool) -> None:
         """The batch of this thread is safe and the position says so; or it will be read again."""
@@ -345,6 +345,13 @@ class PipelineMetrics:
             self._duration += now - began
             if acknowledged:
                 self.last_acknowledged_at = time.time()
+
+    def input_ended(self) -> None:
+        """One of the inputs has nothing more to give, or was stopped."""
+        with self._lock:
+            self._ended_inputs += 1
+            if self._ended_inputs >= len(self.inputs) and self.state == "running":
+                self.state = "finished"
 
     def buried(self, letters: int) -> None:
         """Count changes that are dead letters in the pipeline's own file."""
