@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+
+from cht_sync.pipeline.event import Event
+
 ECS_CHOICES = ("disabled", "v1", "v8")
 ECS_DEFAULT = "v8"
 ECS_HELP = "The names of added fields: those of the Elastic Common Schema (v1, v8), or the older ones."
@@ -13,3 +18,10 @@ ORIGINAL = "[event][original]"
 def is_ecs(choice: str) -> bool:
     """Whether the names are those of the schema."""
     return choice != "disabled"
+
+
+def set_unless_there(event: Event, field: str, value: Any) -> None:
+    """Set a field that an event may have already; one that cannot be set, below a text, is left out."""
+    if not event.include(field):
+        with contextlib.suppress(ValueError):
+            event.set(field, value)

@@ -13,9 +13,12 @@ from typing import Any
 import yaml
 
 from cht_sync.errors import ConfigError
+from cht_sync.pipeline.addresses import problems_of
 from cht_sync.pipeline.config import load
 from cht_sync.pipeline.config.problems import flat, raise_all
 from cht_sync.pipeline.dead_letter import DeadLetterFile
+from cht_sync.pipeline.inputs.pipeline import PipelineInput
+from cht_sync.pipeline.outputs.pipeline import PipelineOutput
 from cht_sync.pipeline.plugins import PluginContext
 from cht_sync.pipeline.run import NamedPipeline
 
@@ -78,8 +81,27 @@ def load_all(
             problems.extend(flat(error))
             continue
         built.append(NamedPipeline(source.id, pipeline, DeadLetterFile(data_folder, source.id)))
+    problems += _problems_between(built)
     raise_all(problems)
     return built
+
+
+def _problems_between(pipelines: Sequence[NamedPipeline]) -> list[ConfigError]:
+    return problems_of(
+        {
+            one.id: [source.address for source in one.pipeline.inputs if isinstance(source, PipelineInput)]
+            for one in pipelines
+        },
+        {
+            one.id: [
+                address
+                for output in one.pipeline.outputs
+                if isinstance(output, PipelineOutput)
+                for address in output.send_to
+            ]
+            for one in pipelines
+        },
+    )
 
 
 def _entry(entry: Any, folder: Path, path: Path) -> PipelineSource:

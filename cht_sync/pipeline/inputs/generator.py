@@ -1,0 +1,114 @@
+"""generator: the same lines again and again, to try filters and outputs and to measure them.
+
+Delivery: at least once within a run; a new run begins at the first line. Nothing is made ahead of what the
+outputs take. Behaviour as of logstash-input-generator 3.1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count, islice
+from typing import Any
+
+from cht_sync.pipeline.contracts import Batch, Input, Position
+from cht_sync.pipeline.decorate import decorate_read
+from cht_sync.pipeline.ecs import ECS_CHOICES, ECS_DEFAULT, ECS_HELP, is_ecs, set_unless_there
+from cht_sync.pipeline.event import Event
+from cht_sync.pipeline.plugins import (
+    CodecChoice,
+    Decoder,
+    InputOptions,
+    PluginContext,
+    option,
+    register_input,
+)
+from cht_sync.pipeline.templates import text_of
+
+FROM_STANDARD_INPUT = "stdin"
+
+
+def _at_least_one(value: float) -> None:
+    if value < 1:
+        raise ValueError("must be 1 or more")
+
+
+@dataclass(frozen=True)
+class Options(InputOptions):
+    message: str = option(
+        "string",
+        default="Hello world!",
+        help="The line; `stdin` means one line read from standard input at the start.",
+    )
+    lines: tuple[Any, ...] | None = option("array", help="The lines, in order; `message` is not used then.")
+    count: int = option("number", default=0, help="How often all lines are given; 0: without end.")
+    threads: int = option(
+        "number", default=1, check=_at_least_one, help="How many sequences of lines run side by side."
+    )
+    batch_size: int = option(
+        "number", default=1000, check=_at_least_one, help="Most events in one batch (not in Logstash)."
+    )
+    codec: CodecChoice = option("codec", default="plain", help="How a line becomes events.")
+    ecs_compatibility: str = option("string", default=ECS_DEFAULT, choices=ECS_CHOICES, help=ECS_HELP)
+
+
+@register_input("generator", Options)
+def build(options: Options, context: PluginContext) -> Input:
+    return Generator(options, options.codec.build_decoder(context))
+
+
+class Generator:
+    source: str | None = None
+
+    def __init__(self, options: Options, decoder: Decoder) -> None:
+        self._options = options
+        self._decoder = decoder
+        self._decorate = decorate_read(options)
+        self._host = socket.gethostname()
+        ecs = is_ecs(options.ecs_compatibility)
+        self._host_field = "[host][name]" if ecs else "host"
+        self._sequence_field = "[event][sequence]" if ecs else "sequence"
+        self._events: Iterator[Event] = iter(())
+
+    def start(self, position: Position | None, stop: threading.Event) -> None:
+        self._events = self._all_events()
+
+    def read(self, stop: threading.Event, timeout: float) -> Batch | None:
+        if stop.is_set():
+            return None
+        events = list(islice(self._events, int(self._options.batch_size)))
+        return Batch(events) if events else None
+
+    def interrupt(self) -> None:
+        """Nothing to wake: `read` never waits."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _all_events(self) -> Iterator[Event]:
+        lines = self._lines()
+        times = int(self._options.count)
+        for number in range(times) if times > 0 else count():
+            for _ in range(int(self._options.threads)):
+                for line in lines:
+                    for event in self._decoder.decode(line):
+                        yield self._completed(event, number)
+
+    def _lines(self) -> list[bytes]:
+        options = self._options
+        if options.lines is not None:
+            return [(one if isinstance(one, str) else text_of(one)).encode() for one in options.lines]
+        if options.message == FROM_STANDARD_INPUT:
+            return [sys.stdin.buffer.readline()]
+        return [options.message.encode()]
+
+    def _completed(self, event: Event, number: int) -> Event:
+        self._decorate(event)
+        set_unless_there(event, self._host_field, self._host)
+        with contextlib.suppress(ValueError):  # a line of JSON may have a text where the map would be
+            event.set(self._sequence_field, number)
+        return event
