@@ -24,6 +24,7 @@ from cht_sync.pipeline.contracts import Batch, Output, Position, Rejected, Store
 from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.document import RawDocument
 from cht_sync.pipeline.event import Event
+from cht_sync.pipeline.monitor.metrics import OutputMetrics
 from cht_sync.pipeline.plugins import OutputOptions, Password, PluginContext, option, register_output
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection, Timeouts
 from cht_sync.pipeline.postgrest.storable import is_storable_text, looks_unstorable
@@ -72,7 +73,8 @@ class PostgrestOutput:
             base_url, tokens, Timeouts(options.connect_timeout, options.request_timeout)
         )
         dead_letters = DeadLetterFile(context.data_folder, context.pipeline_id)
-        self._writer = Writer(self._connection, base_url, options.url, dead_letters)
+        metrics = context.metrics_of(OutputMetrics)
+        self._writer = Writer(self._connection, base_url, options.url, dead_letters, metrics)
 
     def claim(self, source: str, stop: threading.Event) -> Position | None:
         """See contracts.PositionKeeper."""
@@ -122,6 +124,7 @@ class PlainOutput:
     def __init__(self, options: Options, context: PluginContext) -> None:
         self._options = options
         self._dead_letters = DeadLetterFile(context.data_folder, context.pipeline_id)
+        self._metrics = context.metrics_of(OutputMetrics)
         self._headers = {"Content-Type": options.content_type, **(options.headers or {})}
         self._session = requests.Session()
         self._session.trust_env = False
@@ -140,15 +143,19 @@ class PlainOutput:
         while not stop.is_set():
             status, said = self._send(body)
             if 200 <= status < 300:
+                self._metrics.sent(len(body))
                 return True
             if status and status not in RETRYABLE:
                 self._dead_letters.append(
                     [Rejected(None, None, None, f"HTTP {status}", said, body.decode(errors="replace"))]
                 )
+                self._metrics.answered()
+                self._metrics.buried(1)
                 log.error("%s answered %s; the events are now a dead letter", self._options.url, status)
                 return True
             seconds = next(delays)
             log.warning("%s: %s; next try in %.1f s", self._options.url, said or status, seconds)
+            self._metrics.failed(f"the server answered {status}" if status else "no answer", serious=False)
             stop.wait(seconds)
         return False
 

@@ -37,6 +37,7 @@ from cht_sync.errors import (
 )
 from cht_sync.pipeline.contracts import Position, Rejected, StoredDocument
 from cht_sync.pipeline.dead_letter import DeadLetterFile
+from cht_sync.pipeline.monitor.metrics import OutputMetrics
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection
 from cht_sync.pipeline.postgrest.letters import (
     DEAD_LETTERS,
@@ -98,9 +99,11 @@ class Writer:
         base_url: str,
         table_url: str,
         dead_letters: DeadLetterFile | None = None,
+        metrics: OutputMetrics | None = None,
     ) -> None:
         """Dead letters go to the table, and where there is a file, to that too."""
         self._connection = connection
+        self._metrics = metrics or OutputMetrics("output", "http", "", shown=False)
         self._dead_letters = dead_letters
         self._base_url = base_url
         self._table_url = table_url
@@ -189,7 +192,10 @@ class Writer:
             except OSError as error:
                 log.error("%s: dead letters are kept in the database only: %s", self._source, error)
         rows = [dead_letter(self._source, letter) for letter in letters.values()]
-        return self._store_beside(DEAD_LETTERS, rows, _without_document, stop)
+        if not self._store_beside(DEAD_LETTERS, rows, _without_document, stop):
+            return False
+        self._metrics.buried(len(rows))
+        return True
 
     def release(self) -> None:
         """Say that nothing more comes, so that another may write at once; tried only once."""
@@ -217,7 +223,10 @@ class Writer:
             )
             for row in replaced
         ]
-        return self._store_beside(REPLACED_VALUES, notes, _without_original, stop)
+        if not self._store_beside(REPLACED_VALUES, notes, _without_original, stop):
+            return False
+        self._metrics.replaced(len(notes))
+        return True
 
     def _store_beside(
         self,
@@ -315,6 +324,7 @@ class Writer:
         body = b"".join((b"[", b",".join([row.body for row in rows]), b"]"))
         self._connection.insert(self._table_url, body, headers)
         self._stored = self._number
+        self._metrics.sent(len(body))
 
     def _retry(
         self,
@@ -335,7 +345,7 @@ class Writer:
         )
         while not stop.is_set():
             try:
-                return work()
+                done = work()
             except never:
                 raise
             except retried as error:
@@ -343,7 +353,13 @@ class Writer:
                 loudness = logging.WARNING if isinstance(error, DestinationUnavailable) else logging.ERROR
                 hint = f" {error.hint}" if error.hint else ""
                 log.log(loudness, "%s: %s; next try in %.1f s.%s", self._source, error, seconds, hint)
+                # What a refusal says may quote the document.
+                said = error.code if isinstance(error, DocumentRefused) else f"{error}.{hint}"
+                self._metrics.failed(said, serious=loudness == logging.ERROR)
                 stop.wait(seconds)
+            else:
+                self._metrics.answered()
+                return done
         return None
 
 
