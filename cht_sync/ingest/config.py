@@ -69,6 +69,9 @@ class IngestConfig:
             problems.append(f"{name}: {text!r} is not a number from {least} to {most}, for example {default}")
             return default
 
+        def if_given(name: str, example: int, least: int, most: int) -> int | None:
+            return number(name, example, least, most) if environ.get(name) else None
+
         def one_of(name: str, choices: Sequence[str], default: str) -> str:
             text = environ.get(name) or default
             if text not in choices:
@@ -106,11 +109,11 @@ class IngestConfig:
             pool_patience=number("PGRST_DB_POOL_ACQUISITION_TIMEOUT", 10, 1, 3_600),
             extra_search_path=names("PGRST_DB_EXTRA_SEARCH_PATH", "public"),
             channel=environ.get("PGRST_DB_CHANNEL") or "pgrst",
-            max_rows=number("PGRST_DB_MAX_ROWS", 0, 0, 2**31 - 1) or None,
+            max_rows=if_given("PGRST_DB_MAX_ROWS", 1_000, 1, 2**31 - 1),
             openapi_mode=one_of("PGRST_OPENAPI_MODE", MODES, FOLLOW_PRIVILEGES),
             log_level=one_of("PGRST_LOG_LEVEL", LOG_LEVELS, "error"),
             admin_host=ANY_ADDRESS.get(admin_host, admin_host),
-            admin_port=number("PGRST_ADMIN_SERVER_PORT", 0, 0, 65_535) or None,
+            admin_port=if_given("PGRST_ADMIN_SERVER_PORT", 3001, 1, 65_535),
             max_body=number("CHT_INGEST_MAX_BODY", 256 * MEBIBYTE, 1, 900 * MEBIBYTE),
         )
         if config.admin_port is not None and config.admin_port == config.port:

@@ -6,7 +6,6 @@ knowledge, and every request is refused at once (503 PGRST002) instead of waitin
 
 from __future__ import annotations
 
-import difflib
 import logging
 import selectors
 import threading
@@ -26,7 +25,7 @@ logger = logging.getLogger(__name__)
 STOP_PATIENCE = 0.25
 """Seconds after which the waiting thread looks at its stop event."""
 SIMILAR_ENOUGH = 0.75
-"""How alike two table names are before one is suggested for the other."""
+"""How alike two table names are before one is suggested for the other, as in PostgREST."""
 
 # An empty search_path makes format_type() name every type with its schema; the modifier -1 makes
 # it say "bpchar" instead of "character", which would mean one character only.
@@ -123,13 +122,30 @@ class Snapshot:
         if found is not None:
             return found
         known = [table for of, table in self.tables if of == schema]
-        alike = difflib.get_close_matches(name, known, n=1, cutoff=SIMILAR_ENOUGH)
+        nearest = max(known, key=lambda table: _similarity(name, table), default="")
+        alike = _similarity(name, nearest) >= SIMILAR_ENOUGH
         raise ApiError(
             404,
             "PGRST205",
             f"Could not find the table '{schema}.{name}' in the schema cache",
-            hint=f"Perhaps you meant the table '{schema}.{alike[0]}'" if alike else None,
+            hint=f"Perhaps you meant the table '{schema}.{nearest}'" if alike else None,
         )
+
+
+def _similarity(one: str, other: str) -> float:
+    """1 for the same name but for case, less by the part of the letters that must be edited."""
+    one, other = one.lower(), other.lower()
+    shorter, longer = sorted((len(one), len(other)))
+    if shorter < longer * SIMILAR_ENOUGH:
+        return 0  # not alike enough in any case
+    distances = list(range(len(other) + 1))
+    for row, letter in enumerate(one, start=1):
+        diagonal, distances[0] = distances[0], row
+        for column, another in enumerate(other, start=1):
+            changed = diagonal + (letter != another)
+            diagonal = distances[column]
+            distances[column] = min(changed, diagonal + 1, distances[column - 1] + 1)
+    return 1 - distances[-1] / max(longer, 1)
 
 
 def load(connection: Connection, schemas: Sequence[str]) -> Snapshot:

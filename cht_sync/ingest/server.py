@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import psycopg2.extensions
@@ -59,6 +60,7 @@ def serve(config: IngestConfig, stop: threading.Event, on_ready: Callable[[int],
 
     keep_little()
     listener = _listen(config.host, config.port, "PGRST_SERVER_PORT")
+    config = replace(config, port=listener.getsockname()[1])
     admin_listener = (
         None
         if config.admin_port is None
@@ -90,10 +92,10 @@ def serve(config: IngestConfig, stop: threading.Event, on_ready: Callable[[int],
                 create_server(admin, map=sockets, sockets=[admin_listener], ident=IDENT, threads=1)
             )
         follower.start()
-        logger.info("listening on %s port %d", config.host, listener.getsockname()[1])
+        logger.info("listening on %s port %d", config.host, config.port)
         try:
             if on_ready is not None:
-                on_ready(listener.getsockname()[1])
+                on_ready(config.port)
             while not stop.is_set():
                 wasyncore.loop(LOOP_TIMEOUT, use_poll=True, map=sockets, count=1)
                 connections.make_room(server, limit)

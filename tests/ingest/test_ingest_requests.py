@@ -262,6 +262,19 @@ def test_a_new_table_is_known_after_a_notification(server: Client, installation:
     wait_until(lambda: server.post("/late", {"id": 1}).status == 201)
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("doc", "Perhaps you meant the table 'v1.docs'"),
+        ("DOCS", "Perhaps you meant the table 'v1.docs'"),
+        ("dcos", None),
+        ("d" * 40_000, None),
+    ],
+)
+def test_a_table_of_a_similar_name_is_suggested(server: Client, name: str, hint: str | None) -> None:
+    assert server.get(f"/{name}").json["hint"] == hint
+
+
 def test_tokens_are_checked(server: Client, installation: Installation) -> None:
     now = int(time.time())
     role = installation.ingest_role
