@@ -236,11 +236,11 @@ class Writer:
         stop: threading.Event,
     ) -> bool:
         """Store rows that have a fingerprint; one that is refused is stored shortened. False when stopped."""
-        url = f"{self._base_url}/{table}?on_conflict=fingerprint"
 
         def post(part: Sequence[Mapping[str, Any]]) -> None:
-            body = msgspec.json.encode(part)
-            self._connection.insert(url, body, {}, resolution="ignore-duplicates")
+            # With columns PostgREST does not parse the body, in which a document may be large.
+            url = f"{self._base_url}/{table}?on_conflict=fingerprint&columns={','.join(part[0])}"
+            self._connection.insert(url, msgspec.json.encode(part), {}, resolution="ignore-duplicates")
 
         parts = [rows] if rows else []
         while parts and not stop.is_set():
