@@ -32,12 +32,16 @@ _FINGERPRINT = re.compile(rb'"fingerprint":"([0-9a-f]+)"\}\n')
 """At the end of a line; within a text the quotes would be escaped."""
 
 
+def file_of(folder: Path, pipeline_id: str) -> Path:
+    """Where the letters of a pipeline are, in the folder `dead_letter_queue`."""
+    return folder / f"{pipeline_id.replace('/', '%2F')}.jsonl"
+
+
 class DeadLetterFile:
     """`dead_letter_queue/<pipeline>.jsonl` below the data folder."""
 
     def __init__(self, data_folder: Path, pipeline_id: str) -> None:
-        name = pipeline_id.replace("/", "%2F")
-        self._path = data_folder / "dead_letter_queue" / f"{name}.jsonl"
+        self._path = file_of(data_folder / "dead_letter_queue", pipeline_id)
         self._known: dict[str, None] | None = None
         self._said_full = False
 

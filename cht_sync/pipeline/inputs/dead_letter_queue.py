@@ -1,0 +1,218 @@
+"""dead_letter_queue: the events that ended as dead letters in a file, read again.
+
+Delivery: at least once. The position in the file moves, durably, when the outputs have its letters. The input
+goes on with letters that come later, and never ends by itself.
+
+Reads `<path>/<pipeline_id>.jsonl`, which this engine writes; the segments of Logstash's own queue are not
+read. Options are those of logstash-input-dead_letter_queue 2.0. The event is what was received, as far as
+that is JSON, else its text in `message`; `[@metadata][dead_letter_queue]` says where and why it was refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cht_sync.errors import ConfigError, SourceUnavailable
+from cht_sync.pipeline.contracts import Batch, Input, Position, Rejected
+from cht_sync.pipeline.dead_letter import file_of
+from cht_sync.pipeline.decorate import decorate_read
+from cht_sync.pipeline.document import decode_json
+from cht_sync.pipeline.event import Event
+from cht_sync.pipeline.plugins import InputOptions, PluginContext, option, register_input
+from cht_sync.pipeline.replay.acknowledged import InOrder
+from cht_sync.pipeline.replay.lines import FileLines
+from cht_sync.pipeline.replay.sincedb import Sincedb
+from cht_sync.pipeline.timestamp import Timestamp
+
+log = logging.getLogger(__name__)
+
+MOST_LETTERS = 250
+MOST_BYTES = 8 << 20
+"""Of one batch, beside the letter that exceeds it."""
+LOOK_AGAIN = 1.0
+"""Seconds between two looks for new letters."""
+CHUNK = 1 << 16
+
+
+def _check_sincedb(path: str | None) -> None:
+    if path is not None and Path(path).is_dir():
+        raise ValueError(f"{path!r} is a folder; a file is needed")
+
+
+def _check_moment(text: str | None) -> None:
+    if text is not None:
+        Timestamp.parse(text)
+
+
+def _must_be_false(value: bool) -> None:
+    if value:
+        raise ValueError("true is not supported: the pipeline that writes the file still has it open")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(InputOptions):
+    path: Path = option(
+        "path",
+        required=True,
+        help="The folder `dead_letter_queue` below the data folder of the other pipeline.",
+    )
+    pipeline_id: str = option("string", default="main", help="The pipeline whose letters are read.")
+    commit_offsets: bool = option(
+        "boolean", default=True, help="Keep the position; false: every run begins at the first letter."
+    )
+    sincedb_path: str | None = option(
+        "string", check=_check_sincedb, help="File that keeps the position; unset: one below the data folder."
+    )
+    start_timestamp: str | None = option(
+        "string", check=_check_moment, help="Leave out letters that are older (ISO 8601)."
+    )
+    clean_consumed: bool = option(
+        "boolean", default=False, check=_must_be_false, help="Must be false: what was read is not deleted."
+    )
+
+
+@register_input(
+    "dead_letter_queue", Options, unsupported={"codec": "has no effect: letters are JSON; leave it out"}
+)
+def build(options: Options, context: PluginContext) -> Input:
+    """Make the input. Raises ConfigError where the pipeline would read its own letters."""
+    file = file_of(options.path, options.pipeline_id)
+    own = file_of(context.data_folder / "dead_letter_queue", context.pipeline_id)
+    if file.resolve() == own.resolve():
+        raise ConfigError(
+            f"pipeline {context.pipeline_id} would read its own dead letters: what it refuses again would "
+            "come again; give it another pipeline.id"
+        )
+    name = hashlib.md5(str(options.path).encode(), usedforsecurity=False).hexdigest()
+    folder = context.data_folder / "plugins" / "inputs" / "dead_letter_queue" / options.pipeline_id
+    sincedb = Path(options.sincedb_path) if options.sincedb_path else folder / f".sincedb_{name}"
+    return DeadLetterQueue(options, file, Sincedb(sincedb))
+
+
+class DeadLetterQueue:
+    source: str | None = None
+
+    def __init__(self, options: Options, file: Path, sincedb: Sincedb) -> None:
+        self._options = options
+        self._file = file
+        self._sincedb = sincedb
+        self._decorate = decorate_read(options)
+        self._start = Timestamp.parse(options.start_timestamp) if options.start_timestamp else None
+        self._acks = InOrder()
+        self._inode: int | None = None
+        self._read_to = 0
+        self._wake = threading.Event()
+
+    def start(self, position: Position | None, stop: threading.Event) -> None:
+        self._acks = InOrder()
+        self._inode = None
+        if self._options.commit_offsets:
+            self._sincedb.load()
+
+    def read(self, stop: threading.Event, timeout: float) -> Batch | None:
+        waited = 0.0
+        while not stop.is_set():
+            batch = self._portion()
+            if batch is not None:
+                return batch
+            if waited >= timeout:
+                return Batch([])
+            pause = min(LOOK_AGAIN, timeout - waited)
+            self._wake.wait(pause)
+            waited += pause
+        return None
+
+    def interrupt(self) -> None:
+        self._wake.set()
+
+    def close(self) -> None:
+        self._wake.clear()
+
+    def _portion(self) -> Batch | None:
+        """The next letters; None where there are none now."""
+        try:
+            status = self._file.stat()
+            if self._read_to is None or self._read_to > status.st_size:
+                self._read_to = (
+                    self._sincedb.position(self._file, status) if self._options.commit_offsets else 0
+                )
+            if self._read_to == status.st_size:
+                return None
+            lines = FileLines(self._file, self._read_to, b"\n", CHUNK)
+            try:
+                letters = lines.portion(MOST_LETTERS, MOST_BYTES)
+                if lines.unfinished:
+                    # The other pipeline is writing it.
+                    letters.pop()
+            finally:
+                lines.close()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SourceUnavailable(f"{self._file} cannot be read: {error.strerror}") from error
+        if not letters:
+            return None
+        self._read_to += sum(map(len, letters)) + len(letters)
+        position = self._read_to
+        events: list[Event] = []
+        rejected: list[Rejected] = []
+        for letter in letters:
+            self._add(letter, events, rejected)
+        return Batch(events, rejected, ack=self._acks.track(lambda: self._move(lines, position)))
+
+    def _move(self, lines: FileLines, position: int) -> None:
+        if self._options.commit_offsets:
+            self._sincedb.move(lines.path, lines.status, position)
+
+    def _add(self, line: bytes, events: list[Event], rejected: list[Rejected]) -> None:
+        if not line.strip():
+            return
+        try:
+            letter = decode_json(line)
+            if not isinstance(letter, dict):
+                raise ValueError("it is no object")
+        except ValueError as error:
+            # Half a line that a crash left, for instance; the letter was not acknowledged then.
+            text = line.decode(errors="backslashreplace")
+            rejected.append(
+                Rejected(None, None, None, "malformed", f"a dead letter cannot be read: {error}", text)
+            )
+            return
+        if self._start is not None and _is_before(letter, self._start):
+            return
+        for event in _events(letter.get("document")):
+            event.metadata["dead_letter_queue"] = {
+                "plugin_type": "output",
+                "plugin_id": self._options.pipeline_id,
+                "reason": letter.get("reason"),
+                "entry_time": letter.get("at"),
+                **{name: letter.get(name) for name in ("code", "document_id", "revision", "sequence")},
+            }
+            self._decorate(event)
+            events.append(event)
+
+
+def _is_before(letter: dict[str, Any], start: Timestamp) -> bool:
+    try:
+        return Timestamp.parse(str(letter.get("at"))) < start
+    except ValueError:
+        return False
+
+
+def _events(document: Any) -> list[Event]:
+    """What was received: one event, or those of the array that was one request."""
+    if document is None:
+        return [Event()]
+    try:
+        value = decode_json(document)
+    except (TypeError, ValueError):
+        return [Event({"message": document})]
+    objects = value if isinstance(value, list) else [value]
+    if not all(isinstance(one, dict) for one in objects):
+        return [Event({"message": document})]
+    return [Event.from_mapping(one) for one in objects]
