@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ from cht_sync.cli.options import environment_option, reachable_settings
 from cht_sync.environments import Environment
 from cht_sync.errors import ChtSyncError, SettingsError
 from cht_sync.pipeline import sources
+from cht_sync.pipeline.monitor.metrics import Registry
+from cht_sync.pipeline.monitor.node import node_id
+from cht_sync.pipeline.monitor.server import DEFAULT_HOST, DEFAULT_PORTS, ports, serve_monitor
 from cht_sync.pipeline.run import run_pipelines
 from cht_sync.settings import load
 from cht_sync.shutdown import stop_on_signals
@@ -60,6 +64,13 @@ def token(environment: str) -> None:
     click.echo(make_token(settings.pgrst_jwt_secret, settings.ingest_role, lifetime=LONG_LIFE))
 
 
+def _ports(_context: click.Context, _option: click.Parameter, text: str) -> range:
+    try:
+        return ports(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @main.group()
 def pipeline() -> None:
     """Run Logstash configurations with our own engine."""
@@ -96,6 +107,29 @@ def pipeline() -> None:
     show_default=True,
     help="Form of log lines.",
 )
+@click.option(
+    "--api.enabled",
+    "api_enabled",
+    type=bool,
+    default=True,
+    show_default=True,
+    help="Whether the monitoring API is served.",
+)
+@click.option(
+    "--api.http.host",
+    "api_host",
+    default=DEFAULT_HOST,
+    show_default=True,
+    help="Where the monitoring API listens; it has no login.",
+)
+@click.option(
+    "--api.http.port",
+    "api_ports",
+    callback=_ports,
+    default=f"{DEFAULT_PORTS[0]}-{DEFAULT_PORTS[-1]}",
+    show_default=True,
+    help="Port of the monitoring API; of a range, the first free one.",
+)
 def pipeline_run(
     paths: tuple[str, ...],
     text: str | None,
@@ -104,6 +138,9 @@ def pipeline_run(
     test_only: bool,
     level: str,
     style: str,
+    api_enabled: bool,
+    api_host: str,
+    api_ports: range,
 ) -> None:
     """Run pipelines until they end or SIGTERM or Ctrl-C comes; both drain.
 
@@ -124,5 +161,10 @@ def pipeline_run(
     if test_only:
         click.echo("Configuration OK")
         return
-    with stop_on_signals() as stop:
+    registry = Registry(node_id(folder))
+    for one in pipelines:
+        registry.add(one.pipeline.metrics)
+    with contextlib.ExitStack() as serving, stop_on_signals() as stop:
+        if api_enabled:
+            serving.enter_context(serve_monitor(registry, host=api_host, ports=api_ports))
         run_pipelines(pipelines, stop)

@@ -5,6 +5,8 @@ Source: Logstash's documentation, "Command-Line Flags" and "Multiple Pipelines".
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from cht_sync.pipeline.config import load
 from cht_sync.pipeline.config.problems import flat, raise_all
 from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.inputs.pipeline import PipelineInput
+from cht_sync.pipeline.monitor.metrics import PipelineMetrics
 from cht_sync.pipeline.outputs.pipeline import PipelineOutput
 from cht_sync.pipeline.plugins import PluginContext
 from cht_sync.pipeline.run import NamedPipeline
@@ -73,7 +76,8 @@ def load_all(
     built: list[NamedPipeline] = []
     problems: list[ConfigError] = []
     for source in sources:
-        context = PluginContext(source.id, data_folder)
+        metrics = PipelineMetrics(source.id, hash=_hash(source.config))
+        context = PluginContext(source.id, data_folder, metrics)
         config = source.config if isinstance(source.config, str) else list(source.config)
         try:
             pipeline = load(config, env, context)
@@ -115,6 +119,17 @@ def _entry(entry: Any, folder: Path, path: Path) -> PipelineSource:
     if "path.config" not in entry:
         raise ConfigError(f"pipeline {entry['pipeline.id']} has no path.config", path=str(path))
     return from_paths([str(folder / str(entry["path.config"]))], entry["pipeline.id"])
+
+
+def _hash(config: tuple[Path, ...] | str) -> str:
+    """What changes with the configuration; a file that cannot be read is refused elsewhere."""
+    if isinstance(config, str):
+        return hashlib.sha256(config.encode()).hexdigest()
+    digest = hashlib.sha256()
+    for path in config:
+        with contextlib.suppress(OSError):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _files(pattern: str) -> list[Path]:
