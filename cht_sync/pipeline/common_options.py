@@ -66,6 +66,9 @@ class FilterOptions(_CommonOptions):
     remove_tag: tuple[str, ...] = option(
         "string", many=True, default=(), check=check_templates, help="Tags to remove, last of all."
     )
+    periodic_flush: bool = option(
+        "boolean", default=False, help="Taken and without effect: no filter holds events back."
+    )
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,11 @@ def _hash(value: Any) -> dict[str, Any]:
     if len(items) % 2:
         raise WrongValue(f"expected a hash, got {_described(value)}")
     # Logstash still takes the old form: an array of names and values in turn.
-    return {str(key): item for key, item in zip(items[::2], items[1::2], strict=True)}
+    pairs: dict[str, Any] = {}
+    for key, item in zip(items[::2], items[1::2], strict=True):
+        name = str(key)
+        pairs[name] = [*as_list(pairs[name]), item] if name in pairs else item
+    return pairs
 
 
 def _password(value: Any) -> Password:

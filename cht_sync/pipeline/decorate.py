@@ -10,6 +10,7 @@ from typing import Any
 
 from cht_sync.pipeline.event import METADATA, TAGS, TIMESTAMP, Event
 from cht_sync.pipeline.plugins import FilterOptions, InputOptions
+from cht_sync.pipeline.ruby_text import as_array
 from cht_sync.pipeline.templates import Template, compile_template, text_of
 
 Step = Callable[[Event], None]
@@ -83,17 +84,9 @@ def _is_plain(name: str) -> bool:
 
 def _append(event: Event, reference: str, value: str) -> None:
     if event.include(reference):
-        event.set(reference, [*_as_ruby_array(event.get(reference)), value])
+        event.set(reference, [*as_array(event.get(reference)), value])
     else:
         event.set(reference, value)
-
-
-def _as_ruby_array(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return [[key, item] for key, item in value.items()]
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
 
 
 def _remove_field(name: str) -> Step:
@@ -108,14 +101,14 @@ def _remove_field(name: str) -> Step:
 def _add_tag(name: str) -> Step:
     name_of = compile_template(name)
     # Unlike Event.tag, which tag_on_failure uses, Logstash's decorator adds a tag once more.
-    return lambda event: event.set(TAGS, [*_as_ruby_array(event.get(TAGS)), name_of(event)])
+    return lambda event: event.set(TAGS, [*as_array(event.get(TAGS)), name_of(event)])
 
 
 def _remove_tag(name: str) -> Step:
     name_of = compile_template(name)
 
     def remove(event: Event) -> None:
-        tags = _as_ruby_array(event.get(TAGS))
+        tags = as_array(event.get(TAGS))
         if tags:
             unwanted = name_of(event)
             event.set(TAGS, [tag for tag in tags if tag != unwanted])

@@ -72,6 +72,9 @@ class Event:
     def set(self, reference: str, value: Any) -> None:
         """Set the field, making maps for missing parents. Raises InvalidReference and FieldError."""
         path = parse_reference(reference)
+        if type(value) is RawDocument and (len(path) > 1 or path[0] == METADATA):
+            # Only at the top does a raw document open by itself.
+            value = value.decode()
         if path[0] == METADATA:
             self._set_metadata(path[1:], value)
             return
@@ -117,6 +120,13 @@ class Event:
             self.tag("_timestampparsefailure")
             moment = Timestamp.now()
         self.fields[TIMESTAMP] = moment
+
+    def clone(self) -> Event:
+        """Return a copy that shares nothing that can be changed."""
+        copied = Event.__new__(Event)
+        copied.fields = {name: copy_value(value) for name, value in self.fields.items()}
+        copied.metadata = {name: copy_value(value) for name, value in self.metadata.items()}
+        return copied
 
     def peek(self, path: Path) -> Any:
         """Return what is at `path`, or ABSENT, or a RawDocument that nobody has needed to decode."""
@@ -179,6 +189,13 @@ def getter(reference: str) -> Callable[[Event], Any]:
         return event.peek(path)
 
     return get_member
+
+
+def copy_value(value: Any) -> Any:
+    """Return a copy of a field's value; what cannot be changed is shared."""
+    if isinstance(value, dict):
+        return {name: copy_value(item) for name, item in value.items()}
+    return [copy_value(item) for item in value] if isinstance(value, list) else value
 
 
 def _are_tags(value: Any) -> bool:

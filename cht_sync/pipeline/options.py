@@ -1,7 +1,8 @@
 """Options of plugins: declared once each, checked and converted before anything is built.
 
 A plugin's options are a frozen dataclass whose fields are declared by `option`; the class is all that
-the configuration check, the plugin itself and the generated documentation need to know.
+the configuration check, the plugin itself and the generated documentation need to know. Where options
+only fit together in some ways, its `__post_init__` raises ValueError for the others.
 """
 
 from __future__ import annotations

@@ -56,6 +56,8 @@ __all__ = [
     "options_of",
     "plugin",
     "plugins",
+    "refusal",
+    "refuse",
     "register_codec",
     "register_filter",
     "register_input",
@@ -101,13 +103,14 @@ class PluginContext:
     """What a plugin may know of the pipeline it belongs to.
 
     `metrics` are those of the pipeline. A plugin that counts more than the engine counts for it takes its own
-    ones from `metrics_of`.
+    ones from `metrics_of`. `python_filter` says whether the command line allows the filter `python`.
     """
 
     pipeline_id: str
     data_folder: Path
     metrics: PipelineMetrics = field(default_factory=lambda: PipelineMetrics(""))
     plugin_metrics: PluginMetrics | None = None
+    python_filter: bool = False
 
     def metrics_of(self, kind: type[AnyPlugin]) -> AnyPlugin:
         """Return the metrics of the plugin that is being built; ones that nobody sees outside a pipeline."""
@@ -152,6 +155,7 @@ class CodecChoice:
 
 
 _registry: dict[tuple[PluginKind, str], Registration[Any, Any]] = {}
+_refused: dict[tuple[PluginKind, str], str] = {}
 
 
 def _register(
@@ -195,6 +199,17 @@ def register_codec(
 ) -> Callable[[Builder[OptionsType, Codec]], Builder[OptionsType, Codec]]:
     """Register the builder of a codec under the name that configurations use."""
     return _register("codec", name, options, unsupported)
+
+
+def refuse(kind: PluginKind, name: str, reason: str) -> None:
+    """Say why a plugin that Logstash has is refused, and what to use instead."""
+    _refused[kind, name] = reason
+
+
+def refusal(kind: PluginKind, name: str) -> str | None:
+    """Return why a plugin of Logstash is refused, None where that is not known."""
+    _import_built_in()
+    return _refused.get((kind, name))
 
 
 def plugins(kind: PluginKind) -> dict[str, Registration[Any, Any]]:

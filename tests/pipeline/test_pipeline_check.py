@@ -128,7 +128,7 @@ def test_all_problems_are_listed_at_once_with_the_nearest_names() -> None:
   mutat { }
   test_options { coutn => 1 on => maybe }
   if [a] { json { } }
-  mutate { rename => { "a" => "b" } }
+  mutate { convert => { "a" => "int" } }
   if [a] =~ /(/ { mutate { } }
 }
 output { stdout { codec => rubydebg } }
@@ -141,7 +141,8 @@ input { if [a] { } }"""
         'pipeline.conf:3:18: unknown option "coutn" of filter "test_options"; did you mean "count"?',
         'pipeline.conf:3:29: option "on" of filter "test_options": expected true or false, got \'maybe\'',
         'pipeline.conf:4:12: filter "json" needs the option "source"',
-        'pipeline.conf:5:12: option "rename" of filter "mutate" is not supported yet',
+        'pipeline.conf:5:12: option "convert" of filter "mutate": invalid conversion type \'int\', expected '
+        "one of string, integer, float, boolean, integer_eu, float_eu",
         "pipeline.conf:6:13: the regular expression /(/ cannot be used: missing ), unterminated subpattern "
         "at position 0",
         'pipeline.conf:8:19: unknown codec "rubydebg"; did you mean "rubydebug"?',

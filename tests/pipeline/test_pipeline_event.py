@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -49,16 +47,6 @@ def do(event: Event, step: dict[str, Any]) -> Any:  # noqa: PLR0911 (one step ea
             return event.fields
         case unknown, _:
             raise AssertionError(unknown)
-
-
-@pytest.fixture
-def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The zone of the machine that made the recordings."""
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "UTC")
-        time.tzset()
-        yield
-    time.tzset()
 
 
 @pytest.mark.usefixtures("utc")

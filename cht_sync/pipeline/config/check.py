@@ -15,7 +15,15 @@ from cht_sync.pipeline.config.problems import Place, nearest, problem, raise_all
 from cht_sync.pipeline.config.tree import Branch, Condition, Configuration, Plugin, Statement
 from cht_sync.pipeline.conversions import WrongValue
 from cht_sync.pipeline.options import Option, options_of
-from cht_sync.pipeline.plugins import CodecChoice, PluginContext, PluginKind, Registration, plugin, plugins
+from cht_sync.pipeline.plugins import (
+    CodecChoice,
+    PluginContext,
+    PluginKind,
+    Registration,
+    plugin,
+    plugins,
+    refusal,
+)
 
 
 @dataclass(frozen=True)
@@ -107,13 +115,20 @@ class _Checker:
     def _plugin(self, kind: PluginKind, node: Plugin) -> CheckedPlugin | None:
         registration = plugin(kind, node.name)
         if registration is None:
-            self._problem(f'unknown {kind} "{node.name}"{nearest(node.name, plugins(kind))}', node.place)
+            reason = refusal(kind, node.name)
+            said = f'unknown {kind} "{node.name}"{nearest(node.name, plugins(kind))}'
+            self._problem(said if reason is None else f'{kind} "{node.name}" {reason}', node.place)
             return None
         before = len(self.problems)
         values = self._options(registration, node)
         if len(self.problems) > before:
             return None
-        return CheckedPlugin(registration, registration.options(**values), node.place)
+        try:
+            options = registration.options(**values)
+        except ValueError as error:
+            self._problem(f'{kind} "{node.name}": {error}', node.place)
+            return None
+        return CheckedPlugin(registration, options, node.place)
 
     def _options(self, registration: Registration[Any, Any], node: Plugin) -> dict[str, Any]:
         whose = f'{registration.kind} "{registration.name}"'

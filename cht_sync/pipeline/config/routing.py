@@ -1,8 +1,9 @@
 """Branches at work: conditions decide which filters see an event and which outputs get it.
 
 A condition that has no answer for an event counts as false, and the event is tagged
-`_condition_failure`; it goes on, through `else` where there is one. The first failure of each
-condition is logged.
+`_condition_failure`; it goes on, through `else` where there is one. An event that a filter cannot work on,
+and that has no other tag for that, passes with the tag `_filter_failure`. The first failure of each condition
+and of each filter is logged.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.monitor.metrics import PluginMetrics
 
 FAILURE_TAG = "_condition_failure"
+FILTER_FAILURE_TAG = "_filter_failure"
 
 Chain = Callable[[list[Event]], list[Event]]
 Route = Callable[[list[Event]], list[tuple[Output, list[Event]]]]
@@ -40,11 +42,31 @@ def chain(steps: Sequence[Chain]) -> Chain:
 def counted(apply: Filter, metrics: PluginMetrics) -> Chain:
     """Return a filter as a function over many events, which counts them."""
 
+    logged = False
+
+    def failed(event: Event, failure: ValueError) -> Event:
+        nonlocal logged
+        event.tag(FILTER_FAILURE_TAG)
+        if not logged:
+            logged = True
+            # The text of the failure may hold what is in the event.
+            log.warning(
+                "filter %s (%s) could not work on an event, which is tagged %s (%s)",
+                metrics.name,
+                metrics.id,
+                FILTER_FAILURE_TAG,
+                type(failure).__name__,
+            )
+        return event
+
     def step(events: list[Event]) -> list[Event]:
         began = time.perf_counter_ns()
         passed: list[Event] = []
         for event in events:
-            passed.extend(apply(event))
+            try:
+                passed.extend(apply(event))
+            except ValueError as failure:
+                passed.append(failed(event, failure))
         metrics.worked(len(events), len(passed), time.perf_counter_ns() - began)
         return passed
 

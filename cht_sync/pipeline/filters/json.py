@@ -13,12 +13,11 @@ from typing import Any
 from cht_sync.pipeline.contracts import Filter
 from cht_sync.pipeline.decorate import decorate_filtered
 from cht_sync.pipeline.document import ABSENT, decode_json
+from cht_sync.pipeline.ecs import ECS_CHOICES, ECS_DEFAULT
 from cht_sync.pipeline.event import TIMESTAMP, Event, getter
 from cht_sync.pipeline.plugins import FilterOptions, PluginContext, option, register_filter
 from cht_sync.pipeline.references import parse_reference
 from cht_sync.pipeline.templates import text_of
-
-LATER = "is not supported yet"
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,12 @@ class Options(FilterOptions):
     tag_on_failure: tuple[str, ...] = option(
         "string", many=True, default=("_jsonparsefailure",), help="The tags of an event that failed."
     )
+    ecs_compatibility: str = option(
+        "string", default=ECS_DEFAULT, choices=ECS_CHOICES, help="Taken and without effect on this filter."
+    )
 
 
-@register_filter("json", Options, unsupported={"ecs_compatibility": LATER, "periodic_flush": LATER})
+@register_filter("json", Options)
 def build(options: Options, _context: PluginContext) -> Filter:
     source = getter(options.source)
     target = options.target

@@ -1,0 +1,100 @@
+"""python: hands each event to a function of yours; an extension that Logstash does not know.
+
+The function is `name` of `module`, which must be on Python's path, and takes an Event: `event.get("[a][b]")`,
+`event.set("[a][b]", value)`, `event.remove(...)`, `event.tag(...)`, `event.clone()`. It changes the event
+that it is given and returns it or nothing, or returns a list of the events that take its place: an empty one
+drops it. An event for which it raises passes with a tag, changed as far as the function came, so a function
+that must not let something through removes it first.
+
+It is code with the rights of the pipeline, so it is off unless the command line says
+`--enable-python-filter`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cht_sync.errors import ConfigError
+from cht_sync.pipeline.contracts import Filter
+from cht_sync.pipeline.decorate import decorate_filtered
+from cht_sync.pipeline.event import Event
+from cht_sync.pipeline.plugins import FilterOptions, PluginContext, option, register_filter
+
+log = logging.getLogger(__name__)
+
+
+def _check_function(value: str) -> None:
+    module, _, name = value.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), name)):
+        raise ValueError("expected module:function, such as redaction:remove_names")
+
+
+@dataclass(frozen=True)
+class Options(FilterOptions):
+    function: str = option(
+        "string", required=True, check=_check_function, help="What to call: `module:function`."
+    )
+    tag_on_failure: tuple[str, ...] = option(
+        "string", many=True, default=("_pythonexception",), help="The tags of an event for which it raised."
+    )
+
+
+@register_filter("python", Options)
+def build(options: Options, context: PluginContext) -> Filter:
+    if not context.python_filter:
+        raise ConfigError(
+            'filter "python" is not allowed', hint="Start with --enable-python-filter to allow it."
+        )
+    function = _function(options.function)
+    decorate = decorate_filtered(options)
+    logged = False
+
+    def failed(event: Event, failure: Exception) -> Sequence[Event]:
+        nonlocal logged
+        for tag in options.tag_on_failure:
+            event.tag(tag)
+        if not logged:
+            logged = True
+            log.warning(
+                "filter python: %s raised %s", options.function, type(failure).__name__, exc_info=failure
+            )
+        return (event,)
+
+    def call(event: Event) -> Sequence[Event]:
+        try:
+            events = _events(function(event), event)
+            for made in events:
+                decorate(made)
+        except Exception as failure:  # Whatever it is, the event must not be lost.
+            return failed(event, failure)
+        return events
+
+    return call
+
+
+def _function(name: str) -> Callable[[Event], Any]:
+    module_name, _, attribute = name.partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:
+        raise ConfigError(
+            f'filter "python": {name} cannot be used: {error}',
+            hint="The module must be on Python's path (PYTHONPATH), and importing it must succeed.",
+        ) from error
+    if not callable(function):
+        raise ConfigError(f'filter "python": {name} is no function')
+    made: Callable[[Event], Any] = function
+    return made
+
+
+def _events(result: Any, event: Event) -> Sequence[Event]:
+    if result is None:
+        return (event,)
+    events = (result,) if isinstance(result, Event) else tuple(result)
+    if not all(isinstance(item, Event) for item in events):
+        raise TypeError("the function must return an Event, nothing, or a list of Events")
+    return events

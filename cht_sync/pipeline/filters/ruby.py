@@ -1,0 +1,12 @@
+"""ruby: Logstash's filter that runs Ruby code; refused here, where there is no Ruby."""
+
+from __future__ import annotations
+
+from cht_sync.pipeline.plugins import refuse
+
+refuse(
+    "filter",
+    "ruby",
+    "runs Ruby code, which this engine has not: write a Python function and name it in the filter "
+    '"python { function => "module:name" }", which --enable-python-filter allows',
+)
