@@ -163,7 +163,7 @@ class Settings:
     )
     logstash_api_port: int = _variable(
         "Logstash: the pipelines",
-        "Port of the monitoring API (not in this version)",
+        "Port of the monitoring API (see docs/operation.md)",
         parse=checks.port,
         default="9600",
     )

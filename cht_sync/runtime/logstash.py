@@ -31,6 +31,7 @@ class Logstash(Service):
                 hint="Unset PIPELINE_ENGINE, or run the files of `cht-sync render-config --engine logstash`.",
             )
         self._settings = settings
+        self.port = settings.logstash_api_port
         self._folder = settings.data_folder / "logstash"
         self._prepared_at = datetime.now(UTC)
 
@@ -40,7 +41,9 @@ class Logstash(Service):
         self._prepared_at = datetime.now(UTC)
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "cht_sync", "pipeline", "run", "--path.settings", str(self._folder)]
+        api = ["--api.http.host", "127.0.0.1", "--api.http.port", str(self.port)]
+        folder = ["--path.settings", str(self._folder)]
+        return [sys.executable, "-m", "cht_sync", "pipeline", "run", *folder, *api]
 
     def environment(self) -> Mapping[str, str]:
         return render.variables(self._settings)

@@ -15,6 +15,7 @@ PORT_SETTINGS = {
     "postgres": "postgres_port",
     "couchdb": "couchdb_port",
     "postgrest": "postgrest_port",
+    "logstash": "logstash_api_port",
 }
 """The setting that holds a service's port."""
 LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))

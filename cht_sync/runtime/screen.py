@@ -154,7 +154,7 @@ def _where(one: ServiceState, settings: Settings) -> str:
         "postgres": f"127.0.0.1:{one.port}, database {settings.postgres_db}",
         "couchdb": f"{settings.couchdb_url}, databases {databases}",
         "postgrest": f"http://127.0.0.1:{one.port}",
-        "logstash": f"one pipeline each for {databases}",
+        "logstash": f"http://127.0.0.1:{one.port} (monitoring), one pipeline each for {databases}",
         "data-generator": f"{FIRST_DOCUMENTS} documents, then {CHANGES_PER_SECOND:g} change a second",
         "dbt": f"schema {settings.dbt_postgres_schema}, "
         f"every {settings.dataemon_interval:g} s when data changed",

@@ -99,9 +99,10 @@ class RunningPipeline:
 
     def start_process(self) -> None:
         """Run it in a process."""
+        command = [sys.executable, "-m", "cht_sync", "pipeline", "run", "-f", str(self.config)]
         with (self._folder / "engine.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cht_sync", "pipeline", "run", "-f", self.config],
+                [*command, "--api.enabled", "false"],
                 env=self._environment,
                 cwd=self._folder,
                 stdout=log,
