@@ -456,17 +456,24 @@ begin
   return new;
 end $body$;
 
--- After each statement: what was stored settles the dead letters of its documents. A replay stores nothing.
+-- After each upsert: what was stored settles the dead letters of its documents. A replay stores nothing. From
+-- the rows to the letters by an index, however many letters are open: OFFSET and IS NOT DISTINCT FROM leave
+-- the planner, which knows nothing of a stamp that is so new, no other way.
 create or replace function @schema@.end_write() returns trigger
   language plpgsql security definer set search_path from current as $body$
 begin
   if exists (select from @schema@.dead_letters where database = tg_table_name and closed_at is null) then
     execute format($close$
-        update %1$I.dead_letters as letter set closed_at = clock_timestamp(), closed_by = 'stored'
-          from %1$I.%2$I as stored
-          where stored.saved_timestamp = $1 and letter.doc_id = stored._id
-            and letter.database = $2 and letter.closed_at is null
-      $close$, tg_table_schema, tg_table_name) using current_setting('cht_sync.stamp')::timestamp, tg_table_name;
+        update %1$I.dead_letters set closed_at = clock_timestamp(), closed_by = 'stored'
+          where id = any(array(
+            select letter.id from %1$I.%2$I as stored, lateral (
+                select id from %1$I.dead_letters
+                  where doc_id = stored._id collate "default" and database is not distinct from $2
+                    and closed_at is null
+                  offset 0) as letter
+              where stored.saved_timestamp = $1))
+      $close$, tg_table_schema, tg_table_name)
+      using current_setting('cht_sync.stamp')::timestamp, tg_table_name::text;
   end if;
   return null;
 end $body$;
@@ -586,10 +593,11 @@ select format($make$
     grant select on %1$I.%2$I to %4$I;
   $make$, :'schema', name, :'ingest', :'dbt_role')
   from requested order by name \gexec
-select format('create trigger %1$I %2$s insert or update on %3$s for each %4$s execute function %5$I.%1$I()',
+select format('create trigger %1$I %2$s on %3$s for each %4$s execute function %5$I.%1$I()',
     trigger_name, moment, pg_temp.relation(name), level, :'schema')
-  from requested, (values ('begin_write', 'before', 'statement'), ('stamp_row', 'before', 'row'),
-    ('end_write', 'after', 'statement')) as triggers(trigger_name, moment, level)
+  from requested, (values ('begin_write', 'before insert or update', 'statement'),
+    ('stamp_row', 'before insert or update', 'row'),
+    ('end_write', 'after insert', 'statement')) as triggers(trigger_name, moment, level)
   where not exists (select from pg_trigger
     where tgrelid = pg_temp.relation(name) and tgname = trigger_name)
   order by name, trigger_name \gexec
