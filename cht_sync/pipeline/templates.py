@@ -1,36 +1,38 @@
 """`%{...}` in texts: Logstash's sprintf, compiled once and run for every event.
 
 `%{field}` and `%{[a][b]}` give the field's value as text and are left as written where there is no
-value; `%{+%s}` gives the event's time in seconds since 1970. Patterns of dates (`%{+YYYY}`,
-`%{{yyyy}}`) are refused.
+value; `%{+%s}` gives the event's time in seconds since 1970, `%{+YYYY.MM.dd}` by a pattern of Joda-Time,
+`%{{yyyy-MM-dd}}` by one of java.time, always in UTC, and `%{{TIME_NOW}}` the present.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from cht_sync.pipeline.dates.java_time import Moment, compile_java
+from cht_sync.pipeline.dates.joda_format import compile_joda
 from cht_sync.pipeline.document import ABSENT, RawDocument, encode_json
 from cht_sync.pipeline.event import TIMESTAMP, Event, getter
 from cht_sync.pipeline.references import InvalidReference
-from cht_sync.pipeline.timestamp import Timestamp
+from cht_sync.pipeline.timestamp import NANOSECONDS, Timestamp
 
 Template = Callable[[Event], str]
 
-
-class UnsupportedTemplate(ValueError):
-    """A template that Logstash knows and this engine does not."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @lru_cache(maxsize=4096)
 def compile_template(text: str) -> Template:
     """Return a function that fills in the template for an event.
 
-    Raises UnsupportedTemplate. As in Logstash a reference that cannot be read is an error of each
-    event: the function then raises InvalidReference.
+    Raises ValueError for a pattern of a date that means nothing. As in Logstash a reference that cannot be
+    read is an error of each event: the function then raises InvalidReference.
     """
     parts = _split(text)
     if not parts:
@@ -51,8 +53,13 @@ def _split(text: str) -> list[Template]:
         if "+%s".startswith(inside):
             # Logstash compares only as many characters as there are: %{} and %{+} count as well.
             parts.append(_epoch_seconds)
-        elif inside.startswith("+") or (inside.startswith("{") and text.startswith("}", position)):
-            raise UnsupportedTemplate(f"the date pattern %{{{inside}}} is not supported yet")
+        elif inside.startswith("{") and closing + 1 == len(text):
+            raise ValueError(f"the date pattern %{{{inside}}} must be closed by two braces")
+        elif inside.startswith("{") and text[position] == "}":
+            position += 1
+            parts.append(_java_date(inside[1:]))
+        elif inside.startswith("+"):
+            parts.append(_joda_date(inside[1:]))
         else:
             parts.append(_field(inside))
     if parts and position < len(text):
@@ -84,6 +91,39 @@ def _field(reference: str) -> Template:
         return text_of(value)
 
     return fill_in
+
+
+def _joda_date(pattern: str) -> Template:
+    try:
+        write = compile_joda(pattern)
+    except ValueError as error:
+        raise ValueError(f"the date pattern %{{+{pattern}}}: {error}") from None
+    return _date(lambda nanoseconds: write(_to_datetime(nanoseconds)))
+
+
+def _java_date(pattern: str) -> Template:
+    if pattern == "TIME_NOW":
+        return lambda _event: str(Timestamp(time.time_ns() // 1000 * 1000))
+    try:
+        write = compile_java(pattern)
+    except ValueError as error:
+        raise ValueError(f"the date pattern %{{{{{pattern}}}}}: {error}") from None
+    return _date(lambda nanoseconds: write(Moment(_to_datetime(nanoseconds), nanoseconds % NANOSECONDS)))
+
+
+def _date(write: Callable[[int], str]) -> Template:
+    # The events of a batch often share their time.
+    remembered = lru_cache(maxsize=64)(write)
+
+    def fill_in(event: Event) -> str:
+        moment = event.fields.get(TIMESTAMP)
+        return remembered(moment.nanoseconds) if isinstance(moment, Timestamp) else ""
+
+    return fill_in
+
+
+def _to_datetime(nanoseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
 
 
 def _epoch_seconds(event: Event) -> str:

@@ -104,7 +104,7 @@ def test_a_password_is_not_shown() -> None:
         ("table => { aa => json { } }", "a codec cannot stand here"),
         ("codes => [1, xx]", "expected a number, got 'xx'"),
         ("add_field => { aa => { bb => 1 } }", "the value of 'aa' must be a text, a number or an array"),
-        ('add_tag => "%{+YYYY}"', "the date pattern %{+YYYY} is not supported yet"),
+        ('add_tag => "%{+qq}"', "the date pattern %{+qq}: Illegal pattern component: qq"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_where_it_stands(setting: str, reason: str) -> None:

@@ -1,0 +1,1 @@
+"""Dates in patterns: Joda-Time's (`%{+YYYY}` and the filter date) and java.time's (`%{{yyyy}}`)."""
