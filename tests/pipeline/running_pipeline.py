@@ -76,6 +76,7 @@ class RunningPipeline:
         self._stop = threading.Event()
         source = PipelineSource("medic", self.config.read_text())
         pipelines = load_all([source], self._environment, self._folder)
+        self.metrics = pipelines[0].pipeline.metrics
 
         def run() -> None:
             try:

@@ -31,6 +31,8 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORTS = range(9600, 9701)
 THREADS = 4
 CONNECTIONS = 50
+IDLE_TIMEOUT = 10
+"""Seconds after which a connection that says nothing makes room for others."""
 MOST_BYTES = 1 << 16
 """Of a request."""
 EVERY = 5.0
@@ -105,6 +107,8 @@ class _Thread(threading.Thread):
             ident=IDENT,
             threads=THREADS,
             connection_limit=CONNECTIONS,
+            channel_timeout=IDLE_TIMEOUT,
+            cleanup_interval=IDLE_TIMEOUT,
             max_request_body_size=MOST_BYTES,
             max_request_header_size=MOST_BYTES,
         )
@@ -128,8 +132,8 @@ class _Thread(threading.Thread):
     def close(self) -> None:
         """Answer what is being asked, then end."""
         self._app.stop.set()
-        self._stopping.set()
-        self._server.trigger.pull_trigger()
+        # In the loop, which would else close the trigger before it is pulled.
+        self._server.trigger.pull_trigger(self._stopping.set)
         self.join(LAST_REQUESTS + 2)
 
     def _is_answering(self) -> bool:
