@@ -26,8 +26,9 @@ pytest_generate_tests = on_every_server
 class Backup:
     """What pg_dump wrote, and how it is put back."""
 
-    def __init__(self, installation: Installation, file: Path) -> None:
+    def __init__(self, installation: Installation, databases: str, file: Path) -> None:
         self._installation = installation
+        self._databases = databases
         self._file = file
         server = installation.server
         self._environment = {
@@ -39,7 +40,10 @@ class Backup:
         self._run("pg_dump", "--format=custom", f"--file={file}", installation.name)
 
     def restore(self) -> None:
-        """Into a new database of the same name, as on another server."""
+        """Into a new database of the same name, as on another server.
+
+        A PostgREST that has seen it empty is told of its tables by init-db.
+        """
         server, name = self._installation.server, sql.Identifier(self._installation.name)
         connection = psycopg2.connect(server.dsn())
         connection.autocommit = True
@@ -48,6 +52,7 @@ class Backup:
             cursor.execute(sql.SQL("create database {}").format(name))
         connection.close()
         self._run("pg_restore", f"--dbname={self._installation.name}", "--single-transaction", self._file)
+        self._installation.init(self._databases)
 
     def restore_in_place(self) -> None:
         """Over what is there, in one transaction, while everything runs."""
@@ -134,14 +139,17 @@ def everything_equals(line: RunningPipeline, documents: Documents) -> None:
 
 
 def test_a_backup_restored_while_the_pipeline_was_stopped_resumes_where_its_data_ends(
-    line: RunningPipeline, documents: Documents, warehouse: Served, tmp_path: Path
+    line: RunningPipeline, documents: Documents, warehouse: Served, couchdb_database: str, tmp_path: Path
 ) -> None:
     documents.write("kept", "changed", "deleted", "deleted before")
     documents.write("deleted before", deleted=True)
     line.start()
     everything_equals(line, documents)
     line.stop()
-    backup, position = Backup(warehouse.installation, tmp_path / "backup"), line.progress("seq", "pending")
+    backup, position = (
+        Backup(warehouse.installation, couchdb_database, tmp_path / "backup"),
+        line.progress("seq", "pending"),
+    )
     documents.write("changed", "new")
     documents.write("deleted", deleted=True)
     line.start()
@@ -158,12 +166,12 @@ def test_a_backup_restored_while_the_pipeline_was_stopped_resumes_where_its_data
 
 
 def test_a_backup_restored_under_the_running_pipeline_resumes_where_its_data_ends(
-    line: RunningPipeline, documents: Documents, warehouse: Served, tmp_path: Path
+    line: RunningPipeline, documents: Documents, warehouse: Served, couchdb_database: str, tmp_path: Path
 ) -> None:
     documents.write("kept", "changed", "deleted")
     line.start()
     everything_equals(line, documents)
-    backup = Backup(warehouse.installation, tmp_path / "backup")
+    backup = Backup(warehouse.installation, couchdb_database, tmp_path / "backup")
     documents.write("changed", "lost by the restore")
     documents.write("deleted", deleted=True)
     everything_equals(line, documents)
@@ -174,12 +182,12 @@ def test_a_backup_restored_under_the_running_pipeline_resumes_where_its_data_end
 
 
 def test_a_server_that_knows_only_an_older_epoch_does_not_confuse_the_writer(
-    line: RunningPipeline, documents: Documents, warehouse: Served, tmp_path: Path
+    line: RunningPipeline, documents: Documents, warehouse: Served, couchdb_database: str, tmp_path: Path
 ) -> None:
     documents.write("kept")
     line.start()
     everything_equals(line, documents)
-    backup = Backup(warehouse.installation, tmp_path / "backup")
+    backup = Backup(warehouse.installation, couchdb_database, tmp_path / "backup")
     (old_epoch,) = line.progress("epoch")
     for _takeover in range(3):
         line.stop()
