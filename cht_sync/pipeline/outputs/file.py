@@ -38,7 +38,9 @@ from cht_sync.pipeline.templates import compile_template
 log = logging.getLogger(__name__)
 
 SYSTEM_MODE = -1
-IMPOSSIBLE = frozenset({errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ})
+IMPOSSIBLE = frozenset(
+    {errno.EEXIST, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ}
+)
 """What no waiting mends when the path was made of an event."""
 
 
