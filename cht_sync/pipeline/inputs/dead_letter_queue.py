@@ -137,10 +137,9 @@ class DeadLetterQueue:
         """The next letters; None where there are none now."""
         try:
             status = self._file.stat()
-            if self._read_to is None or self._read_to > status.st_size:
-                self._read_to = (
-                    self._sincedb.position(self._file, status) if self._options.commit_offsets else 0
-                )
+            if self._inode != status.st_ino or self._read_to > status.st_size:
+                self._inode = status.st_ino
+                self._read_to = self._sincedb.position(self._file, status)
             if self._read_to == status.st_size:
                 return None
             lines = FileLines(self._file, self._read_to, b"\n", CHUNK)
