@@ -52,8 +52,8 @@ class IngestApp:
             log = logger.warning if response.status >= 400 else logger.info
             # Not the message: it may quote a document.
             log("%s %s: %d%s", request.method, request.path, response.status, code)
-        exposing = cors.exposing(request.method, request.headers)
-        response = replace(response, headers=(*response.headers, *exposing))
+        if exposing := cors.exposing(request.method, request.headers):
+            response = replace(response, headers=(*response.headers, *exposing))
         return response.to_wsgi(start_response, head=request.method == "HEAD")
 
     def _answer(self, request: Request) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cht_sync.ingest.errors import ApiError
 
@@ -90,6 +91,7 @@ def accepted(header: str | None) -> list[str]:
     return [canonical(media_type) for *_, media_type in sorted(offers, key=lambda one: one[:2])]
 
 
+@lru_cache
 def shape(header: str | None) -> Shape:
     """The first acceptable way to show rows; raises ApiError 406 PGRST107 where there is none."""
     offers = accepted(header)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 ABSOLUTE = re.compile(r"^https?://[^/?]*", re.IGNORECASE)
 """What a proxy may send before the path."""
 WITHOUT_PREFIX = {"CONTENT_TYPE": "content-type", "CONTENT_LENGTH": "content-length"}
-CHUNK = 1024 * 1024
+CHUNK = 4 * 1024 * 1024
 WHITESPACE = b" \t\r\n"
 
 
@@ -41,7 +42,11 @@ class Body:
         whole: bytes = self._stream.read(self.length)
         return whole
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes | memoryview]:
+        """The whole, without a copy where it is in memory anyway, else in pieces."""
+        if isinstance(self._stream, io.BytesIO):
+            yield self._stream.getbuffer()
+            return
         self._stream.seek(0)
         while chunk := self._stream.read(CHUNK):
             yield chunk

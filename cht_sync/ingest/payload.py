@@ -14,7 +14,7 @@ import msgspec
 
 from cht_sync.ingest import media_types
 from cht_sync.ingest.errors import ApiError
-from cht_sync.ingest.messages import Body
+from cht_sync.ingest.messages import CHUNK, Body
 
 TOKENS = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")([ \t\r\n]*+:)?|[\[\]{}]', re.DOTALL)
 """A string, perhaps as a key (with its colon), or a bracket."""
@@ -58,13 +58,11 @@ def _parsed(body: Body) -> Payload:
     Values are checked but not decoded.
     """
     try:
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        for chunk in body.chunks():
-            if b"\0" in chunk:
-                raise _not_json()
-            decoder.decode(chunk)
-        decoder.decode(b"", final=True)
-        rows = _decoder.decode(body.read())
+        text = body.read()
+        if b"\0" in text:
+            raise _not_json()
+        _check_utf8(text)
+        rows = _decoder.decode(text)
     except msgspec.ValidationError as error:
         raise _keys_differ() from error
     except (UnicodeDecodeError, msgspec.DecodeError) as error:
@@ -77,6 +75,15 @@ def _parsed(body: Body) -> Payload:
         return Payload(body, _common_keys(rows), is_object=False)
     # A bare scalar writes nothing and is no error, as in PostgREST.
     return Payload(_made_of([]), (), is_object=False)
+
+
+def _check_utf8(text: bytes) -> None:
+    """Raises UnicodeDecodeError; in pieces, for the text itself is not wanted."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    view = memoryview(text)
+    for start in range(0, len(text), CHUNK):
+        decoder.decode(view[start : start + CHUNK])
+    decoder.decode(b"", final=True)
 
 
 def _form(body: Body) -> Payload:

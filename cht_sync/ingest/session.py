@@ -5,7 +5,7 @@ only after its commit. So the settings, the statement and the commit travel toge
 fails, the commit included, arrives as an error.
 
 The body travels between dollar quotes with a tag that nobody can guess: nothing in it needs to be
-escaped, so it is copied once, in pieces, into the query that libpq sends.
+escaped, so it is copied once, into the query that libpq sends.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import psycopg2
@@ -25,7 +26,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from cht_sync.ingest.auth import Identity
 from cht_sync.ingest.errors import ApiError
-from cht_sync.ingest.messages import Body
+from cht_sync.ingest.messages import CHUNK, Body
 from cht_sync.ingest.sqltext import BODY_MARK, Rendered, Statement, listed
 
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -117,20 +118,22 @@ def _query(prologue: bytes, text: str, body: Body | None) -> bytes:
         return prologue + text.encode()
     before, _, after = text.partition(BODY_MARK)
     quote = f"$b{secrets.token_hex(16)}$"
-    query = io.BytesIO()
-    query.write(b"".join([prologue, before.encode(), quote.encode()]))
-    for chunk in body.chunks():
-        if b"\0" in chunk:
-            # It would end the query here.
-            raise ApiError(400, "22021", 'invalid byte sequence for encoding "UTF8": 0x00')
-        query.write(chunk)
-    query.write(f"{quote}{after}".encode())
-    return query.getvalue()
+    opening, closing = f"{before}{quote}".encode(), f"{quote}{after}".encode()
+    if body.length <= CHUNK:
+        query = b"".join([prologue, opening, *body.chunks(), closing])
+    else:
+        growing = io.BytesIO()
+        growing.writelines(chain([prologue, opening], body.chunks(), [closing]))
+        query = growing.getvalue()
+    if b"\0" in query:
+        # It would end the query there.
+        raise ApiError(400, "22021", 'invalid byte sequence for encoding "UTF8": 0x00')
+    return query
 
 
 def _utf8(latin: str) -> str:
     """WSGI hands over bytes as if they were Latin-1."""
-    return latin.encode("latin-1").decode(errors="replace")
+    return latin if latin.isascii() else latin.encode("latin-1").decode(errors="replace")
 
 
 def _cookies(header: str) -> dict[str, str]:
