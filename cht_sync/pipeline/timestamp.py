@@ -45,7 +45,12 @@ class Timestamp:
         if found is None:
             raise ValueError(f"not an ISO 8601 time: {text!r}")
         zone = (found["zone"] or "").upper().replace("Z", "+00:00")
-        moment = datetime.fromisoformat(f"{found['date']}T{found['time'] or '00:00'}{zone}").astimezone(UTC)
+        try:
+            moment = datetime.fromisoformat(f"{found['date']}T{found['time'] or '00:00'}{zone}").astimezone(
+                UTC
+            )
+        except OverflowError:
+            raise ValueError(f"outside the years 1 to 9999 in UTC: {text!r}") from None
         seconds = (moment - _EPOCH) // timedelta(seconds=1)
         return cls(seconds * NANOSECONDS + int((found["fraction"] or "").ljust(9, "0")))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cht_sync.pipeline.config.check import Checked, CheckedPlugin, CheckedStatement
+from cht_sync.errors import ConfigError
+from cht_sync.pipeline.config.check import Checked, CheckedBranch, CheckedPlugin, CheckedStatement
+from cht_sync.pipeline.config.problems import flat, raise_all
 from cht_sync.pipeline.config.routing import (
     Chain,
     Choose,
@@ -51,55 +53,77 @@ class Pipeline:
 
 
 def build(checked: Checked, context: PluginContext) -> Pipeline:
-    """Make the plugins of a checked configuration; connects to nothing. May raise ConfigError."""
-    outputs: list[Output] = []
-    choices = list(_choices(checked.outputs, context, outputs))
+    """Make the plugins of a checked configuration; connects to nothing.
+
+    Raises ConfigError, or ConfigProblems for all plugins that cannot be made.
+    """
+    builder = _Builder(context)
+    inputs = [made[0] for statement in checked.inputs if (made := builder.plugin(statement))]
+    steps = builder.filters(checked.filters)
+    choices = builder.choices(checked.outputs)
     plain = all(isinstance(statement, CheckedPlugin) for statement in checked.outputs)
-    return Pipeline(
-        inputs=[_made(statement, context)[0] for statement in checked.inputs],
-        filter=chain(list(_filters(checked.filters, context))),
+    outputs = builder.outputs
+    pipeline = Pipeline(
+        inputs=inputs,
+        filter=chain(steps),
         route=unconditional(outputs) if plain else conditional(outputs, choose_all(choices)),
         outputs=outputs,
         metrics=context.metrics,
     )
+    if builder.problems:
+        pipeline.close()
+    raise_all(builder.problems)
+    return pipeline
 
 
-def _made(statement: CheckedPlugin, context: PluginContext) -> tuple[Any, PluginMetrics]:
-    """Make a plugin whose metrics are known."""
-    registration = statement.registration
-    metrics = context.metrics.add(registration.kind, registration.name, statement.options)
-    plugin = statement.build(replace(context, plugin_metrics=metrics))
-    context.metrics.attach(plugin, metrics)
-    return plugin, metrics
+class _Builder:
+    """Makes plugins; those that cannot be made are left out, and why is kept in `problems`."""
 
+    def __init__(self, context: PluginContext) -> None:
+        self.outputs: list[Output] = []
+        self.problems: list[ConfigError] = []
+        self._context = context
 
-def _filters(statements: Sequence[CheckedStatement], context: PluginContext) -> Iterator[Chain]:
-    for statement in statements:
-        if isinstance(statement, CheckedPlugin):
-            yield counted(*_made(statement, context))
-        else:
-            cases = [
-                (guarded(test, statement.place), chain(list(_filters(body, context))))
-                for test, body in statement.cases
-            ]
-            otherwise = statement.otherwise
-            yield branch(cases, None if otherwise is None else chain(list(_filters(otherwise, context))))
+    def plugin(self, statement: CheckedPlugin) -> tuple[Any, PluginMetrics] | None:
+        """Make a plugin whose metrics are known."""
+        context = self._context
+        registration = statement.registration
+        metrics = context.metrics.add(registration.kind, registration.name, statement.options)
+        try:
+            plugin = statement.build(replace(context, plugin_metrics=metrics))
+        except ConfigError as error:
+            self.problems.extend(flat(error))
+            return None
+        context.metrics.attach(plugin, metrics)
+        return plugin, metrics
 
+    def filters(self, statements: Sequence[CheckedStatement]) -> list[Chain]:
+        steps: list[Chain] = []
+        for statement in statements:
+            if isinstance(statement, CheckedBranch):
+                cases = [
+                    (guarded(test, statement.place), chain(self.filters(body)))
+                    for test, body in statement.cases
+                ]
+                otherwise = statement.otherwise
+                steps.append(branch(cases, None if otherwise is None else chain(self.filters(otherwise))))
+            elif made := self.plugin(statement):
+                steps.append(counted(*made))
+        return steps
 
-def _choices(
-    statements: Sequence[CheckedStatement], context: PluginContext, outputs: list[Output]
-) -> Iterator[Choose]:
-    for statement in statements:
-        if isinstance(statement, CheckedPlugin):
-            outputs.append(_made(statement, context)[0])
-            yield always(outputs[-1])
-        else:
-            cases = [
-                (guarded(test, statement.place), choose_all(list(_choices(body, context, outputs))))
-                for test, body in statement.cases
-            ]
-            otherwise = statement.otherwise
-            yield choose_by(
-                cases,
-                None if otherwise is None else choose_all(list(_choices(otherwise, context, outputs))),
-            )
+    def choices(self, statements: Sequence[CheckedStatement]) -> list[Choose]:
+        choices: list[Choose] = []
+        for statement in statements:
+            if isinstance(statement, CheckedBranch):
+                cases = [
+                    (guarded(test, statement.place), choose_all(self.choices(body)))
+                    for test, body in statement.cases
+                ]
+                otherwise = statement.otherwise
+                choices.append(
+                    choose_by(cases, None if otherwise is None else choose_all(self.choices(otherwise)))
+                )
+            elif made := self.plugin(statement):
+                self.outputs.append(made[0])
+                choices.append(always(made[0]))
+        return choices

@@ -20,8 +20,8 @@ from cht_sync.pipeline.plugins import (
     PluginContext,
     PluginKind,
     Registration,
+    names,
     plugin,
-    plugins,
     refusal,
 )
 
@@ -81,6 +81,7 @@ def check(configuration: Configuration) -> Checked:
 class _Checker:
     def __init__(self) -> None:
         self.problems: list[ConfigError] = []
+        self._ids: dict[str, Place] = {}
 
     def inputs(self, statements: Sequence[Statement]) -> list[CheckedPlugin]:
         checked = self.statements("input", statements)
@@ -116,7 +117,7 @@ class _Checker:
         registration = plugin(kind, node.name)
         if registration is None:
             reason = refusal(kind, node.name)
-            said = f'unknown {kind} "{node.name}"{nearest(node.name, plugins(kind))}'
+            said = f'unknown {kind} "{node.name}"{nearest(node.name, names(kind))}'
             self._problem(said if reason is None else f'{kind} "{node.name}" {reason}', node.place)
             return None
         before = len(self.problems)
@@ -128,7 +129,15 @@ class _Checker:
         except ValueError as error:
             self._problem(f'{kind} "{node.name}": {error}', node.place)
             return None
+        if kind != "codec" and options.id is not None:
+            self._check_id(options.id, node.settings["id"].place)
         return CheckedPlugin(registration, options, node.place)
+
+    def _check_id(self, name: str, place: Place) -> None:
+        first = self._ids.setdefault(name, place)
+        if first is not place:
+            where = ":".join(map(str, first))
+            self._problem(f'the id "{name}" is already that of another plugin ({where})', place)
 
     def _options(self, registration: Registration[Any, Any], node: Plugin) -> dict[str, Any]:
         whose = f'{registration.kind} "{registration.name}"'

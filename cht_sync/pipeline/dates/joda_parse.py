@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timezone, tzinfo
 from cht_sync.pipeline.dates.joda import Part, parse_pattern
 from cht_sync.pipeline.dates.names import Names, names_of
 from cht_sync.pipeline.dates.resolve import resolve
-from cht_sync.pipeline.dates.zones import local_zone, offset_at, to_utc, zone_at
+from cht_sync.pipeline.dates.zones import offset_at, to_utc, zone_at
 
 Clock = Callable[[], datetime]
 
@@ -53,13 +53,8 @@ _FIELDS = {
 _MOST_YEAR_DIGITS = 9
 
 
-def utc_now() -> datetime:
-    """Return the time of the machine, in its own zone."""
-    return datetime.now(UTC).astimezone(local_zone())
-
-
 def compile_reader(
-    pattern: str, language: str = "en", clock: Clock = utc_now
+    pattern: str, language: str = "en", clock: Clock = datetime.now
 ) -> Callable[[str, tzinfo], datetime]:
     """Return a function that reads a text in a zone, for texts without one, and gives the moment in UTC.
 

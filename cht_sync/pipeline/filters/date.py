@@ -162,7 +162,8 @@ def _unix(value: Any) -> int:
         seconds = milliseconds // 1000
     else:
         seconds = _whole(value)
-        milliseconds = _whole(value * 1000)
+        # As exact as the number is written: 1.001 seconds are 1001 milliseconds.
+        milliseconds = int(Decimal(repr(value) if isinstance(value, float) else value) * 1000)
     if seconds > _LATEST_SECOND:
         raise ValueError("more seconds than a UNIX time has")
     return milliseconds

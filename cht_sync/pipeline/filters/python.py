@@ -16,13 +16,16 @@ import importlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from cht_sync.errors import ConfigError
 from cht_sync.pipeline.contracts import Filter
 from cht_sync.pipeline.decorate import decorate_filtered
-from cht_sync.pipeline.event import Event
+from cht_sync.pipeline.document import RawDocument
+from cht_sync.pipeline.event import TIMESTAMP, Event
 from cht_sync.pipeline.plugins import FilterOptions, PluginContext, option, register_filter
+from cht_sync.pipeline.timestamp import Timestamp
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +71,10 @@ def build(options: Options, context: PluginContext) -> Filter:
         try:
             events = _events(function(event), event)
             for made in events:
+                _check(made)
                 decorate(made)
         except Exception as failure:  # Whatever it is, the event must not be lost.
+            event.fields = _kept(event.fields)
             return failed(event, failure)
         return events
 
@@ -98,3 +103,20 @@ def _events(result: Any, event: Event) -> Sequence[Event]:
     if not all(isinstance(item, Event) for item in events):
         raise TypeError("the function must return an Event, nothing, or a list of Events")
     return events
+
+
+def _check(event: Event) -> None:
+    """Raise TypeError where an event holds what cannot be written out."""
+    if _kept(event.fields) != event.fields or not isinstance(event.fields.get(TIMESTAMP), Timestamp | None):
+        raise TypeError("an event holds texts, numbers, booleans, null, lists, maps and Timestamps")
+
+
+def _kept(value: Any) -> Any:
+    """Return the value with texts in the place of what an event cannot hold."""
+    if value is None or isinstance(value, str | int | float | Decimal | Timestamp | RawDocument):
+        return value
+    if isinstance(value, list):
+        return [_kept(item) for item in value]
+    if isinstance(value, dict):
+        return {str(name): _kept(item) for name, item in value.items()}
+    return str(value)
