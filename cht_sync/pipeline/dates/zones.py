@@ -83,8 +83,11 @@ def zone_at(text: str, position: int, *, abbreviated: bool) -> tuple[tzinfo, int
 
 
 def to_utc(local: datetime, zone: tzinfo) -> datetime:
-    """Return the moment of a local time, the earlier of two. Raises ValueError where the clock jumps."""
-    moment = local.replace(tzinfo=zone, fold=0).astimezone(UTC)
+    """Return the moment of a local time, the earlier of two. Raises ValueError where there is none."""
+    try:
+        moment = local.replace(tzinfo=zone, fold=0).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("outside the years 1 to 9999 in UTC") from None
     if moment.astimezone(zone).replace(tzinfo=None) != local:
         raise ValueError("the clock of this zone jumps over this time")
     return moment

@@ -107,7 +107,7 @@ def build(options: Options, _context: PluginContext) -> Filter:
         for reader in readers:
             try:
                 milliseconds = reader(value, event)
-            except (ValueError, OverflowError):
+            except ValueError:
                 continue
             if _FIRST_MILLISECOND <= milliseconds <= _LAST_MILLISECOND:
                 return Timestamp(milliseconds * 1_000_000)
