@@ -10,8 +10,9 @@ A plugin is one module, from top to bottom its options, its registration, its wo
     def build(options: Options, context: PluginContext) -> Filter: ...
 
 A builder connects to nothing: connections are made when the plugin is first used. A new module in
-one of the packages `inputs`, `filters`, `outputs` and `codecs` is found by being there. All that a
-plugin's module needs to declare itself can be imported from here.
+one of the packages `inputs`, `filters`, `outputs` and `codecs` is found by being there; one of another
+Python package by its entry point (see `third_party`). All that a plugin's module needs to declare itself
+can be imported from here.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from cht_sync.errors import ConfigError
+from cht_sync.pipeline import third_party
 from cht_sync.pipeline.common_options import (
     CodecOptions,
     FilterOptions,
@@ -33,7 +35,7 @@ from cht_sync.pipeline.common_options import (
     check_templates,
 )
 from cht_sync.pipeline.contracts import Filter, Input, Output
-from cht_sync.pipeline.conversions import Password
+from cht_sync.pipeline.conversions import CONVERSIONS, Password
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.monitor.metrics import PipelineMetrics, PluginMetrics
 from cht_sync.pipeline.options import Option, option, options_of
@@ -52,6 +54,8 @@ __all__ = [
     "PluginKind",
     "Registration",
     "check_templates",
+    "is_built_in",
+    "names",
     "option",
     "options_of",
     "plugin",
@@ -164,10 +168,22 @@ def _register(
     def register(
         build: Callable[[OptionsType, PluginContext], Built],
     ) -> Callable[[OptionsType, PluginContext], Built]:
+        known = _registry.get((kind, name))
+        if known is not None and not _may_replace(known.build, build):
+            raise ValueError(f'{kind} "{name}" is registered by {known.build.__module__} already')
         _registry[kind, name] = Registration(kind, name, options, build, unsupported or {})
         return build
 
     return register
+
+
+def _may_replace(known: Callable[..., Any], new: Callable[..., Any]) -> bool:
+    return is_built_in(new) or known.__module__ == new.__module__
+
+
+def is_built_in(build: Callable[..., Any]) -> bool:
+    """Whether a builder is one of the engine's own."""
+    return build.__module__.startswith(tuple(f"{package}." for package in _PACKAGES.values()))
 
 
 Builder = Callable[[OptionsType, PluginContext], Built]
@@ -219,9 +235,39 @@ def plugins(kind: PluginKind) -> dict[str, Registration[Any, Any]]:
 
 
 def plugin(kind: PluginKind, name: str) -> Registration[Any, Any] | None:
-    """Return one plugin, None where the name is unknown."""
+    """Return one plugin, None where the name is unknown, or refused."""
     _import_built_in()
+    if (kind, name) not in _registry:
+        _load_third_party(kind, name)
     return _registry.get((kind, name))
+
+
+def names(kind: PluginKind) -> set[str]:
+    """Return the names of all plugins of a kind, those of other packages as well."""
+    return {*plugins(kind), *third_party.offered(kind)}
+
+
+def _load_third_party(kind: PluginKind, name: str) -> None:
+    try:
+        package = third_party.load(kind, name)
+        if package is None:
+            return
+        registration = _registry.pop((kind, name), None)
+        if registration is None:
+            raise third_party.Broken(f'of {package} does not call register_{kind}("{name}", ...)')
+        if not _declares_options(registration.options):
+            raise third_party.Broken(f"of {package} has options that are not declared by `option`")
+    except third_party.Broken as broken:
+        refuse(kind, name, str(broken))
+        return
+    _registry[kind, name] = replace(registration, build=third_party.guarded(package, registration.build))
+
+
+def _declares_options(options: type[Any]) -> bool:
+    try:
+        return all(one.kind in CONVERSIONS for one in options_of(options).values())
+    except (TypeError, KeyError):
+        return False
 
 
 @cache
