@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,27 +52,13 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
 
 
-def test_the_example_of_the_documentation_is_installed_and_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_example_of_the_documentation_is_installed_and_runs(install: Install) -> None:
     (module,), (project,), (config,) = blocks("python"), blocks("toml"), blocks("conf")
-    package = tmp_path / "package"
-    package.mkdir()
-    (package / "last_characters.py").write_text(module)
-    (package / "pyproject.toml").write_text(project)
-    target = tmp_path / "installed"
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-index",
-        "--no-deps",
-        "--no-build-isolation",
-    ]
-    subprocess.run([*pip, "--target", target, package], check=True, cwd=tmp_path)
-    monkeypatch.syspath_prepend(target)
+    declared = tomllib.loads(project)
+    (group, names), *others = declared["project"]["entry-points"].items()
+    assert (group, others) == ("cht_sync.filters", [])
+    assert list(names.values()) == declared["tool"]["setuptools"]["py-modules"]
+    install(declared["project"]["name"], module, **names)
     pipeline = load(config, {}, CONTEXT)
     short, none = pipeline.filter([Event({"doc": {"phone": "+254700123456"}}), Event({"doc": {}})])
     assert (short.get("[doc][phone]"), short.get("tags")) == ("3456", ["shortened"])
