@@ -18,6 +18,7 @@ from warehouse.installation import Installation
 from warehouse.served import Served, listening
 
 from cht_sync.generator import Client
+from cht_sync.pipeline import run
 
 DATABASE = "medic"
 
@@ -265,4 +266,28 @@ def test_what_couchdb_says_is_behind_a_page_is_pending(
             eventually(lambda: caught_up(monitor))
     finally:
         recorded_couchdb.held.set()
+        line.stop()
+
+
+def test_another_server_waits_for_an_operator_and_nothing_is_read(
+    tmp_path: Path, served: Served, recorded_couchdb: FakeCouchdb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "STANDBY", 0.05)
+    recorded_couchdb.create()
+    recorded_couchdb.write("one")
+    line = RunningPipeline(tmp_path, served, recorded_couchdb.port, database=DATABASE)
+    line.start()
+    try:
+        with api(line.metrics) as monitor:
+            await_documents(monitor, 1)
+            recorded_couchdb.uuid, before = "another", recorded_couchdb.uuid
+            recorded_couchdb.break_connections()
+            eventually(lambda: monitor.json("/")["status"] == "red")
+            reasons = monitor.get("/readyz").json()["reasons"]
+            assert any("this is another server" in reason for reason in reasons)
+            assert monitor.samples()["cht_sync_seconds_behind"] > 0
+            recorded_couchdb.uuid = before
+            eventually(lambda: monitor.get("/readyz").status_code == 200)
+            eventually(lambda: caught_up(monitor))
+    finally:
         line.stop()

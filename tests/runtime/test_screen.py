@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,12 @@ def state() -> EnvironmentState:
     )
 
 
-def shown(home: Path, **given: str) -> str:
+def shown(home: Path, *, services: Sequence[ServiceState] = (), **given: str) -> str:
     output = io.StringIO()
     console = Console(file=output, width=80, highlight=False)
-    screen.final_screen(console, state(), load(Environment.LOCAL, home=home, environ=given), ["superset"])
+    seen = state()
+    seen.services += services
+    screen.final_screen(console, seen, load(Environment.LOCAL, home=home, environ=given), ["superset"])
     return output.getvalue()
 
 
