@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import requests
 from whole_installation import Installation, living, wait_for
 
 from cht_sync.process import ProcessId
@@ -193,6 +194,12 @@ def _status_is_in_shape(installation: Installation) -> None:
     assert {"seconds_behind", "documents_per_second"} <= set(medic)
     assert found["dbt"]["result"] == "success"
     assert found["dbt"]["failed"] == []
+    (port,) = (one["port"] for one in found["services"] if one["name"] == "logstash")
+    monitoring = f"http://127.0.0.1:{port}"
+    assert requests.get(f"{monitoring}/readyz", timeout=10).json() == {"ready": True, "reasons": []}
+    pipelines = requests.get(f"{monitoring}/_node/stats/pipelines", timeout=10).json()["pipelines"]
+    assert sorted(pipelines) == ["medic", "medic-sentinel"]
+    assert all(one["events"]["out"] >= 2000 and not one["cht_sync"]["pending"] for one in pipelines.values())
 
 
 def _kill_and_await_successor(installation: Installation, service: str) -> None:
