@@ -14,6 +14,13 @@ from jwt.api_jws import PyJWS
 from cht_sync.ingest.errors import ApiError
 
 ALGORITHM = "HS256"
+KNOWN_ALGORITHMS = (
+    *(f"{family}{bits}" for family in ("HS", "RS", "ES") for bits in (256, 384, 512)),
+    "EdDSA",
+)
+"""A token that names one of these is well formed, although no key here can check it."""
+UNREADABLE = "JWT cryptographic operation failed"
+"""What PostgREST says of a token whose parts cannot be read."""
 TOKENS_REMEMBERED = 64
 CLOCK_SKEW = 30
 """Seconds that clocks may differ, as in PostgREST."""
@@ -90,6 +97,8 @@ class Authenticator:
                     "Wrong or unsupported encoding algorithm",
                     "JWT is unsecured but expected 'alg' was not 'none'",
                 )
+            if algorithm not in KNOWN_ALGORITHMS:
+                raise _refused("PGRST301", UNREADABLE)
             if algorithm != ALGORITHM:
                 raise _refused(
                     "PGRST301",
@@ -104,7 +113,7 @@ class Authenticator:
                 "None of the keys was able to decode the JWT",
             ) from error
         except jwt.InvalidTokenError as error:
-            raise _refused("PGRST301", "JWT couldn't be decoded") from error
+            raise _refused("PGRST301", UNREADABLE) from error
         return payload
 
     def _check(self, claims: dict[str, Any], now: float) -> None:

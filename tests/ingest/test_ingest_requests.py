@@ -307,6 +307,22 @@ def test_times_and_audiences_must_be_of_the_right_kind(server: Client, installat
     assert told(nbf=now + 3600, exp=now - 3600) == "JWT expired"
 
 
+@pytest.mark.parametrize(
+    "bearer",
+    [
+        "abc.def.ghi",
+        "quifquirndsjagnrgniur.fonvoienqhhdj.iuqvnvhojah",
+        "eyJhbGciOiJXSEFUIn0.e30.AAAA",
+        "e30.e30.AAAA",
+        "W10.e30.AAAA",
+    ],
+)
+def test_a_token_that_cannot_be_read_is_refused_as_postgrest_does(server: Client, bearer: str) -> None:
+    answer = server.send("GET", "/docs", token=bearer)
+    assert (answer.status, answer.code) == (401, "PGRST301")
+    assert answer.json["message"] == "JWT cryptographic operation failed"
+
+
 def test_a_role_that_is_no_text_is_taken_as_it_is_written(server: Client) -> None:
     bearer = jwt.encode({"role": 5}, SECRET, algorithm="HS256")
     answer = server.send("GET", "/docs", token=bearer)
