@@ -16,6 +16,7 @@ from cht_sync.pipeline.event_text import event_text
 from cht_sync.pipeline.references import FieldError, InvalidReference, parse_reference
 from cht_sync.pipeline.timestamp import Timestamp
 
+
 def out_of_scope(case: Case) -> str | None:
     if any(step["do"] == "cancel" for step in case["steps"]):
         return "only Ruby code can cancel an event, and the filter ruby is refused at start"
