@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from monitoring import PATIENCE, Api, api
 from prometheus_client.parser import text_string_to_metric_families
 from waiting import eventually
@@ -221,6 +222,28 @@ def test_what_is_not_there_is_a_json_error(path: str, main: Api) -> None:
 def test_nothing_can_be_deleted_or_posted(main: Api) -> None:
     assert main.put("/_node/stats", "{}").status_code == 404
     assert main.put("/", "{}").status_code == 404
+
+
+def test_a_head_has_the_headers_of_a_get_and_no_body(main: Api) -> None:
+    got = main.get("/_node/plugins")
+    head = requests.head(got.url, timeout=PATIENCE)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Length"] == got.headers["Content-Length"]
+
+
+def test_a_process_that_cannot_look_at_itself_goes_on_answering(
+    main: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Event()
+
+    def broken(*_args: object) -> None:
+        asked.set()
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(server, "EVERY", 0.0)
+    monkeypatch.setattr("cht_sync.pipeline.monitor.host.Host.sample", broken)
+    assert asked.wait(PATIENCE)
+    assert main.json("/healthz") == {"status": "ok"}
 
 
 def test_pretty_indents_and_says_the_same(main: Api) -> None:

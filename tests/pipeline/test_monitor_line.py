@@ -19,6 +19,7 @@ from warehouse.served import Served, listening
 
 from cht_sync.generator import Client
 from cht_sync.pipeline import run
+from cht_sync.pipeline.couchdb import handoff
 
 DATABASE = "medic"
 
@@ -288,6 +289,31 @@ def test_another_server_waits_for_an_operator_and_nothing_is_read(
             assert monitor.samples()["cht_sync_seconds_behind"] > 0
             recorded_couchdb.uuid = before
             eventually(lambda: monitor.get("/readyz").status_code == 200)
+            eventually(lambda: caught_up(monitor))
+    finally:
+        line.stop()
+
+
+def test_what_is_written_while_postgrest_is_away_is_pending_though_there_is_no_room_for_it(
+    tmp_path: Path, ingest: Ingest, recorded_couchdb: FakeCouchdb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handoff, "MEANWHILE", 0.05)
+    recorded_couchdb.create()
+    recorded_couchdb.write("one")
+    line = RunningPipeline(tmp_path, ingest.served, recorded_couchdb.port, database=DATABASE, batch_size=5)
+    line.start()
+    try:
+        with api(line.metrics) as monitor:
+            await_documents(monitor, 1)
+            eventually(lambda: caught_up(monitor))
+            ingest.stop()
+            for at in range(0, 300, 3):
+                recorded_couchdb.write(*(f"doc-{n}" for n in range(at, at + 3)))
+            eventually(lambda: monitor.samples()["cht_sync_pending_changes"] == 300)
+            recorded_couchdb.write("more")
+            eventually(lambda: monitor.samples()["cht_sync_pending_changes"] == 301)
+            ingest.start()
+            await_documents(monitor, 302)
             eventually(lambda: caught_up(monitor))
     finally:
         line.stop()

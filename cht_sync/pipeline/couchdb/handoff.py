@@ -8,10 +8,18 @@ that is the back-pressure.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cht_sync.pipeline.contracts import Position, Rejected
 from cht_sync.pipeline.event import Event
+
+MEANWHILE = 15.0
+"""Seconds after which a reader that waits for room does something else for a moment."""
+
+
+def _nothing() -> None:
+    return None
 
 
 @dataclass
@@ -71,12 +79,16 @@ class Handoff:
         self._closed = False
         self._failure: Exception | None = None
 
-    def put(self, portion: Gathered) -> bool:
-        """Wait until there is room, then add; True if it had to wait, that is, if we are behind."""
+    def put(self, portion: Gathered, meanwhile: Callable[[], None] = _nothing) -> bool:
+        """Wait until there is room, then add; True if it had to wait, that is, if we are behind.
+
+        `meanwhile` is called every MEANWHILE seconds of that.
+        """
         with self._changed:
             behind = not self._has_room(portion)
-            while not self._closed and not self._has_room(portion):
-                self._changed.wait()
+        while not self._await_room(portion):
+            meanwhile()
+        with self._changed:
             self._waiting.absorb(portion)
             self._changed.notify_all()
             return behind
@@ -111,6 +123,10 @@ class Handoff:
     def _has_news(self) -> bool:
         waiting = self._waiting
         return bool(self._closed or self._failure or len(waiting) or waiting.position)
+
+    def _await_room(self, portion: Gathered) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self._closed or self._has_room(portion), MEANWHILE)
 
     def _has_room(self, portion: Gathered) -> bool:
         waiting = self._waiting

@@ -31,6 +31,7 @@ from cht_sync.pipeline.couchdb.rows import (
     Row,
     continuous_end,
     decode_row,
+    page_pending,
     page_rows,
     sequence_text,
     split_lines,
@@ -305,10 +306,20 @@ class ChangesReader(threading.Thread):
         at_end = portion.caught_up or self.live.is_set()
         self._metrics.offered(portion.changes, portion.size, behind=pending, at_end=at_end)
         began = time.perf_counter_ns()
-        behind = self._handoff.put(portion)
+        behind = self._handoff.put(portion, lambda: self._count_what_waits(sequence or self._since))
         self._metrics.pushed(time.perf_counter_ns() - began)
         self._since = sequence or self._since
         return behind
+
+    def _count_what_waits(self, since: str) -> None:
+        """Ask how many changes there are after those that wait for room; a figure for the monitoring only."""
+        try:
+            answer = self._client.ask("_changes", {"since": since, "limit": "0"}, self._stop_reading)
+            pending = page_pending(answer)
+        except (SourceError, ValueError):
+            return
+        if pending is not None:
+            self._metrics.waits_at_the_source(pending)
 
     def _position(self, sequence: str, pending: int | None = None) -> Position:
         known = self._known

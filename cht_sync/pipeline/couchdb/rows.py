@@ -162,6 +162,14 @@ def page_rows(chunks: Iterable[bytes]) -> Iterator[list[bytes] | PageEnd]:
         raise SourceUnavailable("the page of changes ended before its end") from error
 
 
+def page_pending(answer: bytes) -> int | None:
+    """How many changes there are after a whole page; None where the server does not say.
+
+    Raises ValueError where the answer is no page.
+    """
+    return _decode_page_end(answer).pending
+
+
 def continuous_end(line: bytes) -> PageEnd | None:
     """The line with which a continuous feed ends in order; None if it is another one."""
     if not line.startswith(b'{"last_seq"'):

@@ -168,6 +168,12 @@ class InputMetrics(PluginMetrics):
             elif self._behind_since is None:
                 self._behind_since = time.monotonic()
 
+    def waits_at_the_source(self, changes: int) -> None:
+        """So many changes come after those that were read."""
+        with self.lock:
+            self._at_the_source = changes
+            self._is_at_end = self._is_at_end and not changes
+
     def pushed(self, duration: int) -> None:
         """Count the time that it took until the engine had room."""
         with self.lock:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import psutil
 from waitress import wasyncore
 from waitress.server import create_server
 
@@ -120,14 +121,21 @@ class _Thread(threading.Thread):
             wasyncore.loop(LOOP_TIMEOUT, use_poll=True, map=self._sockets, count=1)
             if time.monotonic() - captured >= EVERY:
                 captured = time.monotonic()
-                self._flows.capture()
-                self._host.sample()
+                self._capture()
         wasyncore.dispatcher.close(self._server)
         end = time.monotonic() + LAST_REQUESTS
         while self._is_answering() and time.monotonic() < end:
             wasyncore.loop(0.05, use_poll=True, map=self._sockets, count=1)
         self._server.task_dispatcher.shutdown(timeout=1)
         wasyncore.close_all(self._sockets)
+
+    def _capture(self) -> None:
+        self._flows.capture()
+        try:
+            self._host.sample()
+        except (OSError, psutil.Error) as error:
+            # As where no file can be opened any more: the API shall tell just that.
+            log.debug("the process cannot be looked at: %s", error)
 
     def close(self) -> None:
         """Answer what is being asked, then end."""
