@@ -51,6 +51,8 @@ def render(settings: Settings, *, engine: str) -> dict[str, str]:
             begin_now=settings.couchdb_seq == "now",
             batch_size=settings.pipeline_batch_size,
             ingest_role=settings.ingest_role,
+            removed_fields=[_reference(path) for path in settings.redact_fields],
+            hashed_fields=[_reference(path) for path in settings.redact_hash_fields],
         )
         for name in names
     }
@@ -68,7 +70,13 @@ def variables(settings: Settings) -> dict[str, str]:
         "COUCHDB_PASSWORD": settings.couchdb_password,
         "HTTP_ENDPOINT": settings.http_endpoint or f"127.0.0.1:{settings.postgrest_port}",
         "PGRST_JWT_SECRET": settings.pgrst_jwt_secret,
+        "REDACT_HASH_SECRET": settings.redact_hash_secret,
     }
+
+
+def _reference(path: str) -> str:
+    """The field of an event for a path inside of its document: `[doc][contact][phone]`."""
+    return "".join(f"[{name}]" for name in ("doc", *path.split(".")))
 
 
 def write(files: dict[str, str], folder: Path) -> None:

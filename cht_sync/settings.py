@@ -29,6 +29,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 STATE_FOLDER = ".cht-sync"
 NEARLY = 0.9
 """How alike a misspelt name is to the one that was meant (difflib's ratio)."""
+REDACTION = "Redaction: what stays out of PostgreSQL"
 SUPERSET = "Superset: the dashboards (not in this version)"
 OUTSIDE_LOCAL = frozenset({Environment.GAMMA, Environment.PROD})
 
@@ -168,6 +169,19 @@ class Settings:
         default="9600",
     )
 
+    redact_fields: tuple[str, ...] = _variable(
+        REDACTION, "Fields that are removed from every document, separated by spaces or commas",
+        parse=checks.field_paths, example='"name phone contact.phone"',
+    )  # fmt: skip
+    redact_hash_fields: tuple[str, ...] = _variable(
+        REDACTION, "Fields whose values are replaced by keyed hashes", parse=checks.field_paths,
+        example='"patient_id fields.patient_name"',
+    )  # fmt: skip
+    redact_hash_secret: str = _variable(
+        REDACTION, "The key of these hashes, at least 16 bytes; needed with REDACT_HASH_FIELDS",
+        parse=checks.hash_secret, secret=True,
+    )  # fmt: skip
+
     dbt_postgres_host: str = _variable("dbt: the models", "Host; unset: POSTGRES_HOST", parse=checks.host)
     dbt_postgres_user: str = _variable(
         "dbt: the models", "Role of the models; unset: <POSTGRES_DB>_dbt", parse=checks.identifier
@@ -282,9 +296,12 @@ def load(
         if text is None or (not text and not _empty_is_wrong(variable)):
             text = variable.default
         try:
-            values[item.name] = variable.parse(text) if text or _empty_is_wrong(variable) else ""
+            values[item.name] = (
+                variable.parse(text) if text or _empty_is_wrong(variable) else _absent(variable)
+            )
         except checks.Invalid as wrong:
             problems.append(_refused(name, variable, text, wrong))
+    problems += _problems_of_redaction(values)
     if problems:
         raise SettingsError(
             problems, hint=f"Set it in {home / '.env'} or in the environment (see env.template)."
@@ -401,6 +418,24 @@ def _declaration(item: Field[Any]) -> Variable:
 
 def _empty_is_wrong(variable: Variable) -> bool:
     return variable.parse is checks.couchdb_databases
+
+
+def _absent(variable: Variable) -> Any:
+    return () if variable.parse is checks.field_paths else ""
+
+
+def _problems_of_redaction(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the settings of redaction together; one that is wrong by itself is absent here."""
+    problems = []
+    removed, hashed = (set(values.get(name, ())) for name in ("redact_fields", "redact_hash_fields"))
+    if both := sorted(removed & hashed):
+        problems.append(f"REDACT_HASH_FIELDS contains {both[0]}, which REDACT_FIELDS removes; name it in one")
+    if hashed and not values.get("redact_hash_secret", "wrong"):
+        problems.append(
+            "REDACT_HASH_SECRET is required with REDACT_HASH_FIELDS; "
+            "for example REDACT_HASH_SECRET=a long random text"
+        )
+    return problems
 
 
 def _refused(name: str, variable: Variable, text: str, wrong: checks.Invalid) -> str:

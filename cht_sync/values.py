@@ -22,6 +22,11 @@ URL_PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*"
 """RFC 3986, section 3.3: the characters of a path, without braces, so that `${` stays the engine's."""
 
 
+FIELD_NAME = re.compile(r"""[^][\x00-\x20\x7f"'\\%${}#.,]+""")
+"""What a name in a field reference may be made of, between quotes of a configuration."""
+KEPT_FIELDS = frozenset({"_id", "_rev", "_deleted"})
+
+
 class Invalid(Exception):
     """What a value should have been."""
 
@@ -126,6 +131,26 @@ def couchdb_databases(value: str) -> tuple[str, ...]:
         if name in RESERVED_DATABASE_NAMES:
             raise Invalid(f"contains {shown(name)}, a name that cht-sync uses itself")
     return names
+
+
+def field_paths(value: str) -> tuple[str, ...]:
+    """Names of fields inside of documents, with dots for what lies deeper: `phone contact.phone`."""
+    paths = tuple(dict.fromkeys(part for part in re.split(r"[\s,]+", value) if part))
+    for path in paths:
+        first, *_ = names = path.split(".")
+        if not all(FIELD_NAME.fullmatch(name) for name in names):
+            raise Invalid(f"contains {shown(path)}, which is no name of a field (with dots: contact.phone)")
+        if first in KEPT_FIELDS:
+            raise Invalid(f"contains {shown(path)}, without which a document cannot be known")
+        if first == "doc" and len(names) > 1:
+            raise Invalid(f"contains {shown(path)}; names begin inside of the document, so leave out doc.")
+    return paths
+
+
+def hash_secret(value: str) -> str:
+    if len(value.encode()) < 16:
+        raise Invalid("is shorter than 16 bytes")
+    return value
 
 
 def jwt_secret(value: str) -> str:

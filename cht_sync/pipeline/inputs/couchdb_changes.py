@@ -73,6 +73,11 @@ class Options(InputOptions):
     keep_tombstone: bool = option(
         "boolean", default=False, help="Give deletions with their document (not in Logstash)"
     )
+    keep_rejected: bool = option(
+        "boolean",
+        default=True,
+        help="Keep the text of a change that cannot be read with its dead letter (not in Logstash)",
+    )
 
 
 class CouchdbChanges:
@@ -145,7 +150,9 @@ class CouchdbChanges:
 
         return Batch(
             list(gathered.events.values()),
-            gathered.rejected,
+            gathered.rejected
+            if self._options.keep_rejected
+            else [replace(one, document=None) for one in gathered.rejected],
             position,
             acknowledge,
             reread=self._rereading and self._caught_up,
