@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -62,8 +63,15 @@ def build(options: Options, context: PluginContext) -> Filter:
             event.tag(tag)
         if not logged:
             logged = True
+            # The text of the failure may hold what is in the event.
+            where = traceback.extract_tb(failure.__traceback__)[-1]
             log.warning(
-                "filter python: %s raised %s", options.function, type(failure).__name__, exc_info=failure
+                "filter python: %s raised %s (%s, line %s); the event is tagged %s",
+                options.function,
+                type(failure).__name__,
+                where.filename,
+                where.lineno,
+                ", ".join(options.tag_on_failure),
             )
         return (event,)
 
