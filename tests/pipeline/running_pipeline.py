@@ -15,7 +15,7 @@ from cht_sync import render
 from cht_sync.environments import Environment
 from cht_sync.pipeline.run import run_pipelines
 from cht_sync.pipeline.sources import PipelineSource, load_all
-from cht_sync.settings import load
+from cht_sync.settings import CHECKOUT, load
 
 PATIENCE = 30.0
 
@@ -104,11 +104,16 @@ class RunningPipeline:
         with (self._folder / "engine.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--api.enabled", "false"],
-                env=self._environment,
+                env={**self._environment, "PYTHONPATH": str(CHECKOUT)},
                 cwd=self._folder,
                 stdout=log,
                 stderr=log,
             )
+
+    @property
+    def log(self) -> str:
+        """What the process said."""
+        return (self._folder / "engine.log").read_text()
 
     def kill(self) -> None:
         """The process dies at once."""

@@ -307,7 +307,7 @@ def test_a_crash_while_it_is_read_from_its_start_is_followed_by_the_rest(
     couchdb.hold = third_page
     line.start_process()
     try:
-        assert couchdb.is_held.wait(30)
+        assert couchdb.is_held.wait(30), line.log
         born = couchdb.databases["medic"].instance_start_time
         line.await_progress(instance_start_time=born, rereading=True)
         line.kill()
@@ -341,7 +341,7 @@ def test_a_crash_during_the_sweep_is_followed_by_a_sweep(
     couchdb.hold = second_page
     line.start_process()
     try:
-        assert couchdb.is_held.wait(30)
+        assert couchdb.is_held.wait(30), line.log
         line.kill()
         assert 0 < len(line.tombstones()) < len(old)
         assert line.progress("rereading") == (True,)
@@ -367,7 +367,7 @@ def test_a_crash_before_the_start_was_stored_notices_it_again(
     couchdb.hold = lambda request: request == "GET /"
     line.start_process()
     try:
-        assert couchdb.is_held.wait(30)
+        assert couchdb.is_held.wait(30), line.log
         line.kill()
         assert line.progress("seq", "instance_start_time") == before
         couchdb.hold = lambda _request: False
