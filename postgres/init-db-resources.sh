@@ -62,8 +62,8 @@ select current_database() || '_authenticator' as authenticator,
        current_database() || '_ingest' as ingest,
        current_database() || '_superset' as superset \gset
 
--- One run at a time, however long the other takes. Other locks are waited for as long as a request lasts:
--- writers queue behind whoever waits.
+-- One run at a time, however long the other takes. For other locks there is an end: who comes later queues
+-- behind us.
 \o /dev/null
 select pg_advisory_xact_lock(hashtextextended('cht-sync init-db', 0));
 select set_config('lock_timeout', '100s', true) where current_setting('lock_timeout') = '0';
@@ -92,7 +92,8 @@ create temporary table present on commit drop as
       relkind = 'v' and columns = '{_id,_rev,doc,@timestamp,@version,doc_as_upsert,_deleted,saved_timestamp,source}'
         as our_view,
       relkind = 'r' and columns @> '{@version,@timestamp,_id,_rev,doc,doc_as_upsert}'
-        and not columns @> '{saved_timestamp}' as of_2023
+        and not columns @> '{saved_timestamp}' and exists (select from pg_attribute
+          where attrelid = pg_class.oid and attname = 'doc' and atttypid = 'jsonb'::regtype) as of_2023
     from pg_class, lateral (select array(select attname::text from pg_attribute
       where attrelid = pg_class.oid and attnum > 0 and not attisdropped order by attnum)) as _(columns)
     where relnamespace = to_regnamespace(quote_ident(:'schema'))
