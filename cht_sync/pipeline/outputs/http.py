@@ -1,208 +1,400 @@
-"""http: events as JSON to an HTTP server.
+"""http: events to an HTTP server, one by one or as an array of JSON.
 
-Delivery: at least once. A batch counts as delivered when every event was accepted or became a dead
-letter; until then it is sent again, with growing pauses, for as long as the server may recover.
+Delivery: at least once and in order. A batch counts as delivered when every event was accepted or became a
+dead letter; until then it is sent again, with growing pauses, for as long as the server may recover.
 
-Options are those of logstash-output-http that cht-sync's configurations use. `position_headers` is
-ours: the server is then a PostgREST over cht-sync's schema, and the position goes with the data.
-Without it the status decides: 2xx is success; the retryable ones are tried again for ever; anything
-else is a dead letter in a file, where the original logs and drops.
+Options are those of logstash-output-http 6.0.1. The status of an answer decides: 2xx and `ignorable_codes`
+are success; `retryable_codes` and a server that does not answer are tried again for ever; anything else makes
+each event a dead letter, where the original logs and drops. A `json_batch` that is too large for the server
+(413) is sent in halves.
+
+`position_headers` is ours: the server is then a PostgREST over cht-sync's schema, the position goes with the
+data, and the code of an error decides what it means.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 import requests
+from urllib3.util import make_headers
 
-from cht_sync import backoff
 from cht_sync.errors import ConfigError
-from cht_sync.pipeline.contracts import Batch, Output, Position, Rejected, StoredDocument
+from cht_sync.pipeline.contracts import Output
 from cht_sync.pipeline.dead_letter import DeadLetterFile
-from cht_sync.pipeline.document import RawDocument
 from cht_sync.pipeline.event import Event
+from cht_sync.pipeline.http.bodies import CONTENT_TYPES, body_maker
+from cht_sync.pipeline.http.client import Behaviour, HttpClient, check_address
+from cht_sync.pipeline.http.plain import PlainOutput, Requests, Verdicts
+from cht_sync.pipeline.http.proxy import proxy_of
+from cht_sync.pipeline.http.tls import VERSIONS, Tls, check_protocols
 from cht_sync.pipeline.monitor.metrics import OutputMetrics
-from cht_sync.pipeline.plugins import OutputOptions, Password, PluginContext, option, register_output
+from cht_sync.pipeline.plugins import (
+    CodecChoice,
+    OutputOptions,
+    Password,
+    PluginContext,
+    option,
+    register_output,
+)
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection, Timeouts
-from cht_sync.pipeline.postgrest.storable import is_storable_text, looks_unstorable
-from cht_sync.pipeline.postgrest.writer import Row, Writer, mended, tombstone
+from cht_sync.pipeline.postgrest.output import PostgrestOutput
+from cht_sync.pipeline.references import InvalidReference
+from cht_sync.pipeline.templates import Template, compile_template, text_of
 from cht_sync.tokens import TokenSource
 
 log = logging.getLogger(__name__)
 
-RETRYABLE = frozenset({429, 500, 502, 503, 504})
-"""logstash-output-http's default of `retryable_codes`."""
+RETRYABLE = (429, 500, 502, 503, 504)
+
+
+def _check_template(text: str) -> None:
+    try:
+        compile_template(text)(Event())
+    except InvalidReference as error:
+        # Every event would fail with it.
+        raise ValueError(f"%{{{error}}} is no reference to a field") from None
+
+
+def _check_leaves(value: Any) -> None:
+    if isinstance(value, Mapping):
+        for item in value.values():
+            _check_leaves(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_leaves(item)
+    elif isinstance(value, str):
+        _check_template(value)
+
+
+def _check_url(url: str) -> None:
+    _check_template(url)
+    if "%{" not in url:
+        check_address(url)
+
+
+def _check_headers(headers: Mapping[str, Any] | None) -> None:
+    for name, value in (headers or {}).items():
+        if not isinstance(value, str | int | float):
+            raise ValueError(f"the value of {name!r} must be one text")
+        _check_leaves(value)
+
+
+def _check_authorities(paths: tuple[Path, ...]) -> None:
+    if len(paths) > 1:
+        raise ValueError("only one file can be given; it may hold several certificates")
+
+
+def _check_proxy(value: tuple[Any, ...] | None) -> None:
+    if value is not None:
+        proxy_of(value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(OutputOptions):
     """What can be set in an `http` block."""
 
-    url: str = option("uri", required=True, help="Address of the request")
+    url: str = option(
+        "string",
+        required=True,
+        check=_check_url,
+        help="Address of the request; `%{...}` is filled in for each event, and not escaped.",
+    )
     http_method: str = option(
-        "string", required=True, choices=("post", "put", "patch"), help="Method of the request"
+        "string",
+        required=True,
+        choices=("put", "post", "patch", "delete", "get", "head"),
+        help="Method of the request.",
     )
-    headers: Mapping[str, str] | None = option("hash", default=None, help="Headers of the request")
-    content_type: str = option("string", default="application/json", help="Content-Type of the request")
     format: str = option(
-        "string", default="json", choices=("json", "json_batch"), help="One event, or an array of them"
+        "string",
+        default="json",
+        choices=tuple(CONTENT_TYPES),
+        help="What is sent: an event as JSON, an array of all events of a batch, a form, or `message`.",
     )
-    connect_timeout: int = option("number", default=10, help="Seconds until a connection stands")
-    request_timeout: int = option("number", default=60, help="Seconds until an answer begins")
+    mapping: Mapping[str, Any] | None = option(
+        "hash",
+        check=_check_leaves,
+        help="What is sent in place of the whole event; `%{...}` is filled in, and every value is a text.",
+    )
+    message: str | None = option(
+        "string", check=_check_leaves, help="The body with format `message`; `%{...}` is filled in."
+    )
+    headers: Mapping[str, Any] | None = option(
+        "hash",
+        check=_check_headers,
+        help="Headers; `%{...}` in their values is filled in for each event, but not with `json_batch`.",
+    )
+    content_type: str | None = option(
+        "string", help="Content-Type of the request; unset: that of the format. A header does not change it."
+    )
+    http_compression: bool = option("boolean", default=False, help="Compress the body with gzip.")
+    retry_failed: bool = option(
+        "boolean",
+        default=True,
+        help="Try again what may succeed later; false: that is a dead letter at once, too.",
+    )
+    retryable_codes: tuple[float, ...] = option(
+        "number", many=True, default=RETRYABLE, help="Statuses after which the request is tried again."
+    )
+    ignorable_codes: tuple[float, ...] = option(
+        "number", many=True, default=(), help="Statuses that count as success."
+    )
+    automatic_retries: int = option(
+        "number", default=1, help="How often a request is repeated at once when its connection breaks."
+    )
+    retry_non_idempotent: bool = option(
+        "boolean", default=False, help="Repeat POST and PATCH at once, too, when a connection breaks."
+    )
+    follow_redirects: bool = option(
+        "boolean",
+        default=True,
+        help="Follow redirects of GET and HEAD, and 303 with a GET; false: a redirect is a refusal.",
+    )
+    cookies: bool = option("boolean", default=True, help="Send back the cookies that the server sets.")
+    connect_timeout: float = option("number", default=10, help="Seconds until a connection stands.")
+    socket_timeout: float = option("number", default=10, help="Seconds without a byte of an answer.")
+    request_timeout: float = option(
+        "number",
+        default=60,
+        help="No effect, as requests never wait for a connection; with `position_headers` seconds without "
+        "a byte of an answer, if longer than `socket_timeout`.",
+    )
+    pool_max: int = option("number", default=50, help="Most servers to which connections are kept open.")
+    pool_max_per_route: int = option(
+        "number", default=25, help="Most connections to one server that are kept open."
+    )
+    keepalive: bool = option("boolean", default=True, help="Use a connection for more than one request.")
+    validate_after_inactivity: int = option(
+        "number",
+        default=200,
+        help="No effect: whether a connection still stands is looked at before every request.",
+    )
+    user: str | None = option("string", help="User for Basic authentication, with the first request.")
+    password: Password | None = option("password", help="The user's password.")
+    proxy: tuple[Any, ...] | None = option(
+        "array",
+        check=_check_proxy,
+        help="Address of a proxy, or a hash of its `url` (or `scheme`, `host`, `port`), `user`, `password`.",
+    )
+    ssl_enabled: bool = option("boolean", default=True, help="Whether the other options of TLS count.")
+    ssl_certificate_authorities: tuple[Path, ...] = option(
+        "path",
+        many=True,
+        default=(),
+        check=_check_authorities,
+        help="A PEM file of the authorities that are trusted; unset: the machine's.",
+    )
+    ssl_certificate: Path | None = option("path", help="A PEM file of our own certificate.")
+    ssl_key: Path | None = option("path", help="A PEM file of its key, without password.")
+    ssl_verification_mode: str = option(
+        "string",
+        default="full",
+        choices=("full", "none"),
+        help="Whether the server's certificate is checked.",
+    )
+    ssl_supported_protocols: tuple[str, ...] = option(
+        "string",
+        many=True,
+        default=(),
+        choices=tuple(VERSIONS),
+        check=check_protocols,
+        help="Versions of TLS that may be used; unset: those of the machine.",
+    )
+    codec: CodecChoice | None = option("codec", default="plain", help="No effect; see `format`.")
     position_headers: bool = option(
-        "boolean", default=False, help="Send the position as headers, to PostgREST (not in Logstash)"
+        "boolean", default=False, help="Send the position as headers, to PostgREST (not in Logstash)."
     )
     jwt_secret: Password | None = option(
-        "password", default=None, help="Signs a short-lived token for each request (not in Logstash)"
+        "password", help="With `position_headers`: signs a short-lived token (not in Logstash)."
     )
-    jwt_role: str | None = option("string", default=None, help="The role in the token (not in Logstash)")
+    jwt_role: str | None = option("string", help="The role in the token (not in Logstash).")
 
+    def __post_init__(self) -> None:
+        problems = list(_problems(self))
+        if self.position_headers:
+            problems += _problems_with_position(self)
+        if problems:
+            raise ValueError("; ".join(problems))
 
-class PostgrestOutput:
-    """The output to PostgREST; it keeps the position."""
-
-    def __init__(self, options: Options, context: PluginContext) -> None:
-        tokens = None
-        if options.jwt_secret is not None and options.jwt_role is not None:
-            tokens = TokenSource(options.jwt_secret.value, options.jwt_role)
-        base_url = options.url.partition("?")[0].rsplit("/", 1)[0]
-        self._connection = PostgrestConnection(
-            base_url, tokens, Timeouts(options.connect_timeout, options.request_timeout)
+    @property
+    def tls(self) -> Tls:
+        """What the options of TLS say."""
+        if not self.ssl_enabled:
+            return Tls()
+        return Tls(
+            next(iter(self.ssl_certificate_authorities), None),
+            self.ssl_certificate,
+            self.ssl_key,
+            self.ssl_verification_mode == "full",
+            self.ssl_supported_protocols,
         )
-        dead_letters = DeadLetterFile(context.data_folder, context.pipeline_id)
-        metrics = context.metrics_of(OutputMetrics)
-        self._writer = Writer(self._connection, base_url, options.url, dead_letters, metrics)
 
-    def claim(self, source: str, stop: threading.Event) -> Position | None:
-        """See contracts.PositionKeeper."""
-        return self._writer.claim(source, stop)
-
-    def is_released(self, stop: threading.Event) -> bool:
-        """See contracts.PositionKeeper."""
-        return self._writer.is_released(stop)
-
-    def report(self, problem: str, stop: threading.Event) -> None:
-        """See contracts.PositionKeeper."""
-        self._writer.report(problem, stop)
-
-    def stored_after(self, document_id: str, stop: threading.Event) -> Sequence[StoredDocument]:
-        """See contracts.PositionKeeper."""
-        return self._writer.stored_after(document_id, stop)
-
-    def bury(self, documents: Sequence[StoredDocument], stop: threading.Event) -> bool:
-        """See contracts.PositionKeeper."""
-        return self._writer.write([tombstone(one) for one in documents], None, stop)
-
-    def write(self, batch: Batch, stop: threading.Event) -> bool:
-        rows: dict[str, Row] = {}
-        rejected = list(batch.rejected)
-        for event in batch.events:
-            row = row_of(event)
-            problem = _problem_of_identity(row.document_id)
-            if problem is None:
-                # The same row twice in one statement would be refused as a whole.
-                rows.pop(row.document_id, None)
-                rows[row.document_id] = row
-            else:
-                document = row.original.decode(errors="backslashreplace")
-                id = row.document_id or None
-                rejected.append(Rejected(id, row.revision, row.sequence, *problem, document))
-        stored = list(rows.values())
-        return self._writer.reject(rejected, stop) and self._writer.write(stored, batch.position, stop)
-
-    def close(self) -> None:
-        self._writer.release()
-        self._connection.close()
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header of Basic authentication, where there is a user."""
+        if self.user is None or self.password is None:
+            return {}
+        # The bytes of UTF-8 one by one: the library would encode text as Latin-1.
+        login = f"{self.user}:{self.password.value}".encode().decode("latin-1")
+        return {"Authorization": make_headers(basic_auth=login)["authorization"]}
 
 
-class PlainOutput:
-    """The output to any other server."""
+WITHOUT_POSITION = (
+    *("mapping", "message", "http_compression", "retry_failed", "retryable_codes", "ignorable_codes"),
+    *("automatic_retries", "retry_non_idempotent", "follow_redirects", "cookies", "keepalive"),
+    *("pool_max", "pool_max_per_route", "validate_after_inactivity"),
+)
+"""Options that `position_headers` leaves nothing to decide."""
 
-    def __init__(self, options: Options, context: PluginContext) -> None:
-        self._options = options
-        self._dead_letters = DeadLetterFile(context.data_folder, context.pipeline_id)
-        self._metrics = context.metrics_of(OutputMetrics)
-        self._headers = {"Content-Type": options.content_type, **(options.headers or {})}
-        self._session = requests.Session()
-        self._session.trust_env = False
 
-    def write(self, batch: Batch, stop: threading.Event) -> bool:
-        bodies = [event.to_json() for event in batch.events]
-        if self._options.format == "json_batch" and bodies:
-            bodies = [b"[" + b",".join(bodies) + b"]"]
-        return all(self._deliver(body, stop) for body in bodies)
-
-    def close(self) -> None:
-        self._session.close()
-
-    def _deliver(self, body: bytes, stop: threading.Event) -> bool:
-        delays = backoff.delays(first=0.2)
-        while not stop.is_set():
-            status, said = self._send(body)
-            if 200 <= status < 300:
-                self._metrics.sent(len(body))
-                return True
-            if status and status not in RETRYABLE:
-                self._dead_letters.append(
-                    [Rejected(None, None, None, f"HTTP {status}", said, body.decode(errors="replace"))]
-                )
-                self._metrics.answered()
-                self._metrics.buried(1)
-                log.error("%s answered %s; the events are now a dead letter", self._options.url, status)
-                return True
-            seconds = next(delays)
-            log.warning("%s: %s; next try in %.1f s", self._options.url, said or status, seconds)
-            self._metrics.failed(f"the server answered {status}" if status else "no answer", serious=False)
-            stop.wait(seconds)
-        return False
-
-    def _send(self, body: bytes) -> tuple[int, str]:
-        """Return the status and what was said; status 0 when there was no answer."""
+def _problems(options: Options) -> list[str]:
+    problems = []
+    if options.format == "message" and options.message is None:
+        problems.append('format => "message" needs the option "message"')
+    if options.format == "json_batch" and "%{" in options.url:
+        problems.append(
+            'the url cannot depend on the event with format => "json_batch"; use format => "json"'
+        )
+    if (options.user is None) != (options.password is None or not options.password.value):
+        problems.append("user and password go together; one of them is not set")
+    if (options.ssl_certificate is None) != (options.ssl_key is None):
+        problems.append("ssl_certificate and ssl_key go together; one of them is not set")
+    if (options.jwt_secret is None) != (options.jwt_role is None):
+        problems.append("jwt_secret and jwt_role go together; one of them is not set")
+    if options.jwt_secret is not None and not options.position_headers:
+        problems.append("jwt_secret needs position_headers => true")
+    if options.tls != Tls():
         try:
-            response = self._session.request(
-                self._options.http_method.upper(),
-                self._options.url,
-                data=body,
-                headers=self._headers,
-                timeout=(self._options.connect_timeout, self._options.request_timeout),
-                allow_redirects=False,
-            )
-        except requests.RequestException as error:
-            return 0, f"no answer: {error}"
-        return response.status_code, response.text[:300]
+            options.tls.context()
+        except ValueError as error:
+            problems.append(str(error))
+    return problems
 
 
-@register_output("http", Options)
+def _problems_with_position(options: Options) -> list[str]:
+    problems = [
+        f"position_headers goes without {field.name}: the code of PostgREST's error decides"
+        for field in fields(options)
+        if field.name in WITHOUT_POSITION and getattr(options, field.name) != field.default
+    ]
+    if not (options.content_type or CONTENT_TYPES["json"]).startswith(CONTENT_TYPES["json"]):
+        problems.append("position_headers needs the content_type application/json")
+    if any("%{" in str(text) for text in (options.url, *(options.headers or {}).values())):
+        problems.append("url and headers cannot depend on the event with position_headers")
+    if options.user is not None and options.jwt_secret is not None:
+        problems.append("user and jwt_secret would both be the Authorization header; leave one out")
+    return problems
+
+
+@register_output(
+    "http",
+    Options,
+    unsupported={
+        **dict.fromkeys(
+            ("ssl_keystore_path", "ssl_keystore_password", "ssl_keystore_type", "keystore"),
+            "is not supported: give PEM files, made by `openssl pkcs12`, as ssl_certificate and ssl_key",
+        ),
+        **dict.fromkeys(
+            ("ssl_truststore_path", "ssl_truststore_password", "ssl_truststore_type", "truststore"),
+            "is not supported: give a PEM file as ssl_certificate_authorities",
+        ),
+        "ssl_cipher_suites": "is not supported: the machine's OpenSSL decides; see ssl_supported_protocols",
+        "cacert": "is gone, as in Logstash: use ssl_certificate_authorities",
+        "client_cert": "is gone, as in Logstash: use ssl_certificate",
+        "client_key": "is gone, as in Logstash: use ssl_key",
+        "verify_ssl": "is gone, as in Logstash: use ssl_verification_mode",
+    },
+)
 def build(options: Options, context: PluginContext) -> Output:
     """Make the output; nothing is connected before the first request."""
+    dead_letters = DeadLetterFile(context.data_folder, context.pipeline_id)
+    metrics = context.metrics_of(OutputMetrics)
     if not options.position_headers:
-        return PlainOutput(options, context)
+        if options.format == "message" and options.mapping is not None:
+            log.warning('%s: mapping has no effect with format => "message"', _shown(options.url))
+        return PlainOutput(
+            _shown(options.url),
+            HttpClient(_behaviour(options)),
+            _requests(options),
+            Verdicts(
+                frozenset(options.ignorable_codes), frozenset(options.retryable_codes), options.retry_failed
+            ),
+            dead_letters,
+            metrics,
+        )
     if options.format != "json_batch" or options.http_method != "post":
         raise ConfigError('http: position_headers needs http_method => "post" and format => "json_batch"')
-    return PostgrestOutput(options, context)
+    tokens = None
+    if options.jwt_secret is not None and options.jwt_role is not None:
+        tokens = TokenSource(options.jwt_secret.value, options.jwt_role)
+    base_url = options.url.partition("?")[0].rsplit("/", 1)[0]
+    timeouts = Timeouts(options.connect_timeout, max(options.socket_timeout, options.request_timeout))
+    connection = PostgrestConnection(base_url, tokens, timeouts, _session(options))
+    return PostgrestOutput(connection, base_url, options.url, dead_letters, metrics)
 
 
-def row_of(event: Event) -> Row:
-    """The row that an event becomes."""
-    sequence = event.metadata.get("seq")
-    document = event.fields.get("doc")
-    row = Row(
-        str(event.get("_id") or ""),
-        str(event.get("_rev") or ""),
-        event.to_json(),
-        None if sequence is None else str(sequence),
-        document.raw if isinstance(document, RawDocument) else None,
+def _behaviour(options: Options) -> Behaviour:
+    return Behaviour(
+        connect_timeout=options.connect_timeout,
+        socket_timeout=options.socket_timeout,
+        hosts=options.pool_max,
+        per_host=options.pool_max_per_route,
+        keepalive=options.keepalive,
+        repeats=options.automatic_retries,
+        repeats_all=options.retry_non_idempotent,
+        follows_redirects=options.follow_redirects,
+        cookies=options.cookies,
+        proxy=None if options.proxy is None else proxy_of(options.proxy),
+        tls=options.tls.context(),
     )
-    return mended(row) if looks_unstorable(row.body) else row
 
 
-def _problem_of_identity(document_id: str) -> tuple[str, str] | None:
-    """Why a document with this id can be no row: code and reason. It is never given another id."""
-    if not document_id:
-        return "no_id", "the change has no _id"
-    if not is_storable_text(document_id):
-        return "22P05", "its _id holds a character that PostgreSQL cannot store"
-    return None
+def _requests(options: Options) -> Requests:
+    batched = options.format == "json_batch"
+    headers = {name: text_of(value) for name, value in (options.headers or {}).items()}
+    return Requests(
+        method=options.http_method.upper(),
+        url=compile_template(options.url),
+        headers={
+            name: _constant(text) if batched else compile_template(text) for name, text in headers.items()
+        },
+        fixed_headers={
+            **options.authorization,
+            "Content-Type": options.content_type or CONTENT_TYPES[options.format],
+        },
+        body=body_maker(options.format, options.mapping, options.message),
+        batched=batched,
+        compressed=options.http_compression,
+    )
+
+
+def _constant(text: str) -> Template:
+    return lambda _event: text
+
+
+def _session(options: Options) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    if options.tls != Tls():
+        options.tls.apply(session)
+    for name, value in (options.headers or {}).items():
+        # Those two are said with each request.
+        if name.lower() not in ("content-type", "prefer"):
+            session.headers[name] = text_of(value)
+    session.headers.update(options.authorization)
+    if options.proxy is not None:
+        proxy = proxy_of(options.proxy)
+        session.proxies = {"http": proxy.url_with_login, "https": proxy.url_with_login}
+    return session
+
+
+def _shown(url: str) -> str:
+    """The address for the log: without login and query, which may hold what nobody shall read."""
+    scheme, separator, rest = url.partition("?")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"

@@ -24,13 +24,22 @@ class Timeouts:
 
 
 class PostgrestConnection:
-    """A keep-alive connection to the tables below one address; for one thread at a time."""
+    """A keep-alive connection to the tables below one address; for one thread at a time.
 
-    def __init__(self, base_url: str, tokens: TokenSource | None, timeouts: Timeouts) -> None:
+    `session` brings what every request needs: TLS, a proxy, headers.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        tokens: TokenSource | None,
+        timeouts: Timeouts,
+        session: requests.Session | None = None,
+    ) -> None:
         self._base_url = base_url
         self._tokens = tokens
         self._timeouts = (timeouts.connect, timeouts.answer)
-        self._session = requests.Session()
+        self._session = requests.Session() if session is None else session
         self._session.trust_env = False
 
     def insert(

@@ -1,0 +1,1 @@
+"""Requests to any HTTP server, as logstash-output-http makes them."""
