@@ -347,14 +347,16 @@ def test_without_a_pipeline_nothing_is_ready_and_the_process_lives() -> None:
 def test_a_pipeline_that_is_removed_or_made_anew_is_shown_so(running: PipelineMetrics) -> None:
     with api(running) as one:
         one.json("/_node/stats")
-        again = PipelineMetrics("medic", hash="new", reloads=running.reloads)
-        running.reloads.succeeded()
-        running.reloads.failed("medic.conf:1:1: unknown filter")
-        one.registry.add(again)
-        pipeline = one.json("/_node/stats/pipelines/medic")["pipelines"]["medic"]
+        one.registry.reload_failed("medic", "medic.conf:1:1: unknown filter")
+        assert one.json("/_node/stats/pipelines/medic")["pipelines"]["medic"]["hash"] == ""
+        one.registry.reloaded(one.registry.renewed("medic", "new"))
+        stats = one.json("/_node/stats")
+        pipeline = stats["pipelines"]["medic"]
         assert pipeline["hash"] == "new"
         assert (pipeline["reloads"]["successes"], pipeline["reloads"]["failures"]) == (1, 1)
         assert pipeline["reloads"]["last_error"]["message"] == "medic.conf:1:1: unknown filter"
+        assert stats["reloads"] == {"successes": 1, "failures": 1}
+        assert one.samples()["cht_sync_failed_reloads_total"] == 1
         one.registry.remove("medic")
         assert one.get("/_node/stats/pipelines/medic").status_code == 404
 

@@ -108,6 +108,31 @@ def test_what_was_not_acknowledged_before_a_new_start_is_not_pending_twice(sourc
     assert source.backlog().pending == 5
 
 
+def test_a_problem_lasts_until_the_source_answers_however_often_it_is_started(
+    source: InputMetrics, clock: Clock
+) -> None:
+    for _ in range(3):
+        source.connecting()
+        source.stopped("another server")
+        clock.now += 10
+        source.started()
+        source.read(0)
+    assert source.problem.current == module.Problem("another server", True, 1000.0)
+    source.connected()
+    assert source.problem.current is None
+
+
+def test_the_problem_of_an_input_that_does_not_say_when_it_connects_is_over_when_events_come(
+    source: InputMetrics,
+) -> None:
+    source.stopped("away")
+    source.started()
+    source.read(0)
+    assert source.problem.current is not None
+    source.read(1)
+    assert source.problem.current is None
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=30))
 def test_pending_is_what_was_offered_less_what_was_acknowledged(steps: list[tuple[int, bool]]) -> None:
     source = InputMetrics("input", "couchdb_changes", "feed")

@@ -88,7 +88,8 @@ class Backlog:
 class InputMetrics(PluginMetrics):
     """What an input has read, how far it is behind, and how its connection is.
 
-    An input that knows no backlog calls none of the methods for it and is never behind.
+    An input that knows no backlog calls none of the methods for it and is never behind. One that says
+    when it connects says too when its problem is over; that of any other is over when events come.
     """
 
     def __init__(self, kind: str, name: str, id: str, *, shown: bool = True) -> None:
@@ -106,17 +107,19 @@ class InputMetrics(PluginMetrics):
         self._at_the_source = 0
         self._is_at_end = True
         self._behind_since: float | None = None
+        self._says_when_connected = False
 
     def read(self, events: int) -> None:
         """Count a batch that the engine has taken from the input."""
         with self.lock:
             self.events_out += events
+            if events and not self._says_when_connected:
+                self.problem.clear()
 
     def started(self) -> None:
         """Reading begins, maybe once more: what was not acknowledged will be read again."""
         with self.lock:
             self.reading = True
-            self.problem.clear()
             self._outstanding = 0
 
     def stopped(self, problem: str | None = None) -> None:
@@ -130,6 +133,7 @@ class InputMetrics(PluginMetrics):
     def connecting(self) -> None:
         """Nothing is known of the source before it has answered."""
         with self.lock:
+            self._says_when_connected = True
             self.reading = False
             self._lose_sight()
 
@@ -398,6 +402,26 @@ class Registry:
         """Show a pipeline from now on, instead of an earlier one of the same id."""
         with self._lock:
             self._pipelines[metrics.id] = metrics
+
+    def renewed(self, id: str, hash: str) -> PipelineMetrics:
+        """Return metrics for another configuration of a pipeline; shown are they once they are added."""
+        with self._lock:
+            before = self._pipelines.get(id)
+        return PipelineMetrics(id, hash, reloads=Reloads() if before is None else before.reloads)
+
+    def reloaded(self, metrics: PipelineMetrics) -> None:
+        """Show a pipeline that runs with another configuration from now on."""
+        self.add(metrics)
+        for reloads in (self.reloads, metrics.reloads):
+            reloads.succeeded()
+
+    def reload_failed(self, id: str, error: str) -> None:
+        """Count another configuration of a pipeline that was refused; the one before goes on."""
+        self.reloads.failed(error)
+        with self._lock:
+            shown = self._pipelines.get(id)
+        if shown is not None:
+            shown.reloads.failed(error)
 
     def remove(self, id: str) -> None:
         """Show a pipeline no more."""
