@@ -35,10 +35,18 @@ def to_integer(value: Any) -> int:
     if isinstance(value, str):
         return _integer_of_text(_tidied(value))
     if isinstance(value, float | Decimal):
-        return int(value)
+        return whole_part(value)
     if isinstance(value, Timestamp):
         return value.seconds
     raise ValueError(f"a {type(value).__name__} is no whole number")
+
+
+def whole_part(value: float | Decimal) -> int:
+    """Return a number without its fraction. Raises ValueError for one of very many digits, or without end."""
+    number = Decimal(value)
+    if not number.is_finite() or number.adjusted() > _MOST_DIGITS:
+        raise ValueError(f"a number of more than {_MOST_DIGITS} digits")
+    return int(number)
 
 
 def to_float(value: Any) -> float:
@@ -99,10 +107,7 @@ def _integer_of_text(text: str) -> int:
         return int(text, 16) if not found["fraction"] and "p" not in text else int(_hexadecimal(text))
     if _DECIMAL.fullmatch(text) is None:
         raise ValueError("not a whole number")
-    number = Decimal(text.replace("d", "e"))
-    if max(len(text), number.adjusted()) > _MOST_DIGITS:
-        raise ValueError(f"a number of more than {_MOST_DIGITS} digits")
-    return int(number)
+    return whole_part(Decimal(text.replace("d", "e")))
 
 
 def _float_of_text(text: str) -> float:
@@ -114,4 +119,7 @@ def _float_of_text(text: str) -> float:
 
 
 def _hexadecimal(text: str) -> float:
-    return float.fromhex(text.replace("_", ""))
+    try:
+        return float.fromhex(text.replace("_", ""))
+    except OverflowError:
+        raise ValueError("beyond the range of numbers with a fraction") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -244,6 +245,9 @@ def test_numbers_of_seconds_and_of_milliseconds_are_told_apart(value: Any, momen
         ("TAI64N", "4000"),
         ("UNIX_MS", 10**18),
         ("UNIX_MS", True),
+        ("UNIX_MS", Decimal("1E+999999999")),
+        ("UNIX", Decimal("1E+999999999")),
+        ("UNIX", 1e300),
         ("UNIX", "1e5"),
         ("ISO8601", {"a": 1}),
         ("yyyy", "\ud800"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -42,6 +44,18 @@ def test_an_event_that_a_filter_cannot_work_on_passes_tagged_and_all_others_as_u
 
 
 @pytest.mark.parametrize(
+    "filters",
+    ["clone { clones => [c1] }", "truncate { length_bytes => 9 }", "mutate { copy => { doc => copy } }"],
+)
+def test_a_document_that_is_nested_too_deeply_for_a_filter_loses_no_event(filters: str) -> None:
+    deep = RawDocument(b'{"a":' * 700 + b'"a text to cut"' + b"}" * 700, {})
+    pipeline = load(f"filter {{ {filters} }}", {}, CONTEXT)
+    events = pipeline.filter([Event({"n": 1}), Event({"doc": deep}), Event({"n": 3})])
+    assert {1, 3} <= {event.get("n") for event in events}
+    assert any("doc" in event.fields for event in events)
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("ruby { code => 'x' }", "python"),
@@ -77,6 +91,7 @@ def test_plugins_that_cannot_be_made_are_named_together() -> None:
     with pytest.raises(ConfigProblems) as caught:
         load("filter { python { function => 'a:b' }\n if [x] { python { function => 'a:b' } } }", {}, CONTEXT)
     assert [problem.line for problem in caught.value.problems] == [1, 2]
+    assert caught.value.hint == "Start with --enable-python-filter to allow it."
 
 
 @pytest.mark.parametrize(
@@ -93,6 +108,7 @@ def test_plugins_that_cannot_be_made_are_named_together() -> None:
         (r"\bé", "e", "é aé", "e aé"),
         (r"a*", "-", "baac", "-b--c-"),
         (r"[^]a]", "_", "]ab", "]a_"),
+        (r"[||~~]", "_", "a|~", "a__"),
     ],
 )
 def test_ruby_s_replacements_are_made(pattern: str, replacement: str, text: str, changed: str) -> None:
@@ -142,8 +158,9 @@ def test_any_value_is_converted_or_the_event_is_tagged(kind: str, value: Any) ->
     event.to_json()
 
 
-def test_a_number_that_would_take_all_memory_is_none() -> None:
-    event = one("mutate", {"convert": {"v": "integer"}}, {"v": "1e999999999"})
+@pytest.mark.parametrize("value", ["1e999999999", "0x1p99999", Decimal("1E+999999999"), math.inf])
+def test_a_number_that_would_take_all_memory_is_none(value: Any) -> None:
+    event = one("mutate", {"convert": {"v": "integer"}}, {"v": value})
     assert event.get("tags") == ["_mutate_error"]
 
 

@@ -25,7 +25,14 @@ class ConfigProblems(ConfigError):
 
     def __init__(self, problems: Sequence[ConfigError]) -> None:
         first = problems[0]
-        super().__init__(first.reason, path=first.path, line=first.line, column=first.column)
+        hints = dict.fromkeys(problem.hint for problem in problems if problem.hint)
+        super().__init__(
+            first.reason,
+            path=first.path,
+            line=first.line,
+            column=first.column,
+            hint=" ".join(hints) or None,
+        )
         self.message = "\n".join(map(str, problems))
         self.args = (self.message,)
         self.problems = tuple(problems)

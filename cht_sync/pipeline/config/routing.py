@@ -44,7 +44,7 @@ def counted(apply: Filter, metrics: PluginMetrics) -> Chain:
 
     logged = False
 
-    def failed(event: Event, failure: ValueError) -> Event:
+    def failed(event: Event, failure: Exception) -> Event:
         nonlocal logged
         event.tag(FILTER_FAILURE_TAG)
         if not logged:
@@ -65,7 +65,7 @@ def counted(apply: Filter, metrics: PluginMetrics) -> Chain:
         for event in events:
             try:
                 passed.extend(apply(event))
-            except ValueError as failure:
+            except (ValueError, RecursionError) as failure:
                 passed.append(failed(event, failure))
         metrics.worked(len(events), len(passed), time.perf_counter_ns() - began)
         return passed
@@ -81,8 +81,8 @@ def guarded(test: Test, place: Place) -> Test:
         nonlocal logged
         try:
             return test(event)
-        except ValueError as failure:
-            # A ConditionFailure, or a raw document that cannot be decoded.
+        except (ValueError, RecursionError) as failure:
+            # A ConditionFailure, or a document that cannot be decoded or is nested too deeply.
             event.tag(FAILURE_TAG)
             if not logged:
                 logged = True

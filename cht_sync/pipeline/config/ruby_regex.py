@@ -103,6 +103,9 @@ class _Translation:
             raise re.error(f"\\{found['escape']} inside a set is not supported")
         if text == "]" and self._source[start : found.start()] not in ("[", "[^"):
             self._set = None
+        if text in "|~":
+            # Python warns of two of these, which it may take for operators one day.
+            return f"\\{text}"
         return "0-9a-fA-F" if found["escape"] == "h" else text
 
     def _outside(self, found: re.Match[str]) -> str:

@@ -30,6 +30,7 @@ from cht_sync.pipeline.plugins import (
     register_filter,
 )
 from cht_sync.pipeline.references import parse_reference
+from cht_sync.pipeline.ruby_numbers import whole_part
 from cht_sync.pipeline.templates import compile_template
 from cht_sync.pipeline.timestamp import Timestamp
 
@@ -163,7 +164,7 @@ def _unix(value: Any) -> int:
     else:
         seconds = _whole(value)
         # As exact as the number is written: 1.001 seconds are 1001 milliseconds.
-        milliseconds = int(Decimal(repr(value) if isinstance(value, float) else value) * 1000)
+        milliseconds = whole_part(Decimal(repr(value) if isinstance(value, float) else value) * 1000)
     if seconds > _LATEST_SECOND:
         raise ValueError("more seconds than a UNIX time has")
     return milliseconds
@@ -193,7 +194,7 @@ def _integer(text: str) -> int:
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise ValueError("not a number")
-    return int(value)
+    return whole_part(value)
 
 
 _NUMERIC: dict[str, Callable[[Any], int]] = {

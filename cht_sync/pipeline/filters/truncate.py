@@ -55,8 +55,12 @@ def build(options: Options, _context: PluginContext) -> Filter:
         return changed
 
     def cut_all(event: Event) -> bool:
-        short = {name: _cut(_opened(value), length) for name, value in event.fields.items()}
-        changed = {name: value for name, value in short.items() if value != _opened(event.fields[name])}
+        changed = {}
+        for name, value in event.fields.items():
+            opened = value.decode() if isinstance(value, RawDocument) else value
+            short = _cut(opened, length)
+            if short != opened:
+                changed[name] = short
         event.fields.update(changed)
         return bool(changed)
 
@@ -66,10 +70,6 @@ def build(options: Options, _context: PluginContext) -> Filter:
         return (event,)
 
     return truncate
-
-
-def _opened(value: Any) -> Any:
-    return value.decode() if isinstance(value, RawDocument) else value
 
 
 def _cut(value: Any, length: int) -> Any:
