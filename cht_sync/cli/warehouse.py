@@ -57,6 +57,6 @@ def accept(databases: tuple[str, ...], from_start: bool, environment: str) -> No
     )
     how = "is read from the start" if from_start else "goes on from its position"
     for source in sources:
-        click.echo(f"{source} {how}, within seconds of now where its pipeline runs.")
+        click.echo(f"{source} {how}, within a minute where its pipeline runs.")
     if not sources:
         click.echo("No pipeline waits for your word; nothing was changed.")
