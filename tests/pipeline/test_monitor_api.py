@@ -11,8 +11,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import requests
@@ -180,6 +181,42 @@ def test_a_dropped_event_is_filtered_and_not_out(tmp_path: Path) -> None:
     run_pipelines(pipelines, threading.Event())
     totals = pipelines[0].pipeline.metrics.totals()
     assert (totals.events_in, totals.filtered, totals.out) == (20, 20, 0)
+
+
+class Moody(BaseHTTPRequestHandler):
+    """Answers the next of `answers`; 200 when there is none left."""
+
+    answers: ClassVar[list[int]] = []
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.answers.pop(0) if self.answers else 200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+def test_what_an_http_output_sends_retries_and_gives_up_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Moody, "answers", [503, 503, 200, 400])
+    with ThreadingHTTPServer(("127.0.0.1", 0), Moody) as receiver:
+        threading.Thread(target=receiver.serve_forever, args=(0.05,), daemon=True).start()
+        config = f"""
+        input {{ generator {{ count => 3 }} }}
+        output {{
+          http {{ url => "http://127.0.0.1:{receiver.server_port}/" http_method => post format => json }}
+        }}
+        """
+        pipelines = load_all([PipelineSource("main", config)], {}, tmp_path)
+        run_pipelines(pipelines, threading.Event())
+        receiver.shutdown()
+    output = output_of(pipelines[0].pipeline.metrics)
+    assert (output.requests, output.retries, output.dead_letters) == (2, 2, 1)
+    assert output.bytes > 2 * len('{"message":"Hello world!"}')
+    assert output.problem.current is None
 
 
 def test_a_plugin_without_metrics_is_not_shown(tmp_path: Path) -> None:

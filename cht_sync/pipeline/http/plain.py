@@ -144,9 +144,9 @@ class PlainOutput:
         if self._verdicts.accepts(status):
             self._metrics.sent(len(request.body or b""))
             return None
-        self._metrics.answered()
         if self._verdicts.may_recover(status):
             return f"the server answered {status}"
+        self._metrics.answered()
         raise _Refused(f"HTTP {status}", said)
 
     def _bury(self, events: Sequence[Event], refusal: _Refused) -> bool:
