@@ -10,7 +10,7 @@ COMMA := ,
 NODE_EXTRA := $(if $(and $(shell command -v node),$(shell command -v npm)),,$(COMMA)node)
 PIP_INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help local gamma prod down status logs test test-fast lint format env-template constraints clean
+.PHONY: help local gamma prod down status logs test test-fast lint format env-template plugin-docs constraints clean
 
 help: ## Show this list
 	@echo "cht-sync: CouchDB to PostgreSQL for the Community Health Toolkit"
@@ -54,6 +54,10 @@ format: $(VENV)/.dev ## Bring the code into form
 
 env-template: $(VENV)/.local ## Write env.template anew from the declared settings
 	@$(BIN)/python -c 'from cht_sync.settings import env_template; print(env_template(), end="")' > env.template
+
+plugin-docs: $(VENV)/.local ## Write docs/plugins.md anew from the plugins
+	@$(BIN)/python -c 'from cht_sync.pipeline.plugin_docs import plugin_docs; print(plugin_docs(), end="")' \
+	    > docs/plugins.md
 
 constraints: $(VENV)/.dev ## Pin the newest versions that fit together
 	@$(BIN)/pip install --quiet uv

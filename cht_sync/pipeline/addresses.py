@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cht_sync.errors import ConfigError
 from cht_sync.pipeline.event import Event
@@ -36,7 +35,7 @@ class Delivery:
 
     def copies(self) -> list[Event]:
         """The events for the other pipeline: whatever it does to them, they can be sent once more."""
-        return [Event(_copy(event.fields), _copy(event.metadata)) for event in self.events]
+        return [event.clone() for event in self.events]
 
 
 class Addresses:
@@ -168,14 +167,6 @@ def _reached(start: str, targets: Mapping[str, set[str]]) -> set[str]:
             reached.add(pipeline)
             ahead += targets.get(pipeline, ())
     return reached
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_copy(item) for item in value]
-    return value
 
 
 ADDRESSES = Addresses()

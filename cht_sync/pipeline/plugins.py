@@ -61,6 +61,7 @@ __all__ = [
     "plugin",
     "plugins",
     "refusal",
+    "refusals",
     "refuse",
     "register_codec",
     "register_filter",
@@ -160,6 +161,8 @@ class CodecChoice:
 
 _registry: dict[tuple[PluginKind, str], Registration[Any, Any]] = {}
 _refused: dict[tuple[PluginKind, str], str] = {}
+_broken: dict[tuple[PluginKind, str], str] = {}
+"""Why plugins of other packages cannot be used."""
 
 
 def _register(
@@ -223,9 +226,15 @@ def refuse(kind: PluginKind, name: str, reason: str) -> None:
 
 
 def refusal(kind: PluginKind, name: str) -> str | None:
-    """Return why a plugin of Logstash is refused, None where that is not known."""
+    """Return why a plugin is refused, one of Logstash or of another package; None where that is not known."""
     _import_built_in()
-    return _refused.get((kind, name))
+    return _broken.get((kind, name)) or _refused.get((kind, name))
+
+
+def refusals(kind: PluginKind) -> dict[str, str]:
+    """Return the plugins of Logstash that are refused, by name, and why."""
+    _import_built_in()
+    return {name: reason for (of_kind, name), reason in sorted(_refused.items()) if of_kind == kind}
 
 
 def plugins(kind: PluginKind) -> dict[str, Registration[Any, Any]]:
@@ -258,8 +267,9 @@ def _load_third_party(kind: PluginKind, name: str) -> None:
         if not _declares_options(registration.options):
             raise third_party.Broken(f"of {package} has options that are not declared by `option`")
     except third_party.Broken as broken:
-        refuse(kind, name, str(broken))
+        _broken[kind, name] = str(broken)
         return
+    _broken.pop((kind, name), None)
     _registry[kind, name] = replace(registration, build=third_party.guarded(package, registration.build))
 
 

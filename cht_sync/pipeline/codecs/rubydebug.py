@@ -1,4 +1,8 @@
-"""rubydebug: events for the eyes, as Ruby's amazing_print shows a hash."""
+"""rubydebug: events for the eyes, as Ruby's amazing_print shows a hash.
+
+Encoding only: an input that names it is refused, where the original fails with the first event. Behaviour as
+of logstash-codec-rubydebug 3.1.
+"""
 
 from __future__ import annotations
 

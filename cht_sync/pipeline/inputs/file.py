@@ -70,7 +70,7 @@ class Options(InputOptions):
         many=True,
         required=True,
         check=_check_paths,
-        help="Absolute paths or patterns: * ** ? [] {}.",
+        help="Absolute paths or patterns: `*`, `**`, `?`, `[]`, `{}`.",
     )
     exclude: tuple[str, ...] = option(
         "string", many=True, default=(), help="Patterns of names, without folder, that are left out."

@@ -1,7 +1,8 @@
 """stdout: writes events to standard output.
 
-A batch is safe once the operating system has its bytes. Changes that the input rejected are shown as
-events of their own, tagged `_rejected`, so that nothing is left out.
+Delivery: at least once; a batch counts as delivered when the operating system has its bytes. Changes that the
+input rejected are shown as events of their own, tagged `_rejected`, so that nothing is left out. Behaviour as
+of logstash-output-stdout 3.1.
 """
 
 from __future__ import annotations
