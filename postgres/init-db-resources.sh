@@ -153,6 +153,10 @@ select set_config('cht_sync.problem', coalesce((
     select format('POSTGRES_DB %s is too long: its roles would exceed 63 bytes', current_database())
       where octet_length(:'authenticator') > 63
     union all
+    select format('POSTGRES_DB %s has the encoding %s, in which most documents cannot be stored: make one with '
+        'encoding UTF8', current_database(), current_setting('server_encoding'))
+      where current_setting('server_encoding') <> 'UTF8'
+    union all
     select format('POSTGRES_TABLE %s is the table of a database that is synced no longer', name)
       from present where ours and name not in (select name from requested)
     union all

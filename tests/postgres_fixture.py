@@ -102,13 +102,14 @@ def database(postgres_server: PostgresServer) -> Iterator[str]:
 
 
 @contextmanager
-def fresh_database(postgres_server: PostgresServer) -> Iterator[str]:
+def fresh_database(postgres_server: PostgresServer, *, encoding: str = "UTF8") -> Iterator[str]:
     """Make an empty database and give its name; afterwards it is dropped."""
     name = f"test_{secrets.token_hex(6)}"
     connection = psycopg2.connect(postgres_server.dsn())
     connection.autocommit = True
     with connection.cursor() as cursor:
-        cursor.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        create = sql.SQL("create database {} template template0 locale 'C' encoding {}")
+        cursor.execute(create.format(sql.Identifier(name), sql.Literal(encoding)))
     yield name
     with connection.cursor() as cursor:
         cursor.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))

@@ -62,7 +62,8 @@ def _create_database(endpoint: Endpoint) -> None:
             raise
     with endpoint.connect(database=MAINTENANCE_DATABASE) as connection, connection.cursor() as cursor:
         try:
-            cursor.execute(sql.SQL("create database {}").format(sql.Identifier(endpoint.database)))
+            create = sql.SQL("create database {} template template0 encoding 'UTF8'")
+            cursor.execute(create.format(sql.Identifier(endpoint.database)))
         except psycopg2.errors.DuplicateDatabase:
             return  # another run was faster
         except psycopg2.Error as error:

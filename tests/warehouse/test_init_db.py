@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from postgres_fixture import PostgresServer
+from postgres_fixture import PostgresServer, fresh_database
 from psycopg2 import sql
 from waiting import eventually
 
@@ -217,6 +217,12 @@ def test_a_database_that_a_newer_version_made_is_refused(installed: Installation
     before = installed.query(EVERYTHING)
     assert "newer" in installed.refusal("medic")
     assert installed.query(EVERYTHING) == before
+
+
+def test_a_database_that_cannot_hold_every_character_is_refused(postgres_server: PostgresServer) -> None:
+    with fresh_database(postgres_server, encoding="LATIN1") as name:
+        refusal = Installation(postgres_server, name).refusal("medic")
+    assert f"POSTGRES_DB {name} has the encoding LATIN1" in refusal
 
 
 def test_a_missing_setting_is_named(empty: Installation) -> None:
