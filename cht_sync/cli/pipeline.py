@@ -161,7 +161,7 @@ def pipeline_run(
     if test_only:
         click.echo("Configuration OK")
         return
-    registry = Registry(node_id(folder))
+    registry = Registry(node_id(folder) if api_enabled else None)
     for one in pipelines:
         registry.add(one.pipeline.metrics)
     with contextlib.ExitStack() as serving, stop_on_signals() as stop:

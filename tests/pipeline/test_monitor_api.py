@@ -657,3 +657,4 @@ def test_a_process_without_the_api_listens_nowhere(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(server, "_listen", forbidden)
     arguments = ["pipeline", "run", "--path.data", str(tmp_path), "-e", CONFIG, "--api.enabled", "false"]
     command_line(arguments, standalone_mode=False)
+    assert not (tmp_path / "uuid").exists()
