@@ -315,5 +315,9 @@ def test_what_is_written_while_postgrest_is_away_is_pending_though_there_is_no_r
             ingest.start()
             await_documents(monitor, 302)
             eventually(lambda: caught_up(monitor))
+            stats = monitor.json("/_node/stats/pipelines/medic")["pipelines"]["medic"]
+            assert stats["events"]["queue_push_duration_in_millis"] > 0
+            assert stats["flow"]["queue_backpressure"]["lifetime"] > 0
+            assert stats["plugins"]["outputs"][0]["events"]["duration_in_millis"] > 0
     finally:
         line.stop()
