@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,17 @@ def test_dev_null_keeps_no_position_and_stays_what_it_is(folder: Path) -> None:
     for _ in range(2):
         assert all_messages(started(folder, settings(folder, more))) == ["1"]
     assert Path("/dev/null").is_char_device()
+
+
+def test_positions_of_files_that_are_gone_are_forgotten_in_time_and_no_others(folder: Path) -> None:
+    more = f'sincedb_path => "{folder}/since"'
+    path = put(folder, "a", "1\n")
+    status = path.stat()
+    here = f"{status.st_ino} {os.major(status.st_dev)} {os.minor(status.st_dev)} 2 5.0 {path}\n"
+    (folder / "since").write_text(f"1 1 1 7 5.0 /gone/long/ago\n2 1 1 7 {time.time()} /gone/today\n{here}")
+    assert all_messages(started(folder, settings(folder, more))) == []
+    kept = {line.split(" ")[5] for line in (folder / "since").read_text().splitlines()}
+    assert kept == {"/gone/today", str(path)}
 
 
 @pytest.mark.parametrize("text", ["9\n", "longer than before\n"])

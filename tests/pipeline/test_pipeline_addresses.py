@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -236,3 +238,39 @@ def test_a_stop_in_the_middle_of_a_chain_acknowledges_nothing_that_is_not_at_its
     eventually(lambda: not (tmp_path / "in").exists())
     running.stop()
     assert blocked.read_text() == "a\n"
+
+
+def test_kill_at_any_moment_loses_no_event_between_two_pipelines(tmp_path: Path) -> None:
+    wanted = [str(n) for n in range(30_000)]
+    (tmp_path / "in").write_text("".join(f"{n}\n" for n in wanted))
+    out = tmp_path / "out.jsonl"
+    (tmp_path / "first.conf").write_text(
+        f"""input {{ file {{ path => "{tmp_path}/in" mode => read exit_after_read => true }} }}
+        output {{ pipeline {{ send_to => "second" }} }}"""
+    )
+    (tmp_path / "second.conf").write_text(
+        f"""input {{ pipeline {{ address => "second" }} }} output {{ file {{ path => "{out}" }} }}"""
+    )
+    (tmp_path / "pipelines.yml").write_text(
+        "[{pipeline.id: first, path.config: first.conf}, {pipeline.id: second, path.config: second.conf}]"
+    )
+    command = [sys.executable, "-m", "cht_sync", "pipeline", "run", "--path.settings", tmp_path]
+
+    def delivered() -> int:
+        return out.read_bytes().count(b"\n") if out.exists() else 0
+
+    kills = 0
+    for least in (1_000, 9_000):
+        process = subprocess.Popen([*command, "--path.data", tmp_path / "data"], cwd=tmp_path)
+        eventually(lambda least=least: delivered() > least)  # type: ignore[misc]
+        kills += (tmp_path / "in").exists()
+        process.kill()
+        process.wait(PATIENCE)
+    assert kills > 0
+    process = subprocess.Popen([*command, "--path.data", tmp_path / "data"], cwd=tmp_path)
+    eventually(lambda: not (tmp_path / "in").exists())
+    process.terminate()
+    assert process.wait(PATIENCE) == 0
+    got = [event["message"] for event in json_lines(out)]
+    assert set(got) == set(wanted)
+    assert len(got) <= len(wanted) + 1_000 * kills

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,19 @@ def test_numbers_keep_every_digit(engine: str) -> None:
     raw = '{"name":"x","n":12345678901234567890.123456789,"big":1000000000000000000000001}'
     (after,) = pipeline(engine, REDACT_FIELDS="name").filter([event(raw)])
     assert raw.replace('"name":"x",', "").encode() in after.to_json()
+
+
+def test_the_filters_of_the_documentation_do_the_same() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "redaction.md").read_text()
+    (config,) = re.findall(r"^```conf\n(.*?)^```$", document, re.DOTALL | re.MULTILINE)
+    filters = load_pipeline(config, {"REDACT_HASH_SECRET": SECRET}, PluginContext("medic", Path()))
+    people = [
+        event({"_id": "a", "name": "x", "phone": "1", "contact": {"phone": "2"}, "patient_id": "p", "n": 1}),
+        event('{"name":"x","n":1e99999999999999999999}'),
+    ]
+    first, second = filters.filter(people)
+    assert first.get("doc") == {"_id": "a", "contact": {}, "patient_id": hashed("p"), "n": 1}
+    assert second.get("doc") == {"withheld": "redaction failed"}
 
 
 def test_a_tombstone_is_redacted_as_well() -> None:

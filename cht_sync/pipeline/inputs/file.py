@@ -129,7 +129,10 @@ class Options(InputOptions):
         "string", default="15", check=seconds_of, help=f"{NO_EFFECT}: a position is saved with its batch."
     )
     sincedb_clean_after: str = option(
-        "string", default="14 days", help=f"{NO_EFFECT}: positions are kept, so that no file is read again."
+        "string",
+        default="14 days",
+        check=lambda text: seconds_of(text, "d"),
+        help="Positions of files that are gone are forgotten after as long: days, or `12 hours`.",
     )
     close_older: str = option("string", default="1 hour", help=f"{NO_EFFECT}: one file is open at a time.")
     max_open_files: int | None = option("number", help=f"{NO_EFFECT}: one file is open at a time.")
@@ -153,13 +156,14 @@ def build(options: Options, context: PluginContext) -> Input:
     decoder = options.codec.build_decoder(context)
     name = hashlib.md5(",".join(options.path).encode(), usedforsecurity=False).hexdigest()
     usual = context.data_folder / "plugins" / "inputs" / "file" / f".sincedb_{name}"
-    return Files(options, decoder, Path(options.sincedb_path) if options.sincedb_path else usual)
+    sincedb = Path(options.sincedb_path) if options.sincedb_path else usual
+    return Files(options, decoder, Sincedb(sincedb, seconds_of(options.sincedb_clean_after, "d")))
 
 
 class Files:
     source: str | None = None
 
-    def __init__(self, options: Options, decoder: Decoder, sincedb: Path) -> None:
+    def __init__(self, options: Options, decoder: Decoder, sincedb: Sincedb) -> None:
         self._options = options
         self._decoder = decoder
         self._decorate = decorate_read(options)
@@ -168,7 +172,7 @@ class Files:
         self._host_field = "[host][name]" if ecs else "host"
         self._path_field = "[log][file][path]" if ecs else "path"
         self._pause = seconds_of(options.stat_interval) * options.discover_interval
-        self._sincedb = Sincedb(sincedb)
+        self._sincedb = sincedb
         self._completed = Completed(options.file_completed_action, options.file_completed_log_path)
         self._wake = threading.Event()
         self._begin_anew()

@@ -7,6 +7,7 @@ together: an inode is used again after its file was deleted, and reading twice i
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -36,8 +37,10 @@ class _Entry:
 class Sincedb:
     """The positions of one input; a path that is no plain file, such as /dev/null, keeps nothing."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clean_after: float = math.inf) -> None:
+        """Positions of files that are gone are forgotten after `clean_after` seconds."""
         self._path = path
+        self._clean_after = clean_after
         self._entries: dict[_Key, _Entry] = {}
 
     def load(self) -> None:
@@ -52,9 +55,9 @@ class Sincedb:
                 at = float(fields[4]) if len(fields) > 4 else time.time()
             except ValueError:
                 continue
-            self._entries[_Key(inode, major, minor)] = _Entry(
-                position, at, fields[5] if len(fields) > 5 else None
-            )
+            path = fields[5] if len(fields) > 5 else None
+            if path is None or time.time() - at < self._clean_after or Path(path).exists():
+                self._entries[_Key(inode, major, minor)] = _Entry(position, at, path)
 
     def position(self, path: Path, status: os.stat_result) -> int:
         """Return how many bytes of the file were delivered; 0 for one that is new or became shorter."""
