@@ -1,4 +1,8 @@
-"""Requests to CouchDB. The HTTP library's errors become ours here and nowhere else."""
+"""Requests to CouchDB. The HTTP library's errors become ours here and nowhere else.
+
+Sources: CouchDB's documentation, "/{db}/_changes", "Cookie Authentication" and "JWT Authentication", and
+recorded answers of CouchDB 3.4.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,18 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import quote
 
+import msgspec
 import requests
 import urllib3
 from requests.auth import HTTPBasicAuth
 
-from cht_sync.errors import OperatorNeeded, SourceError, SourceUnavailable
+from cht_sync.errors import LoginRefused, OperatorNeeded, SourceError, SourceUnavailable
 from cht_sync.pipeline.couchdb.identity import Identity, identity
-from cht_sync.pipeline.couchdb.login import LoginGate
+from cht_sync.pipeline.couchdb.login import LoginGate, Verdict
+from cht_sync.pipeline.couchdb.session import CookieSession, session_for
 
 CHUNK = 1 << 18
 """Most bytes taken from the socket at once."""
@@ -27,9 +34,16 @@ MISSED_HEARTBEATS = 3
 """So many heartbeats without a byte, and the connection counts as dead."""
 
 
+Authentication = Literal["basic", "session", "bearer"]
+
+
 @dataclass(frozen=True)
 class Server:
-    """Where a database is and who reads it."""
+    """Where a database is and who reads it.
+
+    With `session` the login is exchanged for a cookie, which is renewed; with `bearer` the token takes
+    the login's place.
+    """
 
     address: str
     """`http(s)://host:port`."""
@@ -38,9 +52,46 @@ class Server:
     user: str
     password: str
     ca_file: str | None = None
+    authentication: Authentication = "basic"
+    token: str = ""
 
     def __repr__(self) -> str:
         return f"{self.address}/{self.database_path}"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What of the changes is asked for.
+
+    Without `documents` rows say only which document changed; `selector` (the JSON of a Mango selector)
+    leaves out the changes of documents that do not match it.
+    """
+
+    documents: bool = True
+    selector: str | None = None
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How an open feed shows that it lives: a blank line every `heartbeat` seconds; or, where there is a
+    `timeout`, not at all, and it ends after so many seconds without a change."""
+
+    heartbeat: float
+    timeout: float | None = None
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameter that asks for it."""
+        if self.timeout is not None:
+            return {"timeout": str(int(self.timeout * 1000))}
+        return {"heartbeat": str(int(self.heartbeat * 1000))}
+
+    @property
+    def patience(self) -> float:
+        """Seconds without a byte after which the connection counts as dead."""
+        if self.timeout is not None:
+            return self.timeout + ANSWER_TIMEOUT
+        return max(self.heartbeat * MISSED_HEARTBEATS, CONNECT_TIMEOUT)
 
 
 class Feed:
@@ -71,13 +122,20 @@ class Feed:
 class CouchdbClient:
     """One connection to one database; used by one thread, interrupted by others."""
 
-    def __init__(self, server: Server, gate: LoginGate) -> None:
+    def __init__(self, server: Server, gate: LoginGate, asked: Asked | None = None) -> None:
         self._server = server
         self._gate = gate
+        self._asked = asked or Asked()
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
-        if server.user:
+        self._cookie: CookieSession | None = None
+        if server.authentication == "session":
+            self._cookie = session_for(server.address, server.user)
+            self._session.cookies = self._cookie.jar
+        elif server.authentication == "bearer":
+            self._session.headers["Authorization"] = f"Bearer {server.token}"
+        elif server.user:
             # As bytes: the library would encode text as Latin-1, CouchDB reads UTF-8.
             self._session.auth = HTTPBasicAuth(server.user.encode(), server.password.encode())
         if server.ca_file:
@@ -87,21 +145,23 @@ class CouchdbClient:
 
     @contextmanager
     def page(self, since: str, limit: int, stop: threading.Event) -> Iterator[Feed]:
-        """Ask for the next `limit` changes after `since`, with their documents."""
-        query = {"include_docs": "true", "limit": str(limit), "since": since}
+        """Ask for the next `limit` changes after `since`."""
+        query = {**self._parameters, "limit": str(limit), "since": since}
         with self._feed(query, ANSWER_TIMEOUT, stop) as feed:
             yield feed
 
     @contextmanager
-    def continuous(self, since: str, heartbeat: float, stop: threading.Event) -> Iterator[Feed]:
-        """Follow the changes after `since`; a blank line comes every `heartbeat` seconds."""
-        query = {
-            "feed": "continuous",
-            "include_docs": "true",
-            "since": since,
-            "heartbeat": str(int(heartbeat * 1000)),
-        }
-        with self._feed(query, max(heartbeat * MISSED_HEARTBEATS, CONNECT_TIMEOUT), stop) as feed:
+    def continuous(self, since: str, wait: Wait, stop: threading.Event) -> Iterator[Feed]:
+        """Follow the changes after `since`."""
+        query = {"feed": "continuous", **self._parameters, "since": since, **wait.query}
+        with self._feed(query, wait.patience, stop) as feed:
+            yield feed
+
+    @contextmanager
+    def longpoll(self, since: str, limit: int, wait: Wait, stop: threading.Event) -> Iterator[Feed]:
+        """Wait for a change after `since`: a page that ends once it has a row."""
+        query = {"feed": "longpoll", **self._parameters, "limit": str(limit), "since": since, **wait.query}
+        with self._feed(query, wait.patience, stop) as feed:
             yield feed
 
     def document(self, document_id: str, revision: str, stop: threading.Event) -> bytes | None:
@@ -157,18 +217,26 @@ class CouchdbClient:
         """Let go of all connections."""
         self._session.close()
 
+    @property
+    def _parameters(self) -> dict[str, str]:
+        """The parameters of a feed that say what is asked for."""
+        documents = {"include_docs": "true"} if self._asked.documents else {}
+        return documents if self._asked.selector is None else {"filter": "_selector", **documents}
+
     @contextmanager
     def _feed(self, query: Mapping[str, str], timeout: float, stop: threading.Event) -> Iterator[Feed]:
         path = f"{self._server.database_path}/_changes"
+        selector = self._asked.selector
+        body = None if selector is None else f'{{"selector":{selector}}}'.encode()
         try:
-            response = self._get(path, query, timeout, stop, stream=True)
+            response = self._get(path, query, timeout, stop, stream=True, body=body)
             feed = Feed(response)
             with self._lock:
                 self._open = feed
             try:
                 if stop.is_set():  # interrupt() came before there was anything to interrupt
                     raise SourceUnavailable("stopped before the answer")
-                self._check(response)
+                self._check(response, self._asked)
                 yield feed
             finally:
                 with self._lock:
@@ -191,19 +259,13 @@ class CouchdbClient:
     ) -> requests.Response:
         """Send a request; where it is `judged`, raise LoginRefused for an answer that means this."""
         with self._gate.attempt(stop) as verdict:
-            try:
-                response = self._session.request(
-                    "GET" if body is None else "POST",
-                    f"{self._server.address}/{path}",
-                    params=query,
-                    data=body,
-                    headers=None if body is None else {"Content-Type": "application/json"},
-                    timeout=(CONNECT_TIMEOUT, timeout),
-                    stream=stream,
-                    allow_redirects=False,
-                )
-            except requests.RequestException as error:
-                raise SourceUnavailable(f"{self._server!r} does not answer: {_short(error)}") from error
+            cookie = self._signed_in(verdict, None)
+            response = self._send(path, query, body, timeout, stream)
+            if judged and cookie is not None and response.status_code == 401:
+                # It has expired. A login that is refused now is judged like any other.
+                response.close()
+                self._signed_in(verdict, cookie)
+                response = self._send(path, query, body, timeout, stream)
             try:
                 if judged:
                     verdict(response.status_code, _reason(response))
@@ -212,7 +274,49 @@ class CouchdbClient:
                 raise
         return response
 
-    def _check(self, response: requests.Response) -> None:
+    def _send(
+        self, path: str, query: Mapping[str, str], body: bytes | None, timeout: float, stream: bool
+    ) -> requests.Response:
+        try:
+            return self._session.request(
+                "GET" if body is None else "POST",
+                f"{self._server.address}/{path}",
+                params=query,
+                data=body,
+                headers=None if body is None else {"Content-Type": "application/json"},
+                timeout=(CONNECT_TIMEOUT, timeout),
+                stream=stream,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            raise SourceUnavailable(f"{self._server!r} does not answer: {_short(error)}") from error
+
+    def _signed_in(self, verdict: Verdict, refused: str | None) -> str | None:
+        """Return the cookie that all clients of this login share, another one than `refused`.
+
+        None where there are no cookies. Raises LoginRefused.
+        """
+        if self._cookie is None:
+            return None
+        with self._cookie.lock:
+            if self._cookie.value in (None, refused):
+                pause = self._gate.remaining_pause()
+                if pause > 0:
+                    raise LoginRefused(
+                        f"login of {self._server.user} rests for {pause:.0f} s after a refusal"
+                    )
+                login = {"name": self._server.user, "password": self._server.password}
+                root = self._server.database_path.rpartition("/")[0]
+                path = f"{root}/_session" if root else "_session"
+                response = self._send(path, {}, msgspec.json.encode(login), ANSWER_TIMEOUT, stream=False)
+                verdict(response.status_code, _reason(response))
+                if self._cookie.value in (None, refused):
+                    raise SourceUnavailable(
+                        f"{self._server.address}/{path} answered {response.status_code} and gave no cookie"
+                    )
+            return self._cookie.value
+
+    def _check(self, response: requests.Response, asked: Asked | None = None) -> None:
         status = response.status_code
         if status == 200:
             return
@@ -223,9 +327,10 @@ class CouchdbClient:
                 hint="Create the database, or correct COUCHDB_DBS.",
             )
         if status == 400:
+            mend = "Correct the selector. Or: " if asked is not None and asked.selector else ""
             raise OperatorNeeded(
                 f"{self._server!r} refuses the request: {said}",
-                hint="Its saved position may belong to another server. To read everything again: "
+                hint=f"{mend}Its saved position may belong to another server. To read everything again: "
                 "cht-sync accept-server --from-start; else correct COUCHDB_HOST.",
             )
         raise SourceUnavailable(f"{self._server!r} answered {status}: {said}")

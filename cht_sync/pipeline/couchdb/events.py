@@ -59,6 +59,23 @@ def event_maker(shape: EventShape, decorate: Callable[[Event], None]) -> EventMa
     return make
 
 
+def bare_event_maker(decorate: Callable[[Event], None]) -> EventMaker:
+    """Return the function that makes events of changes read without their documents: metadata only."""
+
+    def make(row: Row, _document: bytes) -> Event:
+        metadata = {
+            "_id": row.id,
+            "_rev": row.changes[0].rev if row.changes else None,
+            "action": "delete" if row.deleted else "update",
+            "seq": _sequence(row),
+        }
+        event = Event({}, metadata)
+        decorate(event)
+        return event
+
+    return make
+
+
 def _document(head: Head, document: bytes, leaves_out: frozenset[str]) -> Any:
     known: dict[str, Any] = {
         "_id": head.id,

@@ -77,6 +77,7 @@ class Handoff:
         self._waiting = Gathered()
         self._changed = threading.Condition()
         self._closed = False
+        self._ended = False
         self._failure: Exception | None = None
 
     def put(self, portion: Gathered, meanwhile: Callable[[], None] = _nothing) -> bool:
@@ -94,7 +95,7 @@ class Handoff:
             return behind
 
     def take(self, timeout: float) -> Gathered | None:
-        """Wait for something and take all of it; empty after `timeout` seconds, None when closed.
+        """Wait for something and take all of it; empty after `timeout` seconds, None when closed or ended.
 
         Raises the error with which the reader has given up, once all before it has been taken.
         """
@@ -104,6 +105,8 @@ class Handoff:
                 return None
             if not len(self._waiting) and self._failure is not None:
                 raise self._failure
+            if self._ended and not len(self._waiting) and self._waiting.position is None:
+                return None
             taken, self._waiting = self._waiting, Gathered()
             self._changed.notify_all()
             return taken
@@ -114,6 +117,17 @@ class Handoff:
             self._failure = error
             self._changed.notify_all()
 
+    def end(self) -> None:
+        """Nothing more comes; what waits can still be taken."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end was reached, which is more than being closed."""
+        return self._ended and not self._closed
+
     def close(self) -> None:
         """Nobody will take any more; a waiting reader goes on at once."""
         with self._changed:
@@ -122,7 +136,7 @@ class Handoff:
 
     def _has_news(self) -> bool:
         waiting = self._waiting
-        return bool(self._closed or self._failure or len(waiting) or waiting.position)
+        return bool(self._closed or self._ended or self._failure or len(waiting) or waiting.position)
 
     def _await_room(self, portion: Gathered) -> bool:
         with self._changed:

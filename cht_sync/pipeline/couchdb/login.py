@@ -7,6 +7,7 @@ succeeded, only one is under way, and after a refusal none is tried for five min
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,10 +27,11 @@ SourceUnavailable where the login works and only this database is closed to it."
 
 
 class LoginGate:
-    """The shared knowledge of whether a login works."""
+    """The shared knowledge of whether a login works; `mend` names what to correct where it does not."""
 
-    def __init__(self, user: str) -> None:
+    def __init__(self, user: str, mend: str = "COUCHDB_USER and COUCHDB_PASSWORD") -> None:
         self._user = user
+        self._mend = mend
         self._one_at_a_time = threading.Lock()
         self._works = False
         self._closed_until = 0.0
@@ -74,8 +76,7 @@ class LoginGate:
             self._closed_until = time.monotonic() + PAUSE
             raise LoginRefused(
                 f"CouchDB refuses the login of {self._user}: {said or status}",
-                hint="Correct COUCHDB_USER and COUCHDB_PASSWORD; the next try comes in five minutes, "
-                "or at once after a restart.",
+                hint=f"Correct {self._mend}; the next try comes in five minutes, or at once after a restart.",
             )
         self._works = True
 
@@ -86,5 +87,15 @@ _gates_lock = threading.Lock()
 
 def gate_for(address: str, user: str) -> LoginGate:
     """The gate that all pipelines of this process share for a server and a user."""
+    return _gate((address, user), LoginGate(user))
+
+
+def gate_for_token(address: str, token: str) -> LoginGate:
+    """The gate that all pipelines of this process share for a server and a bearer token."""
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    return _gate((address, f"bearer {digest}"), LoginGate("the bearer token", "bearer_token"))
+
+
+def _gate(key: tuple[str, str], new: LoginGate) -> LoginGate:
     with _gates_lock:
-        return _gates.setdefault((address, user), LoginGate(user))
+        return _gates.setdefault(key, new)

@@ -1,8 +1,9 @@
-"""The thread that reads a database's changes for ever: pages while there is a backlog, then the live feed.
+"""The thread that reads a database's changes: pages while there is a backlog, then the live feed.
 
 Pages, because a continuous feed hands a backlog over a few documents at a time. The live feed, because
 it brings a change milliseconds after it was saved. When the live feed brings more than is delivered,
-pages are read again.
+pages are read again. In the mode `longpoll` a request that waits for the next change takes the live feed's
+place; in the mode `normal` nothing does, and reading ends.
 
 Before the first page, and again once a connection has ended or failed, it is asked whether this is still
 the database that the position belongs to; and when a live feed stands, since that one ends with its
@@ -16,11 +17,12 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from cht_sync import backoff
 from cht_sync.errors import LoginRefused, OperatorNeeded, SourceError, SourceUnavailable
 from cht_sync.pipeline.contracts import Position, Rejected
-from cht_sync.pipeline.couchdb.client import CouchdbClient
+from cht_sync.pipeline.couchdb.client import CouchdbClient, Feed, Wait
 from cht_sync.pipeline.couchdb.events import EventMaker
 from cht_sync.pipeline.couchdb.handoff import Gathered, Handoff
 from cht_sync.pipeline.couchdb.identity import Identity
@@ -52,14 +54,27 @@ at once must not be asked without pause."""
 
 FROM_THE_START = "0"
 
+Mode = Literal["continuous", "longpoll", "normal"]
+
 
 @dataclass(frozen=True)
 class Pace:
-    """How a feed is read: rows a page, seconds between heartbeats, the longest pause after a failure."""
+    """How a feed is read: rows a page, seconds between heartbeats, the longest pause after a failure.
+
+    With a `timeout` (seconds) the live feed has no heartbeats and ends when nothing changes for so long.
+    Without `reconnects` reading ends with the live feed, and fails at the first failure.
+    """
 
     page: int
     heartbeat: float
     reconnect_delay: float
+    timeout: float | None = None
+    mode: Mode = "continuous"
+    reconnects: bool = True
+
+    @property
+    def wait(self) -> Wait:
+        return Wait(self.heartbeat, self.timeout)
 
 
 class ChangesReader(threading.Thread):
@@ -67,7 +82,8 @@ class ChangesReader(threading.Thread):
 
     `known` is what is known of where `since` belongs; None where nobody shall ask. A failure is retried
     with back-off for as long as waiting can mend it; what it cannot mend is handed to whoever takes from
-    the hand-off. What is read is counted in `metrics`.
+    the hand-off. What is read is counted in `metrics`. Rows without a document are fetched, except where no
+    documents were asked for.
     """
 
     def __init__(
@@ -81,6 +97,7 @@ class ChangesReader(threading.Thread):
         pace: Pace,
         known: Identity | None = None,
         metrics: InputMetrics | None = None,
+        documents: bool = True,
     ) -> None:
         super().__init__(name=f"changes of {source}", daemon=True)
         self._client = client
@@ -91,6 +108,7 @@ class ChangesReader(threading.Thread):
         self._pace = pace
         self._known = known or Identity()
         self._watches = known is not None
+        self._documents = documents
         self._metrics = metrics or InputMetrics("input", "couchdb_changes", source, shown=False)
         self._in_doubt = True
         self._has_said_where = False
@@ -112,6 +130,8 @@ class ChangesReader(threading.Thread):
     def run(self) -> None:
         try:
             self._read_on()
+            if not self._stop_reading.is_set():
+                self._handoff.end()
         except Exception as failure:
             # Whoever takes from the hand-off must hear of it: a thread that ends unheard stops the pipeline.
             self._handoff.fail(failure)
@@ -119,23 +139,26 @@ class ChangesReader(threading.Thread):
             self._client.close()
 
     def _read_on(self) -> None:
-        """Read until closed. Raises SourceError for what waiting cannot mend."""
+        """Read until closed, or to the end where there is one.
+
+        Raises SourceError for what waiting cannot mend, and for any failure where that is the end.
+        """
         delays = backoff.delays(first=0.2, most=self._pace.reconnect_delay)
         while not self._stop_reading.is_set():
             reached = self._since
             try:
                 if self._in_doubt:
                     self._identify()
-                if self._catch_up() and not self._follow():
-                    self._in_doubt = True
-                    self._metrics.reconnected()
-                    self._stop_reading.wait(PAUSE_AFTER_END)
+                if self._catch_up() and not self._go_on():
+                    return
             except LoginRefused as refusal:
                 self._in_doubt = True
+                self._end_if_that_is_the_end(refusal)
                 self._pause(refusal, self._client.login_pause())
                 continue
             except SourceUnavailable as failure:
                 self._in_doubt = True
+                self._end_if_that_is_the_end(failure)
                 if self._since != reached:
                     delays = backoff.delays(first=0.2, most=self._pace.reconnect_delay)
                 self._pause(failure, next(delays))
@@ -143,6 +166,24 @@ class ChangesReader(threading.Thread):
             finally:
                 self.live.clear()
             delays = backoff.delays(first=0.2, most=self._pace.reconnect_delay)
+
+    def _go_on(self) -> bool:
+        """Wait for changes, as the mode says; False where there is nothing to wait for."""
+        if self._pace.mode == "normal":
+            return False
+        if self._pace.mode == "longpoll":
+            self._poll()
+        elif not self._follow():
+            self._in_doubt = True
+            if not self._pace.reconnects:
+                return False
+            self._metrics.reconnected()
+            self._stop_reading.wait(PAUSE_AFTER_END)
+        return True
+
+    def _end_if_that_is_the_end(self, failure: SourceError) -> None:
+        if not self._pace.reconnects and not self._stop_reading.is_set():
+            raise failure
 
     def _pause(self, failure: SourceError, seconds: float) -> None:
         if not self._stop_reading.is_set():
@@ -198,31 +239,52 @@ class ChangesReader(threading.Thread):
     def _catch_up(self) -> bool:
         """Read pages until one is not full; True when the live feed can take over."""
         while not self._stop_reading.is_set():
-            count = 0
             with self._client.page(self._since, self._pace.page, self._stop_reading) as feed:
                 self._metrics.connected()
-                portion = Gathered()
-                try:
-                    for item in page_rows(feed.chunks()):
-                        if isinstance(item, PageEnd):
-                            portion.caught_up = count < self._pace.page
-                            self._hand_over(portion, sequence_text(item.last_seq), item.pending)
-                            break
-                        count += len(item)
-                        if self._gather(item, portion) > ROWS_BEFORE_HAND_OVER:
-                            self._hand_over(portion, None, None)
-                            portion = Gathered()
-                except SourceUnavailable:
-                    # What came is good: a page that breaks every time must not be read for ever.
-                    self._hand_over(portion, None, None)
-                    raise
+                count = self._read_page(feed)
             if count < self._pace.page:
                 return not self._stop_reading.is_set()
         return False
 
+    def _read_page(self, feed: Feed) -> int:
+        """Hand over the rows of a page and the position at its end; return how many there were."""
+        count = 0
+        portion = Gathered()
+        try:
+            for item in page_rows(feed.chunks()):
+                if isinstance(item, PageEnd):
+                    portion.caught_up = count < self._pace.page
+                    self._hand_over(portion, sequence_text(item.last_seq), item.pending)
+                    break
+                count += len(item)
+                if self._gather(item, portion) > ROWS_BEFORE_HAND_OVER:
+                    self._hand_over(portion, None, None)
+                    portion = Gathered()
+        except SourceUnavailable:
+            # What came is good: a page that breaks every time must not be read for ever.
+            self._hand_over(portion, None, None)
+            raise
+        return count
+
+    def _poll(self) -> None:
+        """Wait for changes, one request after another, until we are so far behind that pages are better."""
+        while not self._stop_reading.is_set():
+            pace = self._pace
+            with self._client.longpoll(self._since, pace.page, pace.wait, self._stop_reading) as feed:
+                # Each request may be the first to another database of this name.
+                if not self._identify():
+                    return
+                self.live.set()
+                self._metrics.connected()
+                count = self._read_page(feed)
+            if count >= pace.page:
+                return
+            if count == 0:
+                self._stop_reading.wait(PAUSE_AFTER_END)
+
     def _follow(self) -> bool:
         """Follow the live feed until it ends; True if we are so far behind that pages are better."""
-        with self._client.continuous(self._since, self._pace.heartbeat, self._stop_reading) as feed:
+        with self._client.continuous(self._since, self._pace.wait, self._stop_reading) as feed:
             if not self._identify():
                 return True
             self.live.set()
@@ -267,7 +329,7 @@ class ChangesReader(threading.Thread):
         document = bytes(row.doc)
         revision = row.changes[0].rev if row.changes else ""
         sequence = sequence_text(row.seq)
-        if document in NO_DOCUMENT:
+        if self._documents and document in NO_DOCUMENT:
             fetched = self._fetch(row.id, revision)
             if fetched is None:
                 reason = "the feed gave no document, nor did the server"

@@ -8,8 +8,9 @@ opaque texts (other servers of the protocol: integers).
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, dropwhile
 from typing import Any
 
 import msgspec
@@ -141,7 +142,8 @@ def page_rows(chunks: Iterable[bytes]) -> Iterator[list[bytes] | PageEnd]:
     changes feed, or ends before its end: the rows given before that are good.
     """
     lines = split_lines(chunks)
-    first = next(lines, [b""])
+    # Heartbeats may come before everything else.
+    first = next(filter(None, (list(dropwhile(operator.not_, group)) for group in lines)), [b""])
     if first[0] != PAGE_START:
         yield from _page_in_one([first, *lines])
         return

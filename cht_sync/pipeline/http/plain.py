@@ -10,20 +10,22 @@ import gzip
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cht_sync import backoff
 from cht_sync.pipeline.contracts import Batch, Rejected
 from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.http.bodies import Body
-from cht_sync.pipeline.http.client import HttpClient, NoAnswer, Request, Unsendable
+from cht_sync.pipeline.http.client import Answer, HttpClient, NoAnswer, Request, Unsendable
 from cht_sync.pipeline.monitor.metrics import OutputMetrics
 from cht_sync.pipeline.templates import Template
+from cht_sync.tokens import TokenSource
 
 log = logging.getLogger(__name__)
 
 TOO_LARGE = "HTTP 413"
+UNAUTHORIZED = 401
 COMPRESSION_LEVEL = 6
 
 
@@ -83,7 +85,10 @@ class Verdicts:
 
 
 class PlainOutput:
-    """The output; `name` is what it is called in the log."""
+    """The output; `name` is what it is called in the log.
+
+    With `tokens` each request carries one; a refused token is renewed once.
+    """
 
     def __init__(
         self,
@@ -93,6 +98,7 @@ class PlainOutput:
         verdicts: Verdicts,
         dead_letters: DeadLetterFile,
         metrics: OutputMetrics,
+        tokens: TokenSource | None = None,
     ) -> None:
         self._name = name
         self._client = client
@@ -100,6 +106,7 @@ class PlainOutput:
         self._verdicts = verdicts
         self._dead_letters = dead_letters
         self._metrics = metrics
+        self._tokens = tokens
 
     def write(self, batch: Batch, stop: threading.Event) -> bool:
         if self._requests.batched:
@@ -134,7 +141,7 @@ class PlainOutput:
     def _try(self, request: Request) -> str | None:
         """Send a request; None when it was accepted, else why it shall be tried again. Raises _Refused."""
         try:
-            status, said = self._client.send(request)
+            status, said = self._send(request)
         except Unsendable as error:
             raise _Refused("unsendable", str(error)) from None
         except NoAnswer as failure:
@@ -149,6 +156,15 @@ class PlainOutput:
         self._metrics.answered()
         raise _Refused(f"HTTP {status}", said)
 
+    def _send(self, request: Request) -> Answer:
+        if self._tokens is None:
+            return self._client.send(request)
+        answer = self._client.send(_signed(request, self._tokens))
+        if answer.status == UNAUTHORIZED:
+            self._tokens.renew()
+            answer = self._client.send(_signed(request, self._tokens))
+        return answer
+
     def _bury(self, events: Sequence[Event], refusal: _Refused) -> bool:
         """Keep each event as a dead letter. Raises OSError when the disk refuses."""
         self._dead_letters.append([_rejected(event, refusal) for event in events])
@@ -156,6 +172,11 @@ class PlainOutput:
         # Without the reason, which may quote the event.
         log.error("%s: refused for good (%s); dead letters: %d", self._name, refusal.code, len(events))
         return True
+
+
+def _signed(request: Request, tokens: TokenSource) -> Request:
+    others = {name: text for name, text in request.headers.items() if name.lower() != "authorization"}
+    return replace(request, headers={**others, "Authorization": f"Bearer {tokens.token()}"})
 
 
 def _rejected(event: Event, refusal: _Refused) -> Rejected:

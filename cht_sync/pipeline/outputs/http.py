@@ -210,7 +210,7 @@ class Options(OutputOptions):
         "boolean", default=False, help="Send the position as headers, to PostgREST (not in Logstash)."
     )
     jwt_secret: Password | None = option(
-        "password", help="With `position_headers`: signs a short-lived token (not in Logstash)."
+        "password", help="Signs a short-lived token for each request (not in Logstash)."
     )
     jwt_role: str | None = option("string", help="The role in the token (not in Logstash).")
 
@@ -266,8 +266,8 @@ def _problems(options: Options) -> list[str]:
         problems.append("ssl_certificate and ssl_key go together; one of them is not set")
     if (options.jwt_secret is None) != (options.jwt_role is None):
         problems.append("jwt_secret and jwt_role go together; one of them is not set")
-    if options.jwt_secret is not None and not options.position_headers:
-        problems.append("jwt_secret needs position_headers => true")
+    if options.user is not None and options.jwt_secret is not None:
+        problems.append("user and jwt_secret would both be the Authorization header; leave one out")
     if options.tls != Tls():
         try:
             options.tls.context()
@@ -286,8 +286,6 @@ def _problems_with_position(options: Options) -> list[str]:
         problems.append("position_headers needs the content_type application/json")
     if any("%{" in str(text) for text in (options.url, *(options.headers or {}).values())):
         problems.append("url and headers cannot depend on the event with position_headers")
-    if options.user is not None and options.jwt_secret is not None:
-        problems.append("user and jwt_secret would both be the Authorization header; leave one out")
     return problems
 
 
@@ -314,6 +312,9 @@ def build(options: Options, context: PluginContext) -> Output:
     """Make the output; nothing is connected before the first request."""
     dead_letters = DeadLetterFile(context.data_folder, context.pipeline_id)
     metrics = context.metrics_of(OutputMetrics)
+    tokens = None
+    if options.jwt_secret is not None and options.jwt_role is not None:
+        tokens = TokenSource(options.jwt_secret.value, options.jwt_role)
     if not options.position_headers:
         if options.format == "message" and options.mapping is not None:
             log.warning('%s: mapping has no effect with format => "message"', _shown(options.url))
@@ -326,12 +327,10 @@ def build(options: Options, context: PluginContext) -> Output:
             ),
             dead_letters,
             metrics,
+            tokens,
         )
     if options.format != "json_batch" or options.http_method != "post":
         raise ConfigError('http: position_headers needs http_method => "post" and format => "json_batch"')
-    tokens = None
-    if options.jwt_secret is not None and options.jwt_role is not None:
-        tokens = TokenSource(options.jwt_secret.value, options.jwt_role)
     base_url = options.url.partition("?")[0].rsplit("/", 1)[0]
     timeouts = Timeouts(options.connect_timeout, max(options.socket_timeout, options.request_timeout))
     connection = PostgrestConnection(base_url, tokens, timeouts, _session(options))
