@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,15 @@ from postgres_fixture import PostgresServer
 from running_pipeline import RunningPipeline
 from waiting import eventually
 from warehouse.installation import Installation
-from warehouse.served import Served, listening
+from warehouse.served import ObservedStop, Served, listening
 
+from cht_sync.errors import DestinationUnavailable
 from cht_sync.generator import Client
 from cht_sync.pipeline import run
 from cht_sync.pipeline.couchdb import handoff
+from cht_sync.pipeline.monitor.metrics import OutputMetrics, Problem
+from cht_sync.pipeline.postgrest.connection import PostgrestConnection
+from cht_sync.pipeline.postgrest.writer import Writer
 
 DATABASE = "medic"
 
@@ -321,3 +325,33 @@ def test_what_is_written_while_postgrest_is_away_is_pending_though_there_is_no_r
             assert stats["plugins"]["outputs"][0]["events"]["duration_in_millis"] > 0
     finally:
         line.stop()
+
+
+class Unsteady(PostgrestConnection):
+    """Fails the first time that it is asked."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def select(self, table: str, columns: Sequence[str], **equal: str) -> list[dict[str, Any]]:
+        if not self.failures:
+            self.failures = 1
+            raise DestinationUnavailable("PostgREST does not answer")
+        return []
+
+
+def test_a_problem_is_over_when_postgrest_answers_a_question() -> None:
+    metrics = OutputMetrics("output", "http", "out")
+    seen: list[Problem | None] = []
+
+    class Stop(ObservedStop):
+        def wait(self, timeout: float | None = None) -> bool:
+            seen.append(metrics.problem.current)
+            return super().wait(timeout)
+
+    writer = Writer(Unsteady(), "", "", metrics=metrics)
+    assert writer.is_released(Stop())
+    [problem] = seen
+    assert problem is not None
+    assert (problem.serious, metrics.retries) == (False, 1)
+    assert metrics.problem.current is None
