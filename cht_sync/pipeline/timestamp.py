@@ -80,7 +80,7 @@ class Timestamp:
 
 @lru_cache(maxsize=64)
 def _to_the_second(seconds: int) -> str:
-    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat().removesuffix("+00:00")
 
 
 def _fraction(nanoseconds: int) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cht_sync.errors import ConfigError
 from cht_sync.pipeline.config import ConfigProblems, check, load, parse, read
 from cht_sync.pipeline.contracts import Filter
-from cht_sync.pipeline.conversions import Password, WrongValue
+from cht_sync.pipeline.conversions import CONVERSIONS, Kind, Password, WrongValue
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.options import Option, options_of
 from cht_sync.pipeline.plugins import (
@@ -221,3 +225,23 @@ def test_a_pipeline_may_be_closed_twice() -> None:
     pipeline = load("output { stdout { } }", {}, CONTEXT)
     pipeline.close()
     pipeline.close()
+
+
+written = st.recursive(
+    st.text() | st.integers() | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text() | st.integers(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(sorted(CONVERSIONS)), written, st.booleans())
+def test_any_value_is_an_option_s_or_is_refused(kind: Kind, value: Any, many: bool) -> None:
+    with contextlib.suppress(WrongValue):
+        Option("a", kind, many=many).convert(value)
+
+
+@given(st.integers() | st.floats(allow_nan=False, allow_infinity=False), st.booleans())
+def test_numbers_and_booleans_are_read_from_text_as_they_are_written(number: float, flag: bool) -> None:
+    if "e" not in repr(number):
+        assert Option("a", "number").convert(repr(number)) == number
+    assert Option("a", "boolean").convert(str(flag).lower()) is flag

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 from typing import Any
 
@@ -156,3 +158,58 @@ def test_decoding_and_writing_a_document_changes_no_value(document: dict[str, An
     event = Event({"doc": RawDocument(json.dumps(document).encode(), {})})
     assert event.get("doc") == document
     assert json.loads(event.to_json())["doc"] == document
+
+
+names = st.text(st.characters(exclude_characters="[]"), min_size=1) | st.sampled_from(
+    ["a", "b", "0", "-1", "3"]
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["a", "b", "c"]), json_values),
+    st.lists(names, min_size=1, max_size=4),
+    json_values,
+)
+def test_what_is_set_is_got_and_removed_and_nothing_else_changes(
+    fields: dict[str, Any], path: list[str], value: Any
+) -> None:
+    if path[0] in ("@timestamp", "@metadata", "tags"):
+        return
+    event = Event(copy.deepcopy(fields))
+    before = copy.deepcopy(event.fields)
+    reference = "".join(f"[{name}]" for name in path)
+    try:
+        event.set(reference, value)
+    except FieldError:
+        assert event.fields == before
+        return
+    # A list passes over a name that is no index.
+    if event.include(reference):
+        assert event.get(reference) == value
+        assert event.remove(reference) == value
+    for name in before.keys() - {path[0]}:
+        assert event.fields[name] == before[name]
+
+
+@given(json_values)
+def test_a_clone_is_equal_and_shares_nothing(value: Any) -> None:
+    event = Event({"v": value, "doc": RawDocument(b'{"a":1}', {})}, {"m": value})
+    made = event.clone()
+    assert made.to_json() == event.to_json()
+    before = event.to_json()
+    made.set("[doc][a]", 2)
+    made.set("v", None)
+    made.set("[@metadata][m]", None)
+    assert (event.to_json(), event.metadata) == (before, {"m": value})
+
+
+@given(st.text() | st.text(alphabet="0123456789-:TZ+."))
+def test_any_text_is_a_time_or_is_refused_as_one(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        str(Timestamp.parse(text))
+
+
+@given(st.integers(-62_135_596_800 * 10**9, 253_402_300_799 * 10**9))
+def test_a_time_is_read_as_it_is_written(nanoseconds: int) -> None:
+    written = str(Timestamp(nanoseconds))
+    assert Timestamp.parse(written).nanoseconds == nanoseconds
