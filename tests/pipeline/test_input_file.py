@@ -173,9 +173,9 @@ def test_positions_of_files_that_are_gone_are_forgotten_in_time_and_no_others(fo
     more = f'sincedb_path => "{folder}/since"'
     path = put(folder, "a", "1\n")
     status = path.stat()
-    here = f"{status.st_ino} {os.major(status.st_dev)} {os.minor(status.st_dev)} 2 5.0 {path}\n"
+    here = f"{status.st_ino} {os.major(status.st_dev)} {os.minor(status.st_dev)} 0 5.0 {path}\n"
     (folder / "since").write_text(f"1 1 1 7 5.0 /gone/long/ago\n2 1 1 7 {time.time()} /gone/today\n{here}")
-    assert all_messages(started(folder, settings(folder, more))) == []
+    assert all_messages(started(folder, settings(folder, more))) == ["1"]
     kept = {line.split(" ")[5] for line in (folder / "since").read_text().splitlines()}
     assert kept == {"/gone/today", str(path)}
 
@@ -254,7 +254,7 @@ def test_archives_are_read(folder: Path) -> None:
 
 
 def test_a_broken_archive_is_a_dead_letter_and_stays(folder: Path) -> None:
-    lines = "".join(f"{n * n}\n" for n in range(50_000)).encode()
+    lines = "".join(f"{n * n}\n" for n in range(5_000)).encode()
     path = folder / "in" / "a.gz"
     path.write_bytes(gzip.compress(lines)[:-100])
     out = folder / "out.jsonl"

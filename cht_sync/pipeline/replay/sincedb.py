@@ -68,7 +68,10 @@ class Sincedb:
 
     def move(self, path: Path, status: os.stat_result, position: int) -> None:
         """Keep a position, durably. Raises OSError."""
-        self._entries[_Key.of(status)] = _Entry(position, time.time(), str(path))
+        key, known = _Key.of(status), self._entries.get(_Key.of(status))
+        if known is not None and (known.position, known.path) == (position, str(path)):
+            return
+        self._entries[key] = _Entry(position, time.time(), str(path))
         self._save()
 
     def forget(self, status: os.stat_result) -> None:
