@@ -7,6 +7,6 @@ from cht_sync.pipeline.plugins import refuse
 refuse(
     "filter",
     "ruby",
-    "runs Ruby code, which this engine has not: write a Python function and name it in the filter "
+    "runs Ruby code, which this engine cannot: write a Python function and name it in the filter "
     '"python { function => "module:name" }", which --enable-python-filter allows',
 )
