@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,15 @@ def test_texts_from_the_environment_become_the_option_s_type(tmp_path: Path) -> 
         file=tmp_path,
         where="http://example.org:3000/x",
     )
+
+
+def test_settings_of_the_pipeline_decide_for_options_that_are_not_given() -> None:
+    context = dataclasses.replace(CONTEXT, option_defaults={"ecs_compatibility": "disabled"})
+    text = 'filter {{ clone {{ clones => "c" {} }} }}'
+    (_, clone) = load(text.format(""), {}, context).filter([Event()])
+    assert (clone.get("type"), clone.get("tags")) == ("c", None)
+    (_, clone) = load(text.format("ecs_compatibility => v8"), {}, context).filter([Event()])
+    assert (clone.get("type"), clone.get("tags")) == (None, ["c"])
 
 
 def test_options_not_given_have_their_defaults() -> None:

@@ -79,7 +79,8 @@ def load(
     support_escapes: bool = False,
 ) -> Pipeline:
     """Return the pipeline that files, or one text, describe. Raises ConfigError."""
-    return build(check(read(source, env, support_escapes=support_escapes)), context)
+    configuration = read(source, env, support_escapes=support_escapes)
+    return build(check(configuration, context.option_defaults), context)
 
 
 def _text(path: Path) -> str:

@@ -5,7 +5,7 @@ All problems are found before anything is built; nothing is connected to and no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,12 +63,12 @@ class Checked:
     outputs: list[CheckedStatement] = field(default_factory=list)
 
 
-def check(configuration: Configuration) -> Checked:
-    """Look up all plugins and convert all options.
+def check(configuration: Configuration, defaults: Mapping[str, Any] | None = None) -> Checked:
+    """Look up all plugins and convert all options; `defaults` are values for options that are left out.
 
     Raises ConfigError for one problem, ConfigProblems for several.
     """
-    checker = _Checker()
+    checker = _Checker(defaults or {})
     checked = Checked(
         inputs=checker.inputs(configuration.inputs),
         filters=checker.statements("filter", configuration.filters),
@@ -79,7 +79,8 @@ def check(configuration: Configuration) -> Checked:
 
 
 class _Checker:
-    def __init__(self) -> None:
+    def __init__(self, defaults: Mapping[str, Any]) -> None:
+        self._defaults = defaults
         self.problems: list[ConfigError] = []
         self._ids: dict[str, Place] = {}
 
@@ -153,7 +154,11 @@ class _Checker:
         for option in options.values():
             if option.name in values:
                 continue
-            if option.required:
+            if option.name in self._defaults:
+                values[option.name] = self._value(
+                    option, self._defaults[option.name], node.place, f"{whose} (from the settings)"
+                )
+            elif option.required:
                 self._problem(f'{whose} needs the option "{option.name}"', node.place)
             elif option.kind == "codec" and option.default is not None:
                 values[option.name] = self._codec(option.default, node.place)
