@@ -297,6 +297,22 @@ def test_a_file_that_cannot_be_read_is_no_silent_loss(
     assert "Permission denied" in caplog.text
 
 
+def test_a_position_that_cannot_be_kept_is_said_and_nothing_is_lost(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(folder, "a", "1\n")
+    batch = take(started(folder, settings(folder)))
+
+    def refuse(*_arguments: Any, **_named: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cht_sync.pipeline.replay.sincedb.write_atomically", refuse)
+    with pytest.raises(SourceUnavailable, match=r"a is delivered, but that cannot be kept: .*No space"):
+        batch.ack()
+    monkeypatch.undo()
+    assert all_messages(started(folder, settings(folder))) == ["1"]
+
+
 def test_documents_of_many_megabytes_pass_in_bounded_batches(folder: Path) -> None:
     large = "x" * (20 << 20)
     put(folder, "a", f"{large}\n{large}\nsmall\n")

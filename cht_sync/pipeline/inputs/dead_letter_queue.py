@@ -112,7 +112,10 @@ class DeadLetterQueue:
         self._acks = InOrder()
         self._inode = None
         if self._options.commit_offsets:
-            self._sincedb.load()
+            try:
+                self._sincedb.load()
+            except OSError as error:
+                raise SourceUnavailable(f"the position in {self._file} cannot be read: {error}") from error
 
     def read(self, stop: threading.Event, timeout: float) -> Batch | None:
         waited = 0.0
@@ -165,8 +168,15 @@ class DeadLetterQueue:
         return Batch(events, rejected, ack=self._acks.track(lambda: self._move(lines, position)))
 
     def _move(self, lines: FileLines, position: int) -> None:
-        if self._options.commit_offsets:
+        if not self._options.commit_offsets:
+            return
+        try:
             self._sincedb.move(lines.path, lines.status, position)
+        except OSError as error:
+            raise SourceUnavailable(
+                f"letters of {self._file} are delivered, but that cannot be kept: {error}",
+                hint="Mend it and start again; some letters may then be delivered twice.",
+            ) from error
 
     def _add(self, line: bytes, events: list[Event], rejected: list[Rejected]) -> None:
         if not line.strip():

@@ -188,8 +188,13 @@ class Files:
 
     def start(self, position: Position | None, stop: threading.Event) -> None:
         self._begin_anew()
-        self._sincedb.load()
-        self._completed.load()
+        try:
+            self._sincedb.load()
+            self._completed.load()
+        except OSError as error:
+            raise SourceUnavailable(
+                f"the positions of files, or their log, cannot be used: {error}"
+            ) from error
 
     def read(self, stop: threading.Event, timeout: float) -> Batch | None:
         until = time.monotonic() + timeout
@@ -310,10 +315,16 @@ class Files:
         def settle() -> None:
             if broken:
                 return  # looked at again, and said again, by the next run
-            self._sincedb.move(lines.path, lines.status, position)
-            if ended and self._completed.settle(lines.path, position):
-                self._sincedb.forget(lines.status)
-                self._read_to.pop(lines.path, None)
+            try:
+                self._sincedb.move(lines.path, lines.status, position)
+                if ended and self._completed.settle(lines.path, position):
+                    self._sincedb.forget(lines.status)
+                    self._read_to.pop(lines.path, None)
+            except OSError as error:
+                raise SourceUnavailable(
+                    f"{lines.path} is delivered, but that cannot be kept: {error}",
+                    hint="Mend it and start again; some lines may then be delivered twice.",
+                ) from error
 
         return settle
 
