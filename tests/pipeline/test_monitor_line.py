@@ -262,10 +262,13 @@ def test_what_couchdb_says_is_behind_a_page_is_pending(
         with api(line.metrics) as monitor:
             assert recorded_couchdb.is_held.wait(PATIENCE)
             assert line.metrics.inputs[0].claimed
+            reasons = monitor.get("/readyz").json()["reasons"]
+            assert reasons == ["medic: 127.0.0.1/medic is not being read yet"]
             ingest.stop()
             recorded_couchdb.held.set()
             eventually(lambda: monitor.samples()["cht_sync_pending_changes"] == 50)
             assert monitor.samples()["cht_sync_in_flight_documents"] == 5
+            assert line.metrics.inputs[0].reading
             ingest.start()
             await_documents(monitor, 50)
             eventually(lambda: caught_up(monitor))

@@ -288,7 +288,6 @@ class ChangesReader(threading.Thread):
             if not self._identify():
                 return True
             self.live.set()
-            self._metrics.connected()
             for lines in split_lines(feed.chunks()):
                 if self._stop_reading.is_set():
                     return False
