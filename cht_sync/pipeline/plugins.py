@@ -109,8 +109,8 @@ class PluginContext:
 
     `metrics` are those of the pipeline. A plugin that counts more than the engine counts for it takes its own
     ones from `metrics_of`. `python_filter` says whether the command line allows the filter `python`.
-    `option_defaults` are what the settings of the pipeline say for options that its configuration leaves out, by
-    name, for all plugins that have them: Logstash's `pipeline.ecs_compatibility` is one.
+    `option_defaults` are what the settings of the pipeline say for options that its configuration leaves out,
+    by name, for all plugins that have them: Logstash's `pipeline.ecs_compatibility` is one.
     """
 
     pipeline_id: str
