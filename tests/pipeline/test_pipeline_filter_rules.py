@@ -185,6 +185,13 @@ def test_what_is_joined_is_split_into_the_same(items: list[str], separator: str)
     assert split(joined, separator, keep_empty_ends=True) == (items if joined else [])
 
 
+def test_what_is_merged_or_copied_shares_nothing_with_its_source() -> None:
+    event = one("mutate", {"merge": {"a": "b"}, "copy": {"b": "c"}}, {"a": ["x"], "b": [{"n": 1}]})
+    event.set("[a][1][n]", 2)
+    event.set("[c][0][n]", 3)
+    assert [event.get(name) for name in "abc"] == [["x", {"n": 2}], [{"n": 1}], [{"n": 3}]]
+
+
 def test_a_renamed_document_is_still_found_inside() -> None:
     document = RawDocument(b'{"_id":"x","n":1}', {})
     event = one(

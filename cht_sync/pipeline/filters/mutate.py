@@ -289,7 +289,7 @@ def _merge(field: str, sources: Any) -> Step:
         # Read once: a list or a map grows with each source, a text begins anew, so the last source wins.
         present = event.get(field)
         for source in as_array(sources):
-            added = event.get(source)
+            added = copy_value(event.get(source))
             if isinstance(present, dict) != isinstance(added, dict):
                 continue
             if isinstance(present, dict):
