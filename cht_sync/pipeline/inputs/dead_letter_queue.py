@@ -28,10 +28,10 @@ from cht_sync.pipeline.replay.acknowledged import InOrder
 from cht_sync.pipeline.replay.lines import FileLines
 from cht_sync.pipeline.replay.sincedb import Sincedb
 from cht_sync.pipeline.timestamp import Timestamp
+from cht_sync.pipeline.units import check_positive
 
 log = logging.getLogger(__name__)
 
-MOST_LETTERS = 250
 MOST_BYTES = 8 << 20
 """Of one batch, beside the letter that exceeds it."""
 LOOK_AGAIN = 1.0
@@ -71,6 +71,9 @@ class Options(InputOptions):
     start_timestamp: str | None = option(
         "string", check=_check_moment, help="Leave out letters that are older (ISO 8601)."
     )
+    batch_size: int = option(
+        "number", default=250, check=check_positive, help="Most letters in one batch (not in Logstash)."
+    )
     clean_consumed: bool = option(
         "boolean", default=False, check=_must_be_false, help="Must be false: what was read is not deleted."
     )
@@ -82,7 +85,7 @@ class Options(InputOptions):
 def build(options: Options, context: PluginContext) -> Input:
     """Make the input. Raises ConfigError where the pipeline would read its own letters."""
     file = file_of(options.path, options.pipeline_id)
-    own = file_of(context.data_folder / "dead_letter_queue", context.pipeline_id)
+    own = file_of(context.dead_letters, context.pipeline_id)
     if file.resolve() == own.resolve():
         raise ConfigError(
             f"pipeline {context.pipeline_id} would read its own dead letters: what it refuses again would "
@@ -147,7 +150,7 @@ class DeadLetterQueue:
                 return None
             lines = FileLines(self._file, self._read_to, b"\n", CHUNK)
             try:
-                letters = lines.portion(MOST_LETTERS, MOST_BYTES)
+                letters = lines.portion(int(self._options.batch_size), MOST_BYTES)
                 if lines.unfinished:
                     # The other pipeline is writing it.
                     letters.pop()

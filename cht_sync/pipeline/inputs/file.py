@@ -42,11 +42,10 @@ from cht_sync.pipeline.replay.durations import seconds_of
 from cht_sync.pipeline.replay.found import found_files
 from cht_sync.pipeline.replay.lines import ARCHIVES, FileLines, is_whole_archive
 from cht_sync.pipeline.replay.sincedb import Sincedb
-from cht_sync.pipeline.units import check_delimiter
+from cht_sync.pipeline.units import check_delimiter, check_positive
 
 log = logging.getLogger(__name__)
 
-MOST_LINES = 1000
 MOST_BYTES = 8 << 20
 """Of one batch, beside the line that exceeds it."""
 NO_EFFECT = "No effect"
@@ -136,6 +135,9 @@ class Options(InputOptions):
     )
     close_older: str = option("string", default="1 hour", help=f"{NO_EFFECT}: one file is open at a time.")
     max_open_files: int | None = option("number", help=f"{NO_EFFECT}: one file is open at a time.")
+    batch_size: int = option(
+        "number", default=1000, check=check_positive, help="Most lines in one batch (not in Logstash)."
+    )
     ecs_compatibility: str = option("string", default=ECS_DEFAULT, choices=ECS_CHOICES, help=ECS_HELP)
 
     def __post_init__(self) -> None:
@@ -293,7 +295,7 @@ class Files:
         if lines is None:
             return None
         try:
-            units = lines.portion(MOST_LINES, MOST_BYTES)
+            units = lines.portion(int(self._options.batch_size), MOST_BYTES)
         except OSError as error:
             self._fail(lines.path, error)
             self._shut()

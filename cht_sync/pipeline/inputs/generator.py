@@ -28,13 +28,9 @@ from cht_sync.pipeline.plugins import (
     register_input,
 )
 from cht_sync.pipeline.templates import text_of
+from cht_sync.pipeline.units import check_positive
 
 FROM_STANDARD_INPUT = "stdin"
-
-
-def _at_least_one(value: float) -> None:
-    if value < 1:
-        raise ValueError("must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -47,10 +43,10 @@ class Options(InputOptions):
     lines: tuple[Any, ...] | None = option("array", help="The lines, in order; `message` is not used then.")
     count: int = option("number", default=0, help="How often all lines are given; 0: without end.")
     threads: int = option(
-        "number", default=1, check=_at_least_one, help="How many sequences of lines run side by side."
+        "number", default=1, check=check_positive, help="How many sequences of lines run side by side."
     )
     batch_size: int = option(
-        "number", default=1000, check=_at_least_one, help="Most events in one batch (not in Logstash)."
+        "number", default=1000, check=check_positive, help="Most events in one batch (not in Logstash)."
     )
     codec: CodecChoice = option("codec", default="plain", help="How a line becomes events.")
     ecs_compatibility: str = option("string", default=ECS_DEFAULT, choices=ECS_CHOICES, help=ECS_HELP)
