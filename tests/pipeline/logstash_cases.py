@@ -31,9 +31,14 @@ def cases(file_name: str, out_of_scope: Callable[[Case], str | None] = lambda _c
                 id=case["name"],
                 marks=[pytest.mark.skip(reason=reason)] if (reason := out_of_scope(case)) else [],
             )
-            for case in json.loads(path.read_text(encoding="utf-8"))
+            for case in _listed(json.loads(path.read_text(encoding="utf-8")))
         ],
     )
+
+
+def _listed(content: Any) -> list[Case]:
+    """The cases of a file: a list, or one below the facts about a plugin."""
+    return list(content["cases"] if isinstance(content, dict) else content)
 
 
 def event_of(data: dict[str, Any]) -> Event:
