@@ -111,6 +111,8 @@ class PluginContext:
     ones from `metrics_of`. `python_filter` says whether the command line allows the filter `python`.
     `option_defaults` are what the settings of the pipeline say for options that its configuration leaves out,
     by name, for all plugins that have them: Logstash's `pipeline.ecs_compatibility` is one.
+    `dead_letter_folder` is that of the setting path.dead_letter_queue, None for the usual one. `batch_size`
+    and `batch_delay` (seconds) are those of the settings pipeline.batch, None where they are not set.
     """
 
     pipeline_id: str
@@ -119,6 +121,14 @@ class PluginContext:
     plugin_metrics: PluginMetrics | None = None
     python_filter: bool = False
     option_defaults: Mapping[str, Any] = field(default_factory=dict)
+    dead_letter_folder: Path | None = None
+    batch_size: int | None = None
+    batch_delay: float | None = None
+
+    @property
+    def dead_letters(self) -> Path:
+        """The folder of the pipelines' dead letters."""
+        return self.dead_letter_folder or self.data_folder / "dead_letter_queue"
 
     def metrics_of(self, kind: type[AnyPlugin]) -> AnyPlugin:
         """Return the metrics of the plugin that is being built; ones that nobody sees outside a pipeline."""
