@@ -83,6 +83,16 @@ def test_without_a_count_it_goes_on_until_it_is_stopped(tmp_path: Path) -> None:
     assert source.read(stop, 0) is None
 
 
+def test_a_batch_is_as_large_as_the_option_says_else_the_settings(tmp_path: Path) -> None:
+    context = PluginContext("main", tmp_path, batch_size=7)
+    for settings, size in (("", 7), ("batch_size => 5", 5)):
+        (source,) = load(f"input {{ generator {{ {settings} }} }}", {}, context).inputs
+        source.start(None, threading.Event())
+        batch = source.read(threading.Event(), 0)
+        assert batch is not None
+        assert len(batch.events) == size
+
+
 @pytest.mark.parametrize(("option", "value"), [("threads", 0), ("batch_size", 0)])
 def test_numbers_that_make_no_sense_are_refused(option: str, value: int) -> None:
     with pytest.raises(ConfigError, match=option):

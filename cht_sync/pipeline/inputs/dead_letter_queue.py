@@ -32,6 +32,7 @@ from cht_sync.pipeline.units import check_positive
 
 log = logging.getLogger(__name__)
 
+MOST_LETTERS = 250
 MOST_BYTES = 8 << 20
 """Of one batch, beside the letter that exceeds it."""
 LOOK_AGAIN = 1.0
@@ -71,8 +72,10 @@ class Options(InputOptions):
     start_timestamp: str | None = option(
         "string", check=_check_moment, help="Leave out letters that are older (ISO 8601)."
     )
-    batch_size: int = option(
-        "number", default=250, check=check_positive, help="Most letters in one batch (not in Logstash)."
+    batch_size: int | None = option(
+        "number",
+        check=check_positive,
+        help="Most letters in one batch; unset: pipeline.batch.size, else 250 (not in Logstash)",
     )
     clean_consumed: bool = option(
         "boolean", default=False, check=_must_be_false, help="Must be false: what was read is not deleted."
@@ -94,16 +97,18 @@ def build(options: Options, context: PluginContext) -> Input:
     name = hashlib.md5(str(options.path).encode(), usedforsecurity=False).hexdigest()
     folder = context.data_folder / "plugins" / "inputs" / "dead_letter_queue" / options.pipeline_id
     sincedb = Path(options.sincedb_path) if options.sincedb_path else folder / f".sincedb_{name}"
-    return DeadLetterQueue(options, file, Sincedb(sincedb))
+    batch_size = options.batch_size or context.batch_size or MOST_LETTERS
+    return DeadLetterQueue(options, file, Sincedb(sincedb), batch_size)
 
 
 class DeadLetterQueue:
     source: str | None = None
 
-    def __init__(self, options: Options, file: Path, sincedb: Sincedb) -> None:
+    def __init__(self, options: Options, file: Path, sincedb: Sincedb, batch_size: int) -> None:
         self._options = options
         self._file = file
         self._sincedb = sincedb
+        self._batch_size = int(batch_size)
         self._decorate = decorate_read(options)
         self._start = Timestamp.parse(options.start_timestamp) if options.start_timestamp else None
         self._acks = InOrder()
@@ -150,7 +155,7 @@ class DeadLetterQueue:
                 return None
             lines = FileLines(self._file, self._read_to, b"\n", CHUNK)
             try:
-                letters = lines.portion(int(self._options.batch_size), MOST_BYTES)
+                letters = lines.portion(self._batch_size, MOST_BYTES)
                 if lines.unfinished:
                     # The other pipeline is writing it.
                     letters.pop()

@@ -46,6 +46,7 @@ from cht_sync.pipeline.units import check_delimiter, check_positive
 
 log = logging.getLogger(__name__)
 
+MOST_LINES = 1000
 MOST_BYTES = 8 << 20
 """Of one batch, beside the line that exceeds it."""
 NO_EFFECT = "No effect"
@@ -135,8 +136,10 @@ class Options(InputOptions):
     )
     close_older: str = option("string", default="1 hour", help=f"{NO_EFFECT}: one file is open at a time.")
     max_open_files: int | None = option("number", help=f"{NO_EFFECT}: one file is open at a time.")
-    batch_size: int = option(
-        "number", default=1000, check=check_positive, help="Most lines in one batch (not in Logstash)."
+    batch_size: int | None = option(
+        "number",
+        check=check_positive,
+        help="Most lines in one batch; unset: pipeline.batch.size, else 1000 (not in Logstash)",
     )
     ecs_compatibility: str = option("string", default=ECS_DEFAULT, choices=ECS_CHOICES, help=ECS_HELP)
 
@@ -159,13 +162,14 @@ def build(options: Options, context: PluginContext) -> Input:
     name = hashlib.md5(",".join(options.path).encode(), usedforsecurity=False).hexdigest()
     usual = context.data_folder / "plugins" / "inputs" / "file" / f".sincedb_{name}"
     sincedb = Path(options.sincedb_path) if options.sincedb_path else usual
-    return Files(options, decoder, Sincedb(sincedb, seconds_of(options.sincedb_clean_after, "d")))
+    positions = Sincedb(sincedb, seconds_of(options.sincedb_clean_after, "d"))
+    return Files(options, decoder, positions, options.batch_size or context.batch_size or MOST_LINES)
 
 
 class Files:
     source: str | None = None
 
-    def __init__(self, options: Options, decoder: Decoder, sincedb: Sincedb) -> None:
+    def __init__(self, options: Options, decoder: Decoder, sincedb: Sincedb, batch_size: int) -> None:
         self._options = options
         self._decoder = decoder
         self._decorate = decorate_read(options)
@@ -175,6 +179,7 @@ class Files:
         self._path_field = "[log][file][path]" if ecs else "path"
         self._pause = seconds_of(options.stat_interval) * options.discover_interval
         self._sincedb = sincedb
+        self._batch_size = int(batch_size)
         self._completed = Completed(options.file_completed_action, options.file_completed_log_path)
         self._wake = threading.Event()
         self._begin_anew()
@@ -295,7 +300,7 @@ class Files:
         if lines is None:
             return None
         try:
-            units = lines.portion(int(self._options.batch_size), MOST_BYTES)
+            units = lines.portion(self._batch_size, MOST_BYTES)
         except OSError as error:
             self._fail(lines.path, error)
             self._shut()

@@ -31,6 +31,8 @@ from cht_sync.pipeline.templates import text_of
 from cht_sync.pipeline.units import check_positive
 
 FROM_STANDARD_INPUT = "stdin"
+MOST_EVENTS = 1000
+"""Of one batch, where no settings say how many."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,10 @@ class Options(InputOptions):
     threads: int = option(
         "number", default=1, check=check_positive, help="How many sequences of lines run side by side."
     )
-    batch_size: int = option(
-        "number", default=1000, check=check_positive, help="Most events in one batch (not in Logstash)."
+    batch_size: int | None = option(
+        "number",
+        check=check_positive,
+        help="Most events in one batch; unset: pipeline.batch.size, else 1000 (not in Logstash)",
     )
     codec: CodecChoice = option("codec", default="plain", help="How a line becomes events.")
     ecs_compatibility: str = option("string", default=ECS_DEFAULT, choices=ECS_CHOICES, help=ECS_HELP)
@@ -54,14 +58,16 @@ class Options(InputOptions):
 
 @register_input("generator", Options)
 def build(options: Options, context: PluginContext) -> Input:
-    return Generator(options, options.codec.build_decoder(context))
+    batch_size = options.batch_size or context.batch_size or MOST_EVENTS
+    return Generator(options, options.codec.build_decoder(context), int(batch_size))
 
 
 class Generator:
     source: str | None = None
 
-    def __init__(self, options: Options, decoder: Decoder) -> None:
+    def __init__(self, options: Options, decoder: Decoder, batch_size: int) -> None:
         self._options = options
+        self._batch_size = batch_size
         self._decoder = decoder
         self._decorate = decorate_read(options)
         self._host = socket.gethostname()
@@ -76,7 +82,7 @@ class Generator:
     def read(self, stop: threading.Event, timeout: float) -> Batch | None:
         if stop.is_set():
             return None
-        events = list(islice(self._events, int(self._options.batch_size)))
+        events = list(islice(self._events, self._batch_size))
         return Batch(events) if events else None
 
     def interrupt(self) -> None:
