@@ -38,10 +38,10 @@ def file_of(folder: Path, pipeline_id: str) -> Path:
 
 
 class DeadLetterFile:
-    """`dead_letter_queue/<pipeline>.jsonl` below the data folder."""
+    """`dead_letter_queue/<pipeline>.jsonl` below the data folder, or `<pipeline>.jsonl` in `folder`."""
 
-    def __init__(self, data_folder: Path, pipeline_id: str) -> None:
-        self._path = file_of(data_folder / "dead_letter_queue", pipeline_id)
+    def __init__(self, data_folder: Path, pipeline_id: str, folder: Path | None = None) -> None:
+        self._path = file_of(folder or data_folder / "dead_letter_queue", pipeline_id)
         self._known: dict[str, None] | None = None
         self._said_full = False
 

@@ -1,35 +1,50 @@
-"""Where configurations come from: `-f` (a file, a folder, a glob), or the list in `pipelines.yml`.
+"""Where configurations come from: `-f` (a file, a folder, a glob), `-e`, or the list in `pipelines.yml`.
 
-Source: Logstash's documentation, "Command-Line Flags" and "Multiple Pipelines".
+Source: Logstash's documentation, "Command-Line Flags" and "Multiple Pipelines", and its modules
+logstash/config/source.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from cht_sync.errors import ConfigError
 from cht_sync.pipeline.addresses import problems_of
 from cht_sync.pipeline.config import load
-from cht_sync.pipeline.config.problems import flat, raise_all
+from cht_sync.pipeline.config.problems import Place, flat, problem, raise_all
 from cht_sync.pipeline.dead_letter import DeadLetterFile
+from cht_sync.pipeline.engine_settings import EngineSettings, settings_of
 from cht_sync.pipeline.inputs.pipeline import PipelineInput
+from cht_sync.pipeline.inputs.stdin import StandardInput
 from cht_sync.pipeline.monitor.metrics import PipelineMetrics
 from cht_sync.pipeline.outputs.pipeline import PipelineOutput
 from cht_sync.pipeline.plugins import PluginContext
 from cht_sync.pipeline.run import NamedPipeline
+from cht_sync.pipeline.yaml_settings import Given, read_list
 
 LIST_FILE = "pipelines.yml"
-KNOWN_SETTINGS = frozenset(
-    {"pipeline.id", "path.config", "config.string", "pipeline.workers", "pipeline.ordered"}
-)
-"""Of pipelines.yml; each pipeline here is ordered and has one worker, whatever is asked for."""
+_INPUT = re.compile(r"input\s*\{")
+_OUTPUT = re.compile(r"output\s*\{")
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """What settings say of one pipeline; None stands for what its plugins say."""
+
+    workers: int = 1
+    batch_size: int | None = None
+    batch_delay: int | None = None
+    """Milliseconds."""
+    support_escapes: bool = False
+    ecs_compatibility: str | None = None
+    reloadable: bool = True
+    dead_letter_folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -38,9 +53,24 @@ class PipelineSource:
 
     id: str
     config: tuple[Path, ...] | str
+    settings: PipelineSettings = field(default_factory=PipelineSettings)
+
+    def fingerprint(self) -> str:
+        """What changes with the configuration; a file that cannot be read is refused elsewhere."""
+        digest = hashlib.sha256(repr(self.settings).encode())
+        if isinstance(self.config, str):
+            digest.update(self.config.encode())
+            return digest.hexdigest()
+        for path in self.config:
+            digest.update(f"{path}\0".encode())
+            with contextlib.suppress(OSError):
+                digest.update(path.read_bytes())
+        return digest.hexdigest()
 
 
-def from_paths(patterns: Sequence[str], pipeline_id: str = "main") -> PipelineSource:
+def from_paths(
+    patterns: Sequence[str], pipeline_id: str = "main", settings: PipelineSettings | None = None
+) -> PipelineSource:
     """One pipeline of all files that the paths, folders or globs name, sorted; `~` files are left out."""
     files: list[Path] = []
     for pattern in patterns:
@@ -48,49 +78,135 @@ def from_paths(patterns: Sequence[str], pipeline_id: str = "main") -> PipelineSo
         if not found:
             raise ConfigError("no configuration found", path=pattern)
         files += found
-    return PipelineSource(pipeline_id, tuple(files))
+    return PipelineSource(pipeline_id, tuple(files), settings or PipelineSettings())
 
 
-def from_settings_folder(folder: Path) -> list[PipelineSource]:
-    """The pipelines of `pipelines.yml`; relative paths in it start at the folder. Raises ConfigError."""
+def from_text(
+    text: str, pipeline_id: str = "main", settings: PipelineSettings | None = None
+) -> PipelineSource:
+    """One pipeline of a text; without an input it reads stdin, without an output it prints, as Logstash."""
+    if not _INPUT.search(text):
+        text += "\ninput { stdin { } }"
+    if not _OUTPUT.search(text):
+        text += "\noutput { stdout { codec => rubydebug } }"
+    return PipelineSource(pipeline_id, text, settings or PipelineSettings())
+
+
+def from_settings_folder(
+    folder: Path, settings: EngineSettings | None = None, env: Mapping[str, str] | None = None
+) -> list[PipelineSource]:
+    """The pipelines of `pipelines.yml`; relative paths in it start at the folder.
+
+    What an entry does not say comes from `settings`. Raises ConfigError for all entries that cannot be used.
+    """
     path = folder / LIST_FILE
-    try:
-        entries = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", path=str(path)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"is no YAML: {error}", path=str(path)) from error
-    if not isinstance(entries, list) or not entries:
-        raise ConfigError("must be a list of pipelines", path=str(path))
-    sources = [_entry(entry, folder, path) for entry in entries]
-    ids = [source.id for source in sources]
-    for repeated in sorted({one for one in ids if ids.count(one) > 1}):
-        raise ConfigError(f"pipeline.id {repeated!r} is there twice", path=str(path))
+    sources: list[PipelineSource] = []
+    first: dict[str, Place] = {}
+    problems: list[ConfigError] = []
+    for place, entry in read_list(path, env or {}):
+        try:
+            source = _entry(entry, place, folder, settings or EngineSettings())
+        except ConfigError as error:
+            problems.extend(flat(error))
+            continue
+        sources.append(source)
+        before = first.setdefault(source.id, place)
+        if before is not place:
+            problems.append(
+                problem(f'pipeline.id "{source.id}" is there twice (line {before.line} has it too)', place)
+            )
+    raise_all(problems)
     return sources
+
+
+def pipeline_settings(settings: EngineSettings, place: Place) -> PipelineSettings:
+    """Return what settings say of a pipeline. Raises ConfigError where they contradict one another."""
+    workers: int = settings["pipeline.workers"]
+    if settings["pipeline.ordered"] == "true" and workers > 1:
+        raise problem(
+            f"pipeline.ordered: true needs pipeline.workers: 1, and there are {workers}",
+            place,
+            hint="Events are in order here with any number of workers; leave pipeline.ordered out.",
+        )
+    return PipelineSettings(
+        workers=workers,
+        batch_size=settings["pipeline.batch.size"],
+        batch_delay=settings["pipeline.batch.delay"],
+        support_escapes=settings["config.support_escapes"],
+        ecs_compatibility=settings["pipeline.ecs_compatibility"],
+        reloadable=settings["pipeline.reloadable"],
+        dead_letter_folder=settings["path.dead_letter_queue"],
+    )
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Makes pipelines of sources. `python_filter` says whether the filter `python` is allowed."""
+
+    env: Mapping[str, str]
+    data_folder: Path
+    python_filter: bool = False
+
+    def load(self, source: PipelineSource, metrics: PipelineMetrics | None = None) -> NamedPipeline:
+        """Check and build one pipeline; connects to nothing. Raises ConfigError."""
+        settings = source.settings
+        metrics = metrics or PipelineMetrics(source.id, hash=source.fingerprint())
+        metrics.workers = settings.workers
+        metrics.batch_size = settings.batch_size or metrics.batch_size
+        metrics.batch_delay = metrics.batch_delay if settings.batch_delay is None else settings.batch_delay
+        context = PluginContext(
+            source.id,
+            self.data_folder,
+            metrics,
+            python_filter=self.python_filter,
+            dead_letter_folder=settings.dead_letter_folder,
+            batch_size=settings.batch_size,
+            batch_delay=None if settings.batch_delay is None else settings.batch_delay / 1000,
+            option_defaults=(
+                {}
+                if settings.ecs_compatibility is None
+                else {"ecs_compatibility": settings.ecs_compatibility}
+            ),
+        )
+        pipeline = load(
+            source.config if isinstance(source.config, str) else list(source.config),
+            self.env,
+            context,
+            support_escapes=settings.support_escapes,
+        )
+        letters = DeadLetterFile(self.data_folder, source.id, settings.dead_letter_folder)
+        reads_stdin = any(isinstance(one, StandardInput) for one in pipeline.inputs)
+        return NamedPipeline(
+            source.id,
+            pipeline,
+            letters,
+            batch_size=settings.batch_size,
+            reloadable=settings.reloadable and not reads_stdin,
+        )
+
+    def load_all(self, sources: Sequence[PipelineSource]) -> list[NamedPipeline]:
+        """Make all pipelines; raises one ConfigError that lists the problems of all of them."""
+        built: list[NamedPipeline] = []
+        problems: list[ConfigError] = []
+        for source in sources:
+            try:
+                built.append(self.load(source))
+            except ConfigError as error:
+                problems.extend(flat(error))
+        problems += problems_between(built)
+        raise_all(problems)
+        return built
 
 
 def load_all(
     sources: Sequence[PipelineSource], env: Mapping[str, str], data_folder: Path
 ) -> list[NamedPipeline]:
     """Check and build all pipelines; raises one ConfigError that lists the problems of all of them."""
-    built: list[NamedPipeline] = []
-    problems: list[ConfigError] = []
-    for source in sources:
-        metrics = PipelineMetrics(source.id, hash=_hash(source.config))
-        context = PluginContext(source.id, data_folder, metrics)
-        config = source.config if isinstance(source.config, str) else list(source.config)
-        try:
-            pipeline = load(config, env, context)
-        except ConfigError as error:
-            problems.extend(flat(error))
-            continue
-        built.append(NamedPipeline(source.id, pipeline, DeadLetterFile(data_folder, source.id)))
-    problems += _problems_between(built)
-    raise_all(problems)
-    return built
+    return Loader(env, data_folder).load_all(sources)
 
 
-def _problems_between(pipelines: Sequence[NamedPipeline]) -> list[ConfigError]:
+def problems_between(pipelines: Sequence[NamedPipeline]) -> list[ConfigError]:
+    """Say what cannot work among pipelines that send to one another."""
     return problems_of(
         {
             one.id: [source.address for source in one.pipeline.inputs if isinstance(source, PipelineInput)]
@@ -108,37 +224,30 @@ def _problems_between(pipelines: Sequence[NamedPipeline]) -> list[ConfigError]:
     )
 
 
-def _entry(entry: Any, folder: Path, path: Path) -> PipelineSource:
-    if not isinstance(entry, dict) or not isinstance(entry.get("pipeline.id"), str):
-        raise ConfigError("every entry needs a pipeline.id", path=str(path))
-    unknown = sorted(set(entry) - KNOWN_SETTINGS)
-    if unknown:
-        raise ConfigError(f"setting {unknown[0]!r} is not known here", path=str(path))
-    if "config.string" in entry:
-        return PipelineSource(entry["pipeline.id"], str(entry["config.string"]))
-    if "path.config" not in entry:
-        raise ConfigError(f"pipeline {entry['pipeline.id']} has no path.config", path=str(path))
-    return from_paths([str(folder / str(entry["path.config"]))], entry["pipeline.id"])
-
-
-def _hash(config: tuple[Path, ...] | str) -> str:
-    """What changes with the configuration; a file that cannot be read is refused elsewhere."""
-    if isinstance(config, str):
-        return hashlib.sha256(config.encode()).hexdigest()
-    digest = hashlib.sha256()
-    for path in config:
-        with contextlib.suppress(OSError):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+def _entry(
+    entry: Mapping[str, Given], place: Place, folder: Path, settings: EngineSettings
+) -> PipelineSource:
+    if "pipeline.id" not in entry or not isinstance(entry["pipeline.id"].value, str):
+        raise problem("every entry needs a pipeline.id, a text", place)
+    own = settings_of(entry, listed=True)
+    all_of_it = settings.under(own)
+    id: str = own["pipeline.id"]
+    if "path.dead_letter_queue" in own:
+        own_letters = {"path.dead_letter_queue": folder / own["path.dead_letter_queue"]}
+        all_of_it = all_of_it.under(EngineSettings(own_letters))
+    pipeline = pipeline_settings(all_of_it, place)
+    if "config.string" in own and "path.config" in own:
+        raise problem(f"pipeline {id} has both path.config and config.string; leave one out", place)
+    if "config.string" in own:
+        return PipelineSource(id, own["config.string"], pipeline)
+    if "path.config" not in own:
+        raise problem(f"pipeline {id} has no path.config", place)
+    return from_paths([str(folder / path) for path in own["path.config"]], id, pipeline)
 
 
 def _files(pattern: str) -> list[Path]:
     path = Path(pattern)
-    if path.is_dir():
-        candidates = [child for child in path.iterdir() if child.is_file()]
-    elif path.is_file():
-        candidates = [path]
-    else:
-        parent = path.parent
-        candidates = [match for match in parent.glob(path.name) if match.is_file()]
-    return sorted(candidate for candidate in candidates if not candidate.name.endswith("~"))
+    candidates = list(path.iterdir()) if path.is_dir() else [path]
+    if not path.exists():
+        candidates = [Path(found) for found in glob.glob(pattern, recursive=True)]  # noqa: PTH207 (absolute too)
+    return sorted(one for one in candidates if one.is_file() and not one.name.endswith("~"))

@@ -310,7 +310,7 @@ def _problems_with_position(options: Options) -> list[str]:
 )
 def build(options: Options, context: PluginContext) -> Output:
     """Make the output; nothing is connected before the first request."""
-    dead_letters = DeadLetterFile(context.data_folder, context.pipeline_id)
+    dead_letters = DeadLetterFile(context.data_folder, context.pipeline_id, context.dead_letter_folder)
     metrics = context.metrics_of(OutputMetrics)
     tokens = None
     if options.jwt_secret is not None and options.jwt_role is not None:
