@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 LOOK_AGAIN = 0.2
 """Seconds between two looks whether the sender is to stop."""
+GRACE = 10.0
+"""Seconds that a sender that is to stop leaves the other pipeline to deliver what it has taken."""
 SAY_AGAIN = 60.0
 """Seconds after which it is said once more that nobody listens."""
 
@@ -102,18 +104,28 @@ class Addresses:
         """
         delivery = Delivery(events)
         say_at = time.monotonic()
+        leave_at: float | None = None
         with self._changed:
             self._waiting.setdefault(address, deque()).append(delivery)
             self._changed.notify_all()
             while not delivery.delivered:
-                if stop.is_set() and not delivery.taken:
-                    self._waiting[address].remove(delivery)
-                    return False
+                if stop.is_set():
+                    leave_at = leave_at or time.monotonic() + GRACE
+                    if not delivery.taken or time.monotonic() >= leave_at:
+                        self._withdraw(address, delivery)
+                        return False
                 if address not in self._listeners and time.monotonic() >= say_at and not stop.is_set():
                     self._say_nobody(address)
                     say_at = time.monotonic() + SAY_AGAIN
                 self._changed.wait(LOOK_AGAIN)
         return True
+
+    def _withdraw(self, address: str, delivery: Delivery) -> None:
+        """Nobody waits for it any more; it is sent again by the next run."""
+        if delivery.taken:
+            self._taken[address].remove(delivery)
+        else:
+            self._waiting[address].remove(delivery)
 
     def _say_nobody(self, address: str) -> None:
         near = difflib.get_close_matches(address, list(self._listeners), n=1)

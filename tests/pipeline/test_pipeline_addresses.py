@@ -155,6 +155,22 @@ def test_a_stop_waits_for_what_the_other_pipeline_is_delivering(addresses: Addre
     assert sending.finished() is True
 
 
+def test_a_stop_does_not_wait_for_ever_for_a_pipeline_that_is_stuck(
+    addresses: Addresses, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cht_sync.pipeline.addresses.GRACE", 0.01)
+    source = listen("a")
+    sending = Sending(output(addresses, "a"), Event({"n": 1}))
+    batch = take(source)
+    sending.stop.set()
+    assert sending.finished() is False
+    batch.ack()  # nobody waits for it any more
+    source.close()
+    nothing = listen("a").read(threading.Event(), 0)
+    assert nothing is not None
+    assert nothing.events == []
+
+
 def test_an_address_belongs_to_one_pipeline(listen: Listen) -> None:
     listen("a")
     with pytest.raises(ConfigError, match='another pipeline listens at the address "a"'):
