@@ -8,9 +8,11 @@ another instance is accepted and reads from the start.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +23,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 PATIENCE = 30.0
 UUID = "22a0658a998a8561c08505291746576d"
 NO_DATABASE = {"error": "not_found", "reason": "Database does not exist."}
+CLOSED = {"error": "unauthorized", "reason": "You are not authorized to access this db."}
+WRONG = {"error": "unauthorized", "reason": "Name or password is incorrect."}
+LOCKED = {
+    "error": "forbidden",
+    "reason": "Account is temporarily locked due to multiple authentication failures",
+}
+MOST_FAILURES = 5
 MALFORMED = {"error": "bad_request", "reason": "Malformed sequence supplied in 'since' parameter."}
 
 
@@ -75,6 +84,17 @@ class FakeCouchdb(ThreadingHTTPServer):
         self.changed = threading.Condition()
         self.outage = 0
         self.over = False
+        self.login: tuple[str, str] | None = None
+        """Who may read, by Basic authentication or a cookie; None: anybody."""
+        self.token: str | None = None
+        """What may read instead, as a bearer token."""
+        self.cookies: set[str] = set()
+        """The cookies that are valid."""
+        self.renews = False
+        """Whether each answer brings a new cookie, and ends the one before."""
+        self.failures = 0
+        """Wrong logins; the sixth finds the account locked."""
+        self.next_cookie = itertools.count(1)
 
     @property
     def port(self) -> int:
@@ -129,6 +149,7 @@ class FakeCouchdb(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: FakeCouchdb
+    cookie: str | None = None
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -150,10 +171,18 @@ class _Handler(BaseHTTPRequestHandler):
             server.is_held.set()
             server.held.wait(PATIENCE)
         path = urlsplit(self.path).path.removeprefix(server.prefix)
+        self.cookie = None
+        if path == "/_session":
+            self._sign_in(json.loads(body))
+            return
         query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
         if path == "/":
             self._welcome()
             return
+        if not self._may_read():
+            return
+        self.shows = query.get("include_docs") == "true"
+        self.selector = json.loads(body)["selector"] if query.get("filter") == "_selector" else {}
         name, _, action = path.strip("/").partition("/")
         database = server.databases.get(unquote(name))
         if database is None:
@@ -173,9 +202,94 @@ class _Handler(BaseHTTPRequestHandler):
         elif database.number(query.get("since", "0")) is None:
             self._json(MALFORMED, 400)
         elif query.get("feed") == "continuous":
-            self._continuous(database, database.number(query["since"]) or 0, int(query["heartbeat"]) / 1000)
+            self._continuous(
+                database,
+                database.number(query["since"]) or 0,
+                int(query.get("heartbeat", query.get("timeout"))) / 1000,
+                ends="heartbeat" not in query,
+            )
+        elif query.get("feed") == "longpoll":
+            self._longpoll(database, database.number(query["since"]) or 0, query)
         else:
             self._page(database, database.number(query.get("since", "0")) or 0, int(query["limit"]))
+
+    def _sign_in(self, given: dict[str, str]) -> None:
+        server = self.server
+        if server.failures > MOST_FAILURES:
+            self._json(LOCKED, 403)
+        elif (given["name"], given["password"]) != server.login:
+            server.failures += 1
+            self._json(WRONG, 401)
+        else:
+            self._new_cookie()
+            self._json({"ok": True, "name": given["name"], "roles": ["_admin"]})
+
+    def _new_cookie(self) -> None:
+        self.cookie = f"cookie{next(self.server.next_cookie)}"
+        self.server.cookies.add(self.cookie)
+
+    def _may_read(self) -> bool:
+        server = self.server
+        if server.login is None and server.token is None:
+            return True
+        authorization = self.headers.get("Authorization", "")
+        if server.token is not None and authorization == f"Bearer {server.token}":
+            return True
+        if server.login is not None:
+            if authorization == f"Basic {b64encode(':'.join(server.login).encode()).decode()}":
+                return True
+            cookie = self.headers.get("Cookie", "").removeprefix("AuthSession=")
+            if cookie in server.cookies:
+                if server.renews:
+                    server.cookies.discard(cookie)
+                    self._new_cookie()
+                return True
+        server.failures += authorization.startswith("Basic")
+        self._json(WRONG if authorization.startswith("Basic") else CLOSED, 401)
+        return False
+
+    def _matching(self, database: Database, after: int) -> list[tuple[int, dict[str, Any]]]:
+        wanted = self.selector.items()
+        return [row for row in database.rows(after) if all(row[1].get(key) == item for key, item in wanted)]
+
+    def _longpoll(self, database: Database, after: int, query: dict[str, str]) -> None:
+        server = self.server
+        self._begin()
+        self._chunk('{"results":[\n')
+        outage = server.outage
+        period = int(query.get("heartbeat", query.get("timeout", "60000"))) / 1000
+        while True:
+            with server.changed:
+                server.changed.wait_for(
+                    lambda: self._matching(database, after) or server.outage != outage or server.over, period
+                )
+                rows = self._matching(database, after)[: int(query["limit"])]
+                broken = server.outage != outage or server.over
+            if broken:
+                self.close_connection = True
+                return
+            if rows or "heartbeat" not in query:
+                break
+            try:
+                self._chunk("\n")
+            except OSError:
+                self.close_connection = True
+                return
+        last = rows[-1][0] if rows else database.sequence
+        lines = "".join(self._row(database, *row) + ",\r\n" for row in rows).removesuffix(",\r\n")
+        self._chunk(f'{lines}\n],\n"last_seq":"{database.token(last)}","pending":0}}\n')
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _begin(self) -> None:
+        self.send_response(200)
+        self._set_cookie()
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def _set_cookie(self) -> None:
+        if self.cookie is not None:
+            value = f"AuthSession={self.cookie}; Version=1; Max-Age=600; Path=/; HttpOnly"
+            self.send_header("Set-Cookie", value)
 
     def _welcome(self) -> None:
         server = self.server
@@ -205,29 +319,33 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({"total_rows": len(database.changes), "offset": None, "rows": rows})
 
     def _page(self, database: Database, after: int, limit: int) -> None:
-        rows = database.rows(after)
+        rows = self._matching(database, after)
         shown = rows[:limit]
-        last = shown[-1][0] if shown else after
+        last = shown[-1][0] if len(shown) == limit else max(after, database.sequence)
         lines = ",\r\n".join(self._row(database, *row) for row in shown)
         end = f'],\n"last_seq":"{database.token(last)}","pending":{len(rows) - len(shown)}}}\n'
         self._send(f'{{"results":[\n{lines}\n{end}'.encode(), 200)
 
-    def _continuous(self, database: Database, after: int, heartbeat: float) -> None:
+    def _continuous(self, database: Database, after: int, period: float, *, ends: bool) -> None:
         server = self.server
-        self.send_response(200)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
+        self._begin()
         outage = server.outage
         self._chunk("\n")
 
         def has_news() -> bool:
-            return bool(database.rows(after)) or database.gone or server.outage != outage or server.over
+            return (
+                bool(self._matching(database, after))
+                or database.gone
+                or server.outage != outage
+                or server.over
+            )
 
         while True:
             with server.changed:
-                server.changed.wait_for(has_news, heartbeat)
-                rows = database.rows(after)
-                ended, broken = database.gone, server.outage != outage or server.over
+                is_news = server.changed.wait_for(has_news, period)
+                rows = self._matching(database, after)
+                ended = database.gone or (ends and not is_news)
+                broken = server.outage != outage or server.over
             try:
                 if broken:
                     self.close_connection = True
@@ -253,7 +371,9 @@ class _Handler(BaseHTTPRequestHandler):
         }
         if "_deleted" in document:
             change["deleted"] = True
-        return json.dumps({**change, "doc": document}, separators=(",", ":"))
+        if self.shows:
+            change["doc"] = document
+        return json.dumps(change, separators=(",", ":"))
 
     def _chunk(self, text: str) -> None:
         data = text.encode()
@@ -265,6 +385,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, body: bytes, status: int, kind: str = "application/json") -> None:
         self.send_response(status)
+        self._set_cookie()
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
