@@ -52,8 +52,9 @@ def verify(
     """Compare every document, deletion and row of each database by its revision.
 
     What is on its way is waited for. --repair writes what differs as CouchDB has it now; rows of
-    documents that CouchDB does not know become tombstones. The pipeline may go on meanwhile. Exit code 0:
-    all the same; 3: something differs, or changes were still on their way; 1: it could not be done.
+    documents that CouchDB does not know become tombstones. The pipeline may go on meanwhile. Documents
+    whose dead letters were dropped are named and left alone; they are no difference. Exit code 0: all the
+    same; 3: something differs, or changes were still on their way; 1: it could not be done.
     """
     logs.configure(level="warning")
     settings = reachable_settings(Environment(environment))

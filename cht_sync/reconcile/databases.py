@@ -60,7 +60,7 @@ def reconcile(settings: Settings, database: str, wishes: Wishes, advance: Advanc
         finding = collect(store, couch, table, advance)
         if finding.compared:
             conclude(finding, store, couch, table, wait=wishes.wait, most=wishes.most)
-        if wishes.repair and any(finding.counts.values()):
+        if wishes.repair and finding.differs:
             repaired = mend(store, couch, table, RowMaker(settings, database))
             store.reconsider()
             conclude(finding, store, couch, table, wait=wishes.wait, most=wishes.most)

@@ -67,18 +67,17 @@ def _changed_since(ids: Sequence[str], before: dict[str, State], couch: Couch) -
 def _differences(
     ids: Sequence[str], documents: dict[str, State], rows: dict[str, State], table: Table
 ) -> list[Difference]:
-    letters = {
+    fingerprints = {
         one: fingerprint(table.source, Rejected(one, documents[one].rev, None, "", ""))
         for one in ids
         if one in documents
     }
-    refused = table.open_letters(list(letters.values())) if letters else set()
+    letters = table.letters(list(fingerprints.values())) if fingerprints else {}
 
     def kind(one: str) -> Kind:
         if one not in documents:
             return Kind.EXTRA
-        if letters[one] in refused:
-            return Kind.DEAD_LETTERED
-        return Kind.STALE if one in rows else Kind.MISSING
+        unsettled = Kind.STALE if one in rows else Kind.MISSING
+        return letters.get(fingerprints[one], unsettled)
 
     return [Difference(one, kind(one), rows.get(one)) for one in ids]

@@ -7,6 +7,7 @@ from typing import Any
 
 from cht_sync.reconcile.databases import Result
 from cht_sync.reconcile.state import Kind
+from cht_sync.reconcile.verify import Finding
 from cht_sync.reconcile.writing import Outcome
 
 EXAMPLES = 10
@@ -17,6 +18,7 @@ MEANING = {
     Kind.STALE: "of another revision",
     Kind.EXTRA: "unknown to CouchDB",
     Kind.DEAD_LETTERED: "dead letters",
+    Kind.DROPPED: "dropped by an operator",
 }
 
 
@@ -33,7 +35,7 @@ def as_lines(result: Result) -> Iterator[str]:
     finding = result.finding
     if finding.compared:
         size = f"{finding.documents:,} documents, {finding.deletions:,} deletions"
-        yield f"{finding.name}: {'same' if finding.same else _differences(result)} ({size})"
+        yield f"{finding.name}: {_found(finding)} ({size})"
     else:
         yield f"{finding.name}: not compared"
     if finding.problem:
@@ -68,11 +70,12 @@ def shown(text: str) -> str:
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in cut)
 
 
-def _differences(result: Result) -> str:
-    finding = result.finding
+def _found(finding: Finding) -> str:
     parts = [f"{count:,} {MEANING[kind]}" for kind, count in finding.counts.items() if count]
     if finding.in_flight:
         parts.append(f"{finding.in_flight:,} on their way")
+    if finding.same:
+        return " but for ".join(["same", *parts])
     return ", ".join(parts)
 
 

@@ -14,7 +14,7 @@ class State(NamedTuple):
 
 
 class Kind(StrEnum):
-    """How a row differs from its document."""
+    """What is to be said of a row that is not its document."""
 
     MISSING = "missing"
     """CouchDB has the document, or its deletion; there is no row."""
@@ -24,6 +24,13 @@ class Kind(StrEnum):
     """The row is alive, and CouchDB does not know the document: purged, or of a replaced database."""
     DEAD_LETTERED = "dead_lettered"
     """The current revision is an open dead letter."""
+    DROPPED = "dropped"
+    """An operator has dropped the dead letter of the current revision: it need not be stored."""
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether it keeps both sides from being the same; the operator's word counts."""
+        return self is not Kind.DROPPED
 
 
 def differ(couch: State | None, row: State | None) -> bool:

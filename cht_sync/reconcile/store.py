@@ -66,10 +66,13 @@ class Store:
         self._database.execute("delete from difference")
 
     def differences(self, batch: int) -> Iterator[list[Difference]]:
-        """Yield all differences in the order of their ids."""
-        query = "select id, kind, present, rev, deleted from difference where id > ? order by id limit ?"
+        """Yield what is to be mended, in the order of the ids; what an operator dropped is not."""
+        query = """
+            select id, kind, present, rev, deleted from difference
+            where id > ? and kind <> ? order by id limit ?
+        """
         last = b""
-        while found := self._database.execute(query, (last, batch)).fetchall():
+        while found := self._database.execute(query, (last, Kind.DROPPED.value, batch)).fetchall():
             last = found[-1][0]
             yield [
                 Difference(_text(one), Kind(kind), State(rev, bool(deleted)) if present else None)

@@ -14,7 +14,7 @@ from psycopg2.extensions import connection as Connection
 from cht_sync.errors import ChtSyncError
 from cht_sync.pipeline.postgrest.storable import is_storable_text
 from cht_sync.reconcile.merge import RowOfTable
-from cht_sync.reconcile.state import State
+from cht_sync.reconcile.state import Kind, State
 
 ROWS_AT_ONCE = 10_000
 
@@ -118,14 +118,17 @@ class Table:
         found = self._query("select _id, _rev, _deleted from {} where _id = any(%s)", self.database, known)
         return {document_id: State(rev, deleted) for document_id, rev, deleted in found}
 
-    def open_letters(self, fingerprints: Sequence[str]) -> set[str]:
-        """Return those fingerprints that are of open dead letters."""
+    def letters(self, fingerprints: Sequence[str]) -> dict[str, Kind]:
+        """Return those fingerprints that are of dead letters, open ones and dropped ones."""
         found = self._query(
-            "select fingerprint from {} where closed_at is null and fingerprint = any(%s)",
+            """
+            select fingerprint, closed_at is not null from {}
+            where fingerprint = any(%s) and (closed_at is null or closed_by = 'dropped')
+            """,
             "dead_letters",
             list(fingerprints),
         )
-        return {fingerprint for (fingerprint,) in found}
+        return {one: Kind.DROPPED if dropped else Kind.DEAD_LETTERED for one, dropped in found}
 
     @property
     def name(self) -> sql.Identifier:

@@ -43,7 +43,12 @@ class Finding:
     @property
     def same(self) -> bool:
         """Proven: every document, deletion and row was compared, none differs, none is on its way."""
-        return self.compared and not self.in_flight and not any(self.counts.values())
+        return self.compared and not self.in_flight and not self.differs
+
+    @property
+    def differs(self) -> bool:
+        """Whether there is something to mend."""
+        return any(count for kind, count in self.counts.items() if kind.is_difference)
 
 
 def stranger(couch: Couch, table: Table) -> str | None:

@@ -75,7 +75,8 @@ def test_the_json_has_the_shape_of_the_design(world: World) -> None:
                 "stale": [],
                 "extra": ["purged"],
                 "dead_lettered": [],
-                "counts": {"missing": 3, "stale": 0, "extra": 1, "dead_lettered": 0},
+                "dropped": [],
+                "counts": {"missing": 3, "stale": 0, "extra": 1, "dead_lettered": 0, "dropped": 0},
                 "in_flight": 0,
             }
         ],

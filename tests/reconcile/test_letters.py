@@ -181,11 +181,42 @@ def test_dropping_asks_first(refused: World) -> None:
     assert len(listed(refused)) == 1
 
 
-def test_a_dropped_letter_is_still_a_difference(refused: World) -> None:
-    refused.run("dead-letters", "drop", str(letter_of(refused, "bad")), "--yes")
+def drop(world: World, *ids: str) -> None:
+    letters = [str(letter_of(world, one)) for one in ids]
+    assert world.run("dead-letters", "drop", *letters, "--yes").exit_code == 0
+
+
+def test_what_was_dropped_is_named_and_is_no_difference(refused: World) -> None:
+    drop(refused, "bad")
     answer = json.loads(refused.run("verify", "--json").stdout)["databases"][0]
-    assert answer["missing"] == ["bad"]
-    assert answer["dead_lettered"] == ["a\0b"]
+    assert (answer["dropped"], answer["counts"]["dropped"]) == (["bad"], 1)
+    assert (answer["missing"], answer["dead_lettered"], answer["same"]) == ([], ["a\0b"], False)
+    drop(refused, "a\\u0000b")
+    answers = refused.run("verify", "--json")
+    assert (answers.exit_code, json.loads(answers.stdout)["same"]) == (0, True)
+    text = refused.run("verify")
+    assert text.exit_code == 0
+    assert "same but for 2 dropped by an operator (" in text.stdout
+    assert "\n  dropped by an operator: a\\x00b, bad\n" in text.stdout
+
+
+def test_a_repair_leaves_alone_what_was_dropped(refused: World) -> None:
+    drop(refused, "bad", "a\\u0000b")
+    refused.put("also missing")
+    repaired = refused.run("verify", "--repair", "--json")
+    answer = json.loads(repaired.stdout)["databases"][0]
+    assert (repaired.exit_code, answer["repaired"]["written"], answer["repaired"]["refused"]) == (0, 1, 0)
+    assert listed(refused) == []
+    assert "bad" not in refused.rows()
+
+
+def test_a_new_revision_of_what_was_dropped_is_judged_anew(refused: World) -> None:
+    drop(refused, "bad", "a\\u0000b")
+    refused.put("bad", corrected=True)
+    answer = json.loads(refused.run("verify", "--json").stdout)["databases"][0]
+    assert (answer["missing"], answer["dropped"], answer["same"]) == (["bad"], ["a\0b"], False)
+    assert refused.run("verify", "--repair").exit_code == 0
+    assert refused.rows()["bad"] == refused.winners()["bad"]
 
 
 @pytest.mark.parametrize("words", [[], ["1", "--all"], ["1", "--database", "medic"]])
