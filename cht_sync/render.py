@@ -6,6 +6,7 @@ when it starts.
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 import jinja2
@@ -103,3 +104,15 @@ def differences(files: dict[str, str], folder: Path) -> list[str]:
     ]  # fmt: skip
     left = [f"pipeline/{old.name}" for old in (folder / "pipeline").glob("*.conf")]
     return sorted(found + [name for name in left if name not in files])
+
+
+def unified_diff(files: dict[str, str], folder: Path, name: str) -> str:
+    """Return how one file in `folder` would change, as `diff -u` does; an absent file counts as empty."""
+    try:
+        there = (folder / name).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        there = ""
+    wanted = files.get(name, "")
+    names = (str(folder / name), f"rendered {name}")
+    lines = difflib.unified_diff(there.splitlines(), wanted.splitlines(), *names, lineterm="")
+    return "".join(f"{line}\n" for line in lines)

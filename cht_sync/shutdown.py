@@ -13,14 +13,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
+def stop_on_signals(reload: threading.Event | None = None) -> Iterator[threading.Event]:
     """Give an event that the first SIGINT, SIGTERM or SIGHUP sets; a second one raises KeyboardInterrupt.
 
-    The handlers that were there before are restored at the end. Only the main thread may call this.
+    With `reload`, SIGHUP sets that one instead, as often as it comes. The handlers that were there before are
+    restored at the end. Only the main thread may call this.
     """
     stop = threading.Event()
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and reload is not None:
+            reload.set()
+            return
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()

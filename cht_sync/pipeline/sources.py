@@ -11,7 +11,7 @@ import glob
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cht_sync.errors import ConfigError
@@ -54,6 +54,8 @@ class PipelineSource:
     id: str
     config: tuple[Path, ...] | str
     settings: PipelineSettings = field(default_factory=PipelineSettings)
+    absent: frozenset[str] = field(default=frozenset(), compare=False)
+    """Settings that it has and that have no effect."""
 
     def fingerprint(self) -> str:
         """What changes with the configuration; a file that cannot be read is refused elsewhere."""
@@ -151,7 +153,6 @@ class Loader:
         """Check and build one pipeline; connects to nothing. Raises ConfigError."""
         settings = source.settings
         metrics = metrics or PipelineMetrics(source.id, hash=source.fingerprint())
-        metrics.workers = settings.workers
         metrics.batch_size = settings.batch_size or metrics.batch_size
         metrics.batch_delay = metrics.batch_delay if settings.batch_delay is None else settings.batch_delay
         context = PluginContext(
@@ -239,10 +240,12 @@ def _entry(
     if "config.string" in own and "path.config" in own:
         raise problem(f"pipeline {id} has both path.config and config.string; leave one out", place)
     if "config.string" in own:
-        return PipelineSource(id, own["config.string"], pipeline)
-    if "path.config" not in own:
+        source = PipelineSource(id, own["config.string"], pipeline)
+    elif "path.config" in own:
+        source = from_paths([str(folder / path) for path in own["path.config"]], id, pipeline)
+    else:
         raise problem(f"pipeline {id} has no path.config", place)
-    return from_paths([str(folder / path) for path in own["path.config"]], id, pipeline)
+    return replace(source, absent=own.absent)
 
 
 def _files(pattern: str) -> list[Path]:

@@ -270,11 +270,16 @@ def test_render_config_writes_a_folder_and_checks_it(terminal: Terminal, tmp_pat
 
     stale = terminal.run(*write, "--check", COUCHDB_DBS="other")
     assert stale.exit_code == 1
-    assert stale.stdout.splitlines() == [
+    said = stale.stdout.splitlines()
+    assert said[:3] == [
         "pipeline/medic.conf is not up to date",
         "pipeline/other.conf is not up to date",
         "pipelines.yml is not up to date",
     ]
+    assert f"--- {folder}/pipelines.yml" in said
+    assert "+++ rendered pipelines.yml" in said
+    assert '-  path.config: "pipeline/medic.conf"' in said
+    assert '+  path.config: "pipeline/other.conf"' in said
 
 
 def test_render_config_takes_the_engine_from_the_settings(terminal: Terminal) -> None:

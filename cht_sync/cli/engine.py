@@ -1,0 +1,279 @@
+"""Running and trying configurations with our own engine, with Logstash's flags and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cht_sync import __version__, logs
+from cht_sync.cli.group import main
+from cht_sync.errors import ChtSyncError
+from cht_sync.pipeline.data_lock import only_user_of
+from cht_sync.pipeline.monitor.metrics import Registry
+from cht_sync.pipeline.monitor.node import Node, node_id
+from cht_sync.pipeline.monitor.server import serve_monitor
+from cht_sync.pipeline.reload import Reloading
+from cht_sync.pipeline.run import NamedPipeline, run_pipelines
+from cht_sync.pipeline.startup import Startup, prepare
+from cht_sync.pipeline.trial import filtered
+from cht_sync.shutdown import stop_on_signals
+
+FAILED = 1
+"""Logstash's exit code for everything that is not in order."""
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+class EngineCommand(click.Command):
+    """Wrong usage ends with 1, as in Logstash."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **options)
+        except click.UsageError as error:
+            error.show()
+            sys.exit(FAILED)
+
+
+def _setting(*names: str, metavar: str | None = None, **options: Any) -> Callable[[Command], Command]:
+    """An option that is a setting; its parameter is named as that, with _ for the dots."""
+    long = next(name for name in names if name.startswith("--"))
+    return click.option(*names, long[2:].replace(".", "_"), metavar=metavar, **options)
+
+
+def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _key_and_value(
+    _context: click.Context, _option: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{text!r} is no KEY=VALUE")
+        found[name] = value
+    return found
+
+
+configuration_options = _together(
+    _setting(
+        "-f",
+        "--path.config",
+        multiple=True,
+        help="Configuration: a file, folder or glob; may be repeated.",
+    ),
+    _setting(
+        "-e", "--config.string", help="Configuration as text; reads stdin and prints where it does not say."
+    ),
+    click.option(
+        "--path.settings",
+        "settings_folder",
+        type=click.Path(path_type=Path),
+        envvar="LS_SETTINGS_DIR",
+        show_envvar=True,
+        help="Folder of logstash.yml and pipelines.yml.",
+    ),
+    click.option(
+        "-S",
+        "--setting",
+        "more_settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=_key_and_value,
+        help="Any setting of logstash.yml; may be repeated.",
+    ),
+    click.option(
+        "--enable-python-filter",
+        "python_filter",
+        is_flag=True,
+        help="Allow the filter python (not in Logstash).",
+    ),
+)
+
+run_options = _together(
+    _setting("--path.data", metavar="PATH", help="Folder for positions and dead letters. Default: data."),
+    _setting(
+        "--path.dead_letter_queue",
+        metavar="PATH",
+        help="Folder for dead letters. Default: dead_letter_queue in path.data.",
+    ),
+    _setting(
+        "-t",
+        "--config.test_and_exit",
+        is_flag=True,
+        default=None,
+        help="Check the configuration and exit.",
+    ),
+    _setting(
+        "-r",
+        "--config.reload.automatic",
+        is_flag=True,
+        default=None,
+        help="Look for changes of the configuration, and reload what has changed.",
+    ),
+    _setting("--config.reload.interval", metavar="TIME", help="How often, with its unit.  [default: 3s]"),
+    _setting("--pipeline.id", help="Name of the pipeline of -f or -e.  [default: main]"),
+    _setting(
+        "-w",
+        "--pipeline.workers",
+        metavar="N",
+        help="Accepted; events go through the filters one after another, in order.",
+    ),
+    _setting(
+        "--pipeline.ordered",
+        metavar="[auto|true|false]",
+        help="Accepted, but for true with several workers: events are always in order.",
+    ),
+    _setting(
+        "-b",
+        "--pipeline.batch.size",
+        metavar="N",
+        help="Most events in a batch. Default: what the inputs have.",
+    ),
+    _setting(
+        "-u",
+        "--pipeline.batch.delay",
+        metavar="MS",
+        help="Milliseconds to wait for a batch to fill. Default: none.",
+    ),
+    _setting(
+        "--pipeline.ecs_compatibility",
+        metavar="[disabled|v1|v8]",
+        help="Names of added fields, where a plugin does not say it.  [default: v8]",
+    ),
+    _setting("-n", "--node.name", help="Name in the monitoring API. Default: the host's."),
+    _setting(
+        "--log.level",
+        type=click.Choice(list(logs.LEVELS)),
+        help="Least level of log lines.  [default: info]",
+    ),
+    _setting(
+        "--log.format", type=click.Choice(["plain", "json"]), help="Form of log lines.  [default: plain]"
+    ),
+    _setting(
+        "--api.enabled", metavar="BOOLEAN", help="Whether the monitoring API is served.  [default: true]"
+    ),
+    _setting(
+        "--api.http.host",
+        help="Where the monitoring API listens; it has no login.  [default: 127.0.0.1]",
+    ),
+    _setting(
+        "--api.http.port",
+        help="Port of the monitoring API; of a range, the first free one.  [default: 9600-9700]",
+    ),
+)
+
+
+@main.group()
+def pipeline() -> None:
+    """Run Logstash configurations with our own engine."""
+
+
+@pipeline.command("run", cls=EngineCommand)
+@configuration_options
+@run_options
+@click.version_option(__version__, "-V", "--version", prog_name="cht-sync")
+def pipeline_run(**options: Any) -> None:
+    """Run pipelines until they end or SIGTERM or Ctrl-C comes; both drain, a second one abandons.
+
+    What pipelines.yml says of a pipeline is stronger than flags, those are stronger than logstash.yml. SIGHUP
+    reloads what has changed.
+    Exit code 0 when all ended in order, 1 for a configuration that is refused or a pipeline that failed.
+    """
+    start = _start(options)
+    found = start.find()
+    start.warn(found)
+    pipelines = start.loader.load_all(found)
+    if start.settings["config.test_and_exit"]:
+        click.echo("Configuration OK")
+        return
+    with only_user_of(start.data_folder):
+        try:
+            _run(start, pipelines)
+        except KeyboardInterrupt:
+            click.echo("abandoned; what was not acknowledged will be read again", err=True)
+            sys.exit(FAILED)
+
+
+@pipeline.command("test", cls=EngineCommand)
+@configuration_options
+@click.option("--pipeline.id", "pipeline_id", help="Which pipeline, where there are several.")
+@click.option(
+    "--events",
+    "events_file",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="Events to send through the filters, a JSON object a line; - for standard input.",
+)
+def pipeline_test(pipeline_id: str | None, events_file: Any, **options: Any) -> None:
+    """Check a configuration; with --events, print what its filters make of events.
+
+    Inputs and outputs are made but never used: nothing is connected to, nothing is sent. Exit code 0 when the
+    configuration is understood, 1 when it is refused.
+    """
+    start = _start({**options, "pipeline_id": pipeline_id if _is_single(options) else None})
+    found = start.find()
+    start.warn(found)
+    pipelines = start.loader.load_all(found)
+    if events_file is None:
+        click.echo("Configuration OK")
+        return
+    chosen = [one for one in pipelines if pipeline_id in (None, one.id)]
+    if len(chosen) != 1:
+        known = ", ".join(one.id for one in pipelines)
+        raise ChtSyncError(f"--events needs one pipeline: name it with --pipeline.id ({known})")
+    for line in filtered(chosen[0].pipeline, events_file, events_file.name):
+        click.echo(line)
+
+
+def _is_single(options: dict[str, Any]) -> bool:
+    return bool(options["path_config"]) or options["config_string"] is not None
+
+
+def _start(options: dict[str, Any]) -> Startup:
+    folder, python_filter = options.pop("settings_folder"), options.pop("python_filter")
+    flags = options.pop("more_settings")
+    for name, value in options.items():
+        if value not in (None, ()):
+            flags[_SETTINGS_OF_OPTIONS[name]] = value
+    start = prepare(flags, os.environ, folder, python_filter=python_filter)
+    style = "json" if start.settings["log.format"] == "json" else "text"
+    logs.configure(level=start.settings["log.level"], style=style)
+    return start
+
+
+def _run(start: Startup, pipelines: list[NamedPipeline]) -> None:
+    settings = start.settings
+    registry = Registry(node_id(start.data_folder))
+    for one in pipelines:
+        registry.add(one.pipeline.metrics)
+    node = Node("", name=settings["node.name"])
+    reload = threading.Event()
+    interval = settings["config.reload.interval"] if settings["config.reload.automatic"] else None
+    reloading = Reloading(start.find, start.loader, registry, reload, interval)
+    with contextlib.ExitStack() as serving, stop_on_signals(reload) as stop:
+        if settings["api.enabled"]:
+            host, ports = settings["api.http.host"], settings["api.http.port"]
+            serving.enter_context(serve_monitor(registry, host=host, ports=ports, node=node))
+        run_pipelines(pipelines, stop, reloading)
+
+
+_SETTINGS_OF_OPTIONS = {
+    option.name: option.opts[-1].removeprefix("--")
+    for option in (*pipeline_run.params, *pipeline_test.params)
+    if isinstance(option, click.Option) and option.name is not None
+}
