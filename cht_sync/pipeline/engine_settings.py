@@ -1,9 +1,9 @@
 """The settings of logstash.yml and pipelines.yml: those that work here, and those that only Logstash has.
 
-Source: Logstash's logstash/environment.rb and settings.rb. What pipelines.yml says of a pipeline
-is stronger than a flag, that one stronger than logstash.yml, and that one stronger than the default. A setting that
-Logstash has and this engine has not is named in one warning; one that Logstash does not have either stops
-the start; so does one whose loss would change what a configuration means, or who can read what.
+Source: Logstash's logstash/environment.rb and settings.rb. What pipelines.yml says of a
+pipeline is stronger than a flag, that one stronger than logstash.yml, and that one stronger than the default.
+A setting that Logstash has and this engine has not is named in one warning; one that Logstash does not have
+either stops the start; so does one whose loss would change what a configuration means, or who can read what.
 """
 
 from __future__ import annotations
