@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cht_sync.environments import Environment
+from cht_sync.errors import SettingsError
 from cht_sync.runtime import control, embedded
-from cht_sync.settings import STATE_FOLDER, Settings, default_home
+from cht_sync.runtime.state import EnvironmentState
+from cht_sync.settings import STATE_FOLDER, Settings, declared, default_home, load
 
 environment_option = click.option(
     "--env",
@@ -30,12 +33,32 @@ log_options = click.option(
 
 
 def reachable_settings(environment: Environment) -> Settings:
-    """Where the running environment's services are; else what the settings say."""
+    """Where the running environment's services are; else what the settings say.
+
+    Says on standard error when the settings that are given now are others.
+    """
     home = default_home()
     state = control.running(home / STATE_FOLDER)
-    if state is not None:
-        return embedded.recorded_settings(state, home)
-    return embedded.load_settings(environment, home=home)
+    if state is None:
+        return embedded.load_settings(environment, home=home)
+    changes = _changes(state, home)
+    if changes:
+        click.echo(
+            f"{state.environment} runs with other settings than those given now ({changes}); "
+            "they count after: cht-sync down, cht-sync up",
+            err=True,
+        )
+    return embedded.recorded_settings(state, home)
+
+
+def _changes(state: EnvironmentState, home: Path) -> str:
+    """The names of the settings that have changed, or why they are refused now; empty: none has."""
+    try:
+        given = load(state.environment, home=home).given
+    except SettingsError as error:
+        return "; ".join(error.problems)
+    names = [name for name, _variable in declared() if given.get(name) != state.given.get(name)]
+    return ", ".join(names)
 
 
 def bar() -> Progress:
