@@ -41,9 +41,9 @@ def test_everything_reaches_the_tables_and_goes_on_after_a_restart(installation:
 
     installation.run(*UP, "--without", "data-generator")
     assert installation.sql("select max(saved_timestamp), count(*) from v1.all_documents") == stamps
-    assert installation.sql("select source, seq, epoch from v1.couchdb_progress order by source") == [
-        (source, sequence, epoch + 1) for source, sequence, epoch in positions
-    ]
+    again = installation.sql("select source, seq, epoch from v1.couchdb_progress order by source")
+    assert [row[:2] for row in again] == [row[:2] for row in positions]
+    assert all(later[2] > earlier[2] for earlier, later in zip(positions, again, strict=True))
     installation.couchdb("PUT", "medic/ada", json={"type": "person", "name": "Ada"})
     installation.wait_until_same("medic")
     wait_for(

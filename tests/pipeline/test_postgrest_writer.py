@@ -52,13 +52,18 @@ def claimed(warehouse: Served, stop: threading.Event) -> Writer:
 
 def test_a_new_source_has_no_position(warehouse: Served, stop: ObservedStop) -> None:
     assert warehouse.writer().claim(SOURCE, stop) is None
-    assert warehouse.installation.progress() == (None, None, 1, 1)
+    sequence, pending, epoch, number = warehouse.installation.progress()
+    assert (sequence, pending, number) == (None, None, 1)
+    assert epoch > 0
 
 
 def test_the_next_writer_goes_on_where_the_last_one_was(warehouse: Served, stop: ObservedStop) -> None:
     assert claimed(warehouse, stop).write([row("a")], at("7-x", 3), stop)
+    (*_position, epoch, _number) = warehouse.installation.progress()
     assert warehouse.writer().claim(SOURCE, stop) == at("7-x", 3)
-    assert warehouse.installation.progress() == ("7-x", 3, 2, 1)
+    (sequence, pending, next_epoch, number) = warehouse.installation.progress()
+    assert (sequence, pending, number) == ("7-x", 3, 1)
+    assert next_epoch > epoch
 
 
 def test_a_writer_that_was_taken_over_cannot_write(warehouse: Served, stop: ObservedStop) -> None:
@@ -123,6 +128,25 @@ def test_a_database_put_back_to_an_earlier_state_is_noticed_and_read_from_there(
     position = writer.claim(SOURCE, stop)
     assert position == (at("7-x") if "update" in earlier else None)
     assert writer.write([row("b"), row("c")], at("9-x"), stop)
+
+
+def test_a_writer_that_a_restored_backup_has_forgotten_cannot_write_beside_the_next_one(
+    warehouse: Served, stop: ObservedStop
+) -> None:
+    """The backup is older than both, so both take an epoch above the same one; and both have sent as much."""
+    assert claimed(warehouse, stop).write([row("a")], at("7-x"), stop)
+    backup = warehouse.installation.progress()
+    old = claimed(warehouse, stop)
+    assert old.write([row("b")], at("8-x"), stop)
+    warehouse.installation.query(
+        "update v1.couchdb_progress set seq = %s, pending = %s, epoch = %s, batch = %s", *backup
+    )
+    new = claimed(warehouse, stop)
+    assert new.write([row("b", "2-b")], at("9-x"), stop)
+    with pytest.raises(Superseded):
+        old.write([row("b", "1-late")], at("8-y"), stop)
+    assert new.write([], at("10-x"), stop)
+    assert warehouse.rows() == {"a": "1-a", "b": "2-b"}
 
 
 def test_a_release_keeps_the_position(warehouse: Served, stop: ObservedStop) -> None:

@@ -15,6 +15,7 @@ between the two leaves a note whose row follows; the same note again changes not
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +53,8 @@ log = logging.getLogger(__name__)
 
 PROGRESS = "couchdb_progress"
 POSITION_COLUMNS = ("seq", "pending", "server_uuid", "instance_start_time", "rereading")
+EPOCHS = 1_000_000
+"""Of so many one is taken by chance: above the greatest, far below the 18 digits that the trigger takes."""
 PAGE = 1000
 """Documents that are listed at once."""
 LONGEST_WAIT = 30.0
@@ -281,8 +284,11 @@ class Writer:
 
     def _take_epoch(self) -> None:
         rows = self._connection.select(PROGRESS, ["epoch"], source=self._source)
-        # Also above our own: a restored backup may hold an older one.
-        self._epoch = max([self._epoch, *(int(row["epoch"]) for row in rows)]) + 1
+        # Also above our own: a restored backup may hold an older one. By chance, since after a restore the
+        # next number may be that of a writer which still lives and was not there when the backup was made:
+        # two with one epoch could both pass the trigger's checks.
+        known = max([self._epoch, *(int(row["epoch"]) for row in rows)])
+        self._epoch = known + 1 + secrets.randbelow(EPOCHS)
         self._number = self._stored = 0
         self._send([], None)
 
