@@ -45,6 +45,9 @@ class HttpServer(ThreadingHTTPServer):
         self.arrived = threading.Condition()
         self.over = threading.Event()
 
+    def handle_error(self, *_: Any) -> None:
+        """A client that breaks off is no news."""
+
     @property
     def port(self) -> int:
         return int(self.server_address[1])

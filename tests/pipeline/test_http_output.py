@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from http_server import http_server
 from warehouse.served import SECRET, ObservedStop, Served, served
 
 from cht_sync.errors import ConfigError
@@ -161,6 +162,30 @@ def test_the_position_needs_arrays_that_are_posted(tmp_path: Path, options: dict
     made = {"url": "http://h/t", "http_method": "post", "position_headers": True, **options}
     with pytest.raises(ConfigError, match="position_headers"):
         build(Options(**made), PluginContext("medic", tmp_path))  # type: ignore[arg-type]
+
+
+def test_headers_login_and_proxy_of_the_options_go_to_postgrest_with_each_request(tmp_path: Path) -> None:
+    with http_server([{"status": 200, "body": "[]"}]) as server:
+        options = Options(
+            url="http://elsewhere.invalid/medic",
+            http_method="post",
+            format="json_batch",
+            position_headers=True,
+            headers={"X-Key": 1, "Prefer": "resolution=merge-duplicates"},
+            user="u",
+            password=Password("p"),
+            proxy=(f"http://127.0.0.1:{server.port}",),
+        )
+        made = build(options, PluginContext("medic", tmp_path))
+        assert isinstance(made, PositionKeeper)
+        assert list(made.stored_after("", threading.Event())) == []
+        (request,) = server.requests
+    assert request.target.startswith("http://elsewhere.invalid/medic?")
+    assert [request.header(name) for name in ("X-Key", "Authorization", "Prefer")] == [
+        "1",
+        "Basic dTpw",
+        None,
+    ]
 
 
 class Plain(ThreadingHTTPServer):

@@ -53,7 +53,7 @@ class Request:
     method: str
     url: str
     headers: Mapping[str, str]
-    body: bytes | None
+    body: bytes | bytearray | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,14 +59,20 @@ class Requests:
         headers = {name: value(events[0]) for name, value in self.headers.items()} | dict(self.fixed_headers)
         if self.method == "HEAD":
             return Request(self.method, url, headers, None)
-        if self.batched:
-            body = b"".join((b"[", b",".join([self.body(event) for event in events]), b"]"))
-        else:
-            body = self.body(events[0])
+        body: bytes | bytearray = self._array(events) if self.batched else self.body(events[0])
         if self.compressed:
             body = gzip.compress(body, COMPRESSION_LEVEL, mtime=0)
             headers["Content-Encoding"] = "gzip"
         return Request(self.method, url, headers, body)
+
+    def _array(self, events: Sequence[Event]) -> bytearray:
+        # Piece by piece, so that there is not everything twice.
+        array = bytearray(b"[")
+        for event in events:
+            array += self.body(event)
+            array += b","
+        array[-1:] = b"]"
+        return array
 
 
 @dataclass(frozen=True)

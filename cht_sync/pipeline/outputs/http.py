@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import urllib3
 from urllib3.util import make_headers
 
 from cht_sync.errors import ConfigError
@@ -312,6 +313,10 @@ def build(options: Options, context: PluginContext) -> Output:
     """Make the output; nothing is connected before the first request."""
     dead_letters = DeadLetterFile(context.data_folder, context.pipeline_id, context.dead_letter_folder)
     metrics = context.metrics_of(OutputMetrics)
+    if not options.tls.verifies:
+        # Said once; the library would say it with every request.
+        log.warning('%s: ssl_verification_mode => "none": the server may be anybody', _shown(options.url))
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     tokens = None
     if options.jwt_secret is not None and options.jwt_role is not None:
         tokens = TokenSource(options.jwt_secret.value, options.jwt_role)
