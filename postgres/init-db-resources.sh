@@ -132,6 +132,17 @@ create temporary table dependents on commit drop as
   select oid, max(level) as level, oid in (select oid from present where our_view) as our_view
     from reading group by oid having max(level) > 0;
 
+-- Tables that join others which readers of all_documents have seen already.
+create temporary table seen on commit drop as
+  select distinct refobjid as oid from pg_rewrite join pg_depend on objid = pg_rewrite.oid
+    where classid = 'pg_rewrite'::regclass and refclassid = 'pg_class'::regclass
+      and ev_class = pg_temp.relation('all_documents') and refobjid <> ev_class
+      and not exists (select from renamed where target = refobjid);
+create temporary table joining on commit drop as
+  select oid, name from (select oid, name from present where ours and name in (select name from requested)
+      union select oid, name from upgraded) as known
+    where exists (select from seen) and oid not in (select oid from seen);
+
 -- Refuse before anything is changed.
 select set_config('cht_sync.problem', coalesce((
   select string_agg(problem, '; ') from (
@@ -233,7 +244,8 @@ grant usage on schema :"schema" to :"ingest", :"dbt_role";
 -- they begin; taken in any other order, its locks and theirs could wait for each other.
 select format('lock table %s in share row exclusive mode', tgrelid::regclass)
   from pg_trigger join pg_class on pg_class.oid = tgrelid
-  where relnamespace = quote_ident(:'schema')::regnamespace and tgname = 'begin_write' and :'outdated'
+  where relnamespace = quote_ident(:'schema')::regnamespace and tgname = 'begin_write'
+    and (:'outdated' or tgrelid in (select oid from joining))
   order by relname \gexec
 insert into report (line) select format('layout upgraded from %s to %s', :'recorded', :'layout')
   where :'outdated' and :'has_layout';
@@ -649,6 +661,24 @@ select format('alter table %s set (%s)', pg_temp.relation(name), options)
   from (values ('cht_sync_state', 'vacuum_truncate = off'),
     ('couchdb_progress', 'vacuum_truncate = off, fillfactor = 10')) as _(name, options)
   where (select reloptions is null from pg_class where oid = pg_temp.relation(name)) \gexec
+
+-- Readers ask for what is greater than their greatest stamp, and a replay stamps nothing anew: what joins
+-- must be greater too. No trigger, since nothing of a document differs.
+update :"schema".cht_sync_state
+  set last_stamp = greatest(clock_timestamp() at time zone 'UTC', last_stamp + interval '1 microsecond')
+  where exists (select from joining);
+select format($restamp$
+    alter table %1$s disable trigger user;
+    with stamped as (
+      update %1$s set saved_timestamp = last_stamp, "@timestamp" = last_stamp at time zone 'UTC'
+        from %2$I.cht_sync_state returning 1
+    )
+    insert into report (line)
+      select format('%%s: %%s documents are stamped anew, so that models see them', %3$L, count(*))
+        from stamped having count(*) > 0;
+    alter table %1$s enable trigger user;
+  $restamp$, oid::regclass, :'schema', name)
+  from joining order by name \gexec
 
 -- One view over all of them; and under POSTGRES_TABLE, where that names no database. Replaced only when
 -- there are others: that waits for all who read the view, and all who come would wait for it.

@@ -254,6 +254,57 @@ def test_a_database_that_is_removed_keeps_its_table_and_leaves_the_views(install
     assert installed.value('select _id from v1."medic-sentinel"') == "a"
 
 
+def new_to(installation: Installation, reader: dict[str, object]) -> set[str]:
+    """What a model finds that asks for what is newer than its newest row, by either of the two times."""
+    found: set[str] = set()
+    for column in ("saved_timestamp", '"@timestamp"'):
+        rows = installation.query(f"select {column}, _id from v1.all_documents")
+        before = reader.get(column)
+        newer = {id for stamp, id in rows if before is None or stamp > before}
+        assert not found or newer == found
+        found = newer
+        reader[column] = max(stamp for stamp, _ in rows)
+    return found
+
+
+def test_documents_of_a_database_that_comes_back_are_new_to_models(installed: Installation) -> None:
+    reader: dict[str, object] = {}
+    with installed.connected() as connection:
+        with connection:
+            put(connection, ("old", "1-a", {}), ("older", "1-a", {}), table="medic-sentinel")
+        installed.init("medic")
+        with connection:
+            put(connection, ("a", "1-a", {}))
+        assert new_to(installed, reader) == {"a"}
+        contents = 'select _id, _rev, doc, _deleted, source from v1."medic-sentinel" order by 1'
+        before = installed.query(contents)
+        assert installed.init("medic medic-sentinel")[0] == (
+            "medic-sentinel: 2 documents are stamped anew, so that models see them"
+        )
+        assert installed.query(contents) == before
+        assert new_to(installed, reader) == {"old", "older"}
+        assert installed.init("medic medic-sentinel") == []
+        with connection:
+            put(connection, ("old", "1-a", {}), ("new", "1-a", {}), table="medic-sentinel")
+    assert new_to(installed, reader) == {"new"}
+
+
+def test_stamping_anew_waits_its_turn_behind_a_writer(installed: Installation) -> None:
+    """A writer that took its stamp before is seen before, whatever commits first."""
+    with installed.connected() as connection, connection:
+        put(connection, ("old", "1-a", {}), table="medic-sentinel")
+    installed.init("medic")
+    with installed.connected() as writer, ThreadPoolExecutor(1) as pool:
+        put(writer, ("a", "1-a", {}))
+        run = pool.submit(installed.init, "medic medic-sentinel")
+        waiting = "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
+        eventually(lambda: bool(installed.query(f"{waiting} and datname = current_database()")))
+        writer.commit()
+        run.result()
+    stamped = "select _id from v1.all_documents order by saved_timestamp"
+    assert installed.query(stamped) == [("a",), ("old",)]
+
+
 def test_postgres_table_may_name_a_synced_database(empty: Installation) -> None:
     empty.init("medic medic-sentinel", POSTGRES_TABLE="medic")
     assert empty.value("select relkind from pg_class where oid = 'v1.medic'::regclass") == "r"

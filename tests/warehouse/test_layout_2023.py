@@ -152,6 +152,24 @@ def test_new_rows_are_greater_than_old_ones_also_where_the_clock_was_ahead(empty
     assert empty.value("select _id from v1.medic order by saved_timestamp desc limit 1") == "b"
 
 
+def test_what_is_taken_over_later_is_new_to_models_that_are_ahead(empty: Installation) -> None:
+    empty.init("medic")
+    with empty.connected() as connection, connection:
+        put(connection, ("new", "1-a", {}))
+    greatest = empty.value("select max(saved_timestamp) from v1.all_documents")
+    make_2023(empty, "old")
+    report = empty.init("medic old")
+    assert f"old: {len(KEPT)} documents are stamped anew, so that models see them" in report
+    for time in ("saved_timestamp", "\"@timestamp\" at time zone 'UTC'"):
+        newer = f"select count(*) from v1.all_documents where {time} > %s"
+        assert empty.value(newer, greatest) == len(KEPT)
+
+
+def test_on_a_first_installation_rows_keep_their_times(empty: Installation) -> None:
+    make_2023(empty, "medic", "old")
+    assert not any("stamped anew" in line for line in empty.init("medic old"))
+
+
 def test_rows_get_their_source_where_the_server_is_known(empty: Installation) -> None:
     make_2023(empty, "medic")
     empty.init("medic", COUCHDB_HOST="couch")
