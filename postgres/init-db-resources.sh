@@ -104,6 +104,9 @@ create function pg_temp.has_rows(regclass) returns boolean language plpgsql as $
 declare
   answer boolean;
 begin
+  if not pg_has_role((select relowner from pg_class where oid = $1), 'usage') then
+    return false;  -- refused below, by its owner
+  end if;
   execute format('lock table %s in share mode', $1);  -- none are written before it is dropped
   execute format('select exists (select from %s)', $1) into answer;
   return answer;
@@ -170,6 +173,29 @@ select set_config('cht_sync.problem', coalesce((
     union all
     select format('POSTGRES_TABLE %s is the table of a database that is synced no longer', name)
       from present where ours and name not in (select name from requested)
+    union all
+    select format('schema %I belongs to %I, and %I may not use it and pass that on: let %2$I, or a superuser, run: '
+        'grant all on schema %1$I to %3$I with grant option', nspname, pg_get_userbyid(nspowner), current_user)
+      from pg_namespace
+      where nspname in (:'schema', :'dbt_schema') and not pg_has_role(current_user, nspowner, 'usage')
+        and not (nspname <> :'schema' and pg_get_userbyid(nspowner) = :'dbt_role')
+        and not (has_schema_privilege(current_user, pg_namespace.oid, 'usage with grant option')
+          and has_schema_privilege(current_user, pg_namespace.oid, 'create with grant option'))
+    union all
+    select format('%I may not make schemas: let %I, or a superuser, run: grant create on database %I to %1$I',
+        current_user, pg_get_userbyid(datdba), datname)
+      from pg_database
+      where datname = current_database() and not has_database_privilege(current_user, oid, 'create')
+        and exists (select from unnest(array[:'schema', :'dbt_schema']) as wanted
+          where to_regnamespace(quote_ident(wanted)) is null)
+    union all
+    select format('%I.%I belongs to %I: let %3$I, or a superuser, run: alter %4$s %1$I.%2$I owner to %5$I', :'schema',
+        relname, pg_get_userbyid(relowner), case relkind when 'v' then 'view' else 'table' end, current_user)
+      from pg_class
+      where not pg_has_role(current_user, relowner, 'usage') and (
+        oid in (select oid from present where ours or our_view or of_2023 and oid in (select oid from upgraded))
+        or :'has_layout' and relnamespace = to_regnamespace(quote_ident(:'schema'))
+          and relname in (select name from reserved))
     union all
     select format('%I.%I was not made by cht-sync: move it away, or choose another POSTGRES_SCHEMA', :'schema', name)
       from (select name from present where not (ours or our_view or of_2023)
@@ -707,6 +733,9 @@ grant select on :"schema".couchdb_progress to :"ingest", :"dbt_role";
 grant select, insert on :"schema".dead_letters, :"schema".replaced_values to :"ingest";
 grant select on :"schema".dead_letters, :"schema".replaced_values, :"schema".cht_sync_state to :"dbt_role";
 \if :separate
+  select format('grant usage, create on schema %I to %I', :'dbt_schema', :'dbt_role') from pg_namespace
+    where nspname = :'dbt_schema' and not (has_schema_privilege(:'dbt_role', oid, 'usage')
+      and has_schema_privilege(:'dbt_role', oid, 'create')) \gexec
   grant usage on schema :"dbt_schema" to :"superset";
   grant select on all tables in schema :"dbt_schema" to :"superset";
   alter default privileges for role :"dbt_role" in schema :"dbt_schema" grant select on tables to :"superset";
