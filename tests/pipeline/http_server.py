@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 CHUNK = 1 << 20
@@ -127,3 +128,13 @@ def http_server(
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def server_tls(certificates: Path, *, asks: bool = False) -> ssl.SSLContext:
+    """What a server of the fixture `certificates` shows; with `asks` it wants the client's, too."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    if asks:
+        context.load_verify_locations(certificates / "ca.pem")
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

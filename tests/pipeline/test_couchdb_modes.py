@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fake_couchdb import FakeCouchdb, fake_couchdb
+from http_server import server_tls
 from postgres_fixture import PostgresServer, fresh_database
 from running_pipeline import RunningPipeline
 from waiting import eventually
@@ -356,6 +357,20 @@ def test_a_refused_bearer_token_pauses_and_is_named_by_its_option(
     assert "bearer_token" in str(refusal.value.hint)
     assert one.input._new_client().login_pause() > 60
     assert len(couchdb.requests) == 1
+
+
+def test_over_https_the_authority_of_ca_file_is_trusted_and_no_other(
+    certificates: Path, couchdb: FakeCouchdb, reading: Callable[..., Reading]
+) -> None:
+    couchdb.socket = server_tls(certificates).wrap_socket(
+        couchdb.socket, server_side=True, do_handshake_on_connect=False
+    )
+    couchdb.write("a")
+    one = reading(secure=True, ca_file=certificates / "ca.pem", mode="normal")
+    one.to_the_end()
+    assert one.ids == ["a"]
+    with pytest.raises(SourceError, match="certificate"):
+        reading(secure=True, always_reconnect=False).to_the_end()
 
 
 # What.

@@ -5,9 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import json
-import shutil
 import ssl
-import subprocess
 import threading
 import tracemalloc
 from base64 import b64encode
@@ -19,17 +17,23 @@ import jwt
 import pytest
 from engine_runs import start_process
 from fake_couchdb import fake_couchdb
-from http_server import HttpServer, http_server
+from http_server import HttpServer, http_server, server_tls
+from printed import plugin
 from waiting import eventually
 from warehouse.served import ObservedStop
 
 from cht_sync import backoff
+from cht_sync.errors import ConfigError
+from cht_sync.pipeline.config import load
+from cht_sync.pipeline.config.problems import Place
+from cht_sync.pipeline.config.tree import Plugin, Setting
 from cht_sync.pipeline.contracts import Batch, Output
 from cht_sync.pipeline.document import RawDocument
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.outputs.http import Options, build
 from cht_sync.pipeline.plugins import Password, PluginContext
 
+PLACE = Place("", 1, 1)
 SECRET = "a-secret-of-tests-that-is-long-enough-0123456789"
 LARGE = 20 << 20
 PYTHONPATH = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
@@ -125,35 +129,6 @@ def test_a_long_answer_is_read_past_or_its_connection_given_up(server: HttpServe
     assert [request.connection for request in server.requests] == [1, 1, 2]
 
 
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority, and certificates by it for this machine and for a client."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
-    folder = tmp_path_factory.mktemp("certificates")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "2")
-    for name in ("server", "client"):
-        openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        by = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names", "-days", "2")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *by)
-    return folder
-
-
-def server_tls(certificates: Path, *, asks: bool = False) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
-    if asks:
-        context.load_verify_locations(certificates / "ca.pem")
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
 def test_a_server_is_trusted_by_its_authority_and_sees_our_certificate(
     certificates: Path, tmp_path: Path
 ) -> None:
@@ -196,6 +171,15 @@ def test_a_certificate_that_is_none_is_refused_at_start(tmp_path: Path) -> None:
 
 
 # Refusals.
+
+
+@pytest.mark.parametrize(
+    "url", ["h/x", "ftp://h/x", "http://", "http://h/a b", "http://h/%{[a", "http://h/%zz", "http://h:x/"]
+)
+def test_an_address_that_can_never_be_one_is_refused_at_start(tmp_path: Path, url: str) -> None:
+    value = plugin(Plugin("http", {"url": Setting(url, PLACE), "http_method": Setting("post", PLACE)}, PLACE))
+    with pytest.raises(ConfigError, match='option "url" of output "http"'):
+        load(f"output {{ {value} }}", {}, PluginContext("main", tmp_path), support_escapes=True)
 
 
 def test_of_a_batch_that_is_refused_each_event_is_a_dead_letter(server: HttpServer, tmp_path: Path) -> None:
@@ -279,6 +263,7 @@ def test_the_log_and_the_errors_hold_no_login(
         ({"ssl_certificate": Path("x.pem")}, "ssl_certificate and ssl_key go together"),
         ({"jwt_secret": Password("x")}, "jwt_secret and jwt_role go together"),
         ({"format": "json_batch", "url": "http://h/%{x}"}, "cannot depend on the event"),
+        ({"position_headers": True, "user": "u", "jwt_secret": Password("x")}, "both be the Authorization"),
         ({"position_headers": True, "retry_failed": False, "cookies": False}, "retry_failed.*cookies"),
         ({"position_headers": True, "content_type": "text/csv"}, "application/json"),
         ({"position_headers": True, "headers": {"X": "%{n}"}}, "cannot depend on the event"),

@@ -78,6 +78,8 @@ def _load(path: Path, load: Any) -> None:
     try:
         load()
     except ssl.SSLError as error:
-        raise ValueError(f"{str(path)!r} cannot be used, a PEM file is needed: {error.reason}") from None
+        raise ValueError(
+            f"{str(path)!r} cannot be used, a PEM file is needed: {error.reason or error}"
+        ) from None
     except OSError as error:
         raise ValueError(f"{str(path)!r} cannot be read: {error.strerror}") from None

@@ -52,6 +52,8 @@ from cht_sync.pipeline.plugins import (
 
 MOST_BYTES = 32 << 20
 """Bytes of documents that may wait for delivery."""
+SHORTEST_PAUSE = 0.2
+"""Seconds between two tries at least: a server that is dead must not be asked without pause."""
 CLOSE_TIMEOUT = 5.0
 """Seconds that the reading thread gets to end."""
 
@@ -241,7 +243,7 @@ class CouchdbChanges:
             pace=Pace(
                 options.batch_size,
                 options.heartbeat / 1000,
-                float(options.reconnect_delay),
+                max(SHORTEST_PAUSE, options.reconnect_delay),
                 None if options.timeout is None else options.timeout / 1000,
                 options.mode,
                 options.always_reconnect,

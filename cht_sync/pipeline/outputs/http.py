@@ -15,6 +15,7 @@ data, and the code of an error decides what it means.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -52,6 +53,8 @@ log = logging.getLogger(__name__)
 
 RETRYABLE = (429, 500, 502, 503, 504)
 
+_REFERENCE = re.compile(r"%\{[^}]*\}")
+
 
 def _check_template(text: str) -> None:
     try:
@@ -72,9 +75,13 @@ def _check_leaves(value: Any) -> None:
         _check_template(value)
 
 
+def _depends_on_event(text: str) -> bool:
+    return _REFERENCE.search(text) is not None
+
+
 def _check_url(url: str) -> None:
     _check_template(url)
-    if "%{" not in url:
+    if not _depends_on_event(url):
         check_address(url)
 
 
@@ -83,6 +90,11 @@ def _check_headers(headers: Mapping[str, Any] | None) -> None:
         if not isinstance(value, str | int | float):
             raise ValueError(f"the value of {name!r} must be one text")
         _check_leaves(value)
+
+
+def _check_positive(value: float) -> None:
+    if value <= 0:
+        raise ValueError("expected more than 0")
 
 
 def _check_authorities(paths: tuple[Path, ...]) -> None:
@@ -157,17 +169,27 @@ class Options(OutputOptions):
         help="Follow redirects of GET and HEAD, and 303 with a GET; false: a redirect is a refusal.",
     )
     cookies: bool = option("boolean", default=True, help="Send back the cookies that the server sets.")
-    connect_timeout: float = option("number", default=10, help="Seconds until a connection stands.")
-    socket_timeout: float = option("number", default=10, help="Seconds without a byte of an answer.")
+    connect_timeout: float = option(
+        "number", default=10, check=_check_positive, help="Seconds until a connection stands."
+    )
+    socket_timeout: float = option(
+        "number", default=10, check=_check_positive, help="Seconds without a byte of an answer."
+    )
     request_timeout: float = option(
         "number",
         default=60,
+        check=_check_positive,
         help="No effect, as requests never wait for a connection; with `position_headers` seconds without "
         "a byte of an answer, if longer than `socket_timeout`.",
     )
-    pool_max: int = option("number", default=50, help="Most servers to which connections are kept open.")
+    pool_max: int = option(
+        "number",
+        default=50,
+        check=_check_positive,
+        help="Most servers to which connections are kept open.",
+    )
     pool_max_per_route: int = option(
-        "number", default=25, help="Most connections to one server that are kept open."
+        "number", default=25, check=_check_positive, help="Most connections to one server that are kept open."
     )
     keepalive: bool = option("boolean", default=True, help="Use a connection for more than one request.")
     validate_after_inactivity: int = option(
@@ -257,7 +279,7 @@ def _problems(options: Options) -> list[str]:
     problems = []
     if options.format == "message" and options.message is None:
         problems.append('format => "message" needs the option "message"')
-    if options.format == "json_batch" and "%{" in options.url:
+    if options.format == "json_batch" and _depends_on_event(options.url):
         problems.append(
             'the url cannot depend on the event with format => "json_batch"; use format => "json"'
         )
@@ -285,7 +307,7 @@ def _problems_with_position(options: Options) -> list[str]:
     ]
     if not (options.content_type or CONTENT_TYPES["json"]).startswith(CONTENT_TYPES["json"]):
         problems.append("position_headers needs the content_type application/json")
-    if any("%{" in str(text) for text in (options.url, *(options.headers or {}).values())):
+    if any(_depends_on_event(text) for text in (options.url, *_headers(options).values())):
         problems.append("url and headers cannot depend on the event with position_headers")
     return problems
 
@@ -321,6 +343,8 @@ def build(options: Options, context: PluginContext) -> Output:
     if options.jwt_secret is not None and options.jwt_role is not None:
         tokens = TokenSource(options.jwt_secret.value, options.jwt_role)
     if not options.position_headers:
+        if options.format == "json_batch" and any(map(_depends_on_event, _headers(options).values())):
+            log.warning('%s: with format => "json_batch" headers are sent as written', _shown(options.url))
         if options.format == "message" and options.mapping is not None:
             log.warning('%s: mapping has no effect with format => "message"', _shown(options.url))
         return PlainOutput(
@@ -360,7 +384,7 @@ def _behaviour(options: Options) -> Behaviour:
 
 def _requests(options: Options) -> Requests:
     batched = options.format == "json_batch"
-    headers = {name: text_of(value) for name, value in (options.headers or {}).items()}
+    headers = _headers(options)
     return Requests(
         method=options.http_method.upper(),
         url=compile_template(options.url),
@@ -377,6 +401,10 @@ def _requests(options: Options) -> Requests:
     )
 
 
+def _headers(options: Options) -> dict[str, str]:
+    return {name: text_of(value) for name, value in (options.headers or {}).items()}
+
+
 def _constant(text: str) -> Template:
     return lambda _event: text
 
@@ -386,10 +414,10 @@ def _session(options: Options) -> requests.Session:
     session.trust_env = False
     if options.tls != Tls():
         options.tls.apply(session)
-    for name, value in (options.headers or {}).items():
+    for name, value in _headers(options).items():
         # Those two are said with each request.
         if name.lower() not in ("content-type", "prefer"):
-            session.headers[name] = text_of(value)
+            session.headers[name] = value
     session.headers.update(options.authorization)
     if options.proxy is not None:
         proxy = proxy_of(options.proxy)
