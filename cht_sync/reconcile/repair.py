@@ -6,7 +6,7 @@ from collections import Counter
 
 from cht_sync.errors import DocumentRefused
 from cht_sync.pipeline.contracts import Rejected, StoredDocument
-from cht_sync.pipeline.postgrest.writer import tombstone
+from cht_sync.pipeline.postgrest.row import tombstone
 from cht_sync.reconcile.couch import Couch
 from cht_sync.reconcile.row import RowMaker
 from cht_sync.reconcile.state import State

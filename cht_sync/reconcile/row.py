@@ -15,7 +15,7 @@ from cht_sync.pipeline.couchdb.rows import Row as Change
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.plugins import PluginContext
 from cht_sync.pipeline.postgrest.output import row_of
-from cht_sync.pipeline.postgrest.writer import Row, mended
+from cht_sync.pipeline.postgrest.row import Row, mended
 from cht_sync.reconcile.state import State
 from cht_sync.settings import Settings, file_name
 

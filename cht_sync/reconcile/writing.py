@@ -20,8 +20,8 @@ from cht_sync.errors import DocumentRefused
 from cht_sync.pipeline.contracts import Rejected
 from cht_sync.pipeline.postgrest.answers import BY_CODE
 from cht_sync.pipeline.postgrest.letters import DEAD_LETTERS, REPLACED_VALUES, dead_letter, replaced_value
+from cht_sync.pipeline.postgrest.row import Row
 from cht_sync.pipeline.postgrest.storable import is_storable_text
-from cht_sync.pipeline.postgrest.writer import Row
 from cht_sync.reconcile.state import State
 from cht_sync.reconcile.table import Table
 

@@ -14,9 +14,11 @@ from warehouse.served import SECRET, ObservedStop, Served, listening, served
 
 from cht_sync.pipeline.contracts import Position, Rejected
 from cht_sync.pipeline.dead_letter import DeadLetterFile
+from cht_sync.pipeline.postgrest import splitting
 from cht_sync.pipeline.postgrest import writer as writer_module
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection, Timeouts
-from cht_sync.pipeline.postgrest.writer import Row, Writer, mended
+from cht_sync.pipeline.postgrest.row import Row, mended
+from cht_sync.pipeline.postgrest.writer import Writer
 from cht_sync.tokens import TokenSource
 
 SOURCE = "couch/medic"
@@ -292,7 +294,7 @@ def test_a_large_document_that_postgresql_fails_at_inside_is_a_dead_letter(
     warehouse: Served, writer: Writer, stop: ObservedStop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As it does with seventeen million numbers in a list; made small here."""
-    monkeypatch.setattr(writer_module, "LARGE", 1_000)
+    monkeypatch.setattr(splitting, "LARGE", 1_000)
     warehouse.installation.query(FAILS_INSIDE)
     rows = [row("a"), row("bad", json.dumps("x" * 1_000)), row("b")]
     assert writer.write(rows, AT_THE_END, stop)

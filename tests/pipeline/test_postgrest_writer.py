@@ -16,7 +16,8 @@ from warehouse.served import PATIENCE, SECRET, ObservedStop, Served, listening, 
 from cht_sync.errors import Superseded
 from cht_sync.pipeline.contracts import Position, Rejected
 from cht_sync.pipeline.postgrest import writer as writer_module
-from cht_sync.pipeline.postgrest.writer import Row, Writer
+from cht_sync.pipeline.postgrest.row import Row
+from cht_sync.pipeline.postgrest.writer import Writer
 from cht_sync.tokens import TokenSource, make_token
 
 SOURCE = "couch/medic"

@@ -14,7 +14,7 @@ from postgres_fixture import on_every_server
 from waiting import eventually
 
 from cht_sync import render
-from cht_sync.pipeline.postgrest.writer import Row
+from cht_sync.pipeline.postgrest.row import Row
 from cht_sync.reconcile.databases import sides
 from cht_sync.reconcile.state import Kind, State
 from cht_sync.reconcile.writing import Outcome, Replacement, write

@@ -14,8 +14,9 @@ from cht_sync.pipeline.document import RawDocument
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.monitor.metrics import OutputMetrics
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection
+from cht_sync.pipeline.postgrest.row import Row, mended, tombstone
 from cht_sync.pipeline.postgrest.storable import is_storable_text, looks_unstorable
-from cht_sync.pipeline.postgrest.writer import Row, Writer, mended, tombstone
+from cht_sync.pipeline.postgrest.writer import Writer
 
 
 class PostgrestOutput:

@@ -18,36 +18,21 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
 from urllib.parse import quote
 
-import msgspec
-
-from cht_sync import backoff
-from cht_sync.errors import (
-    DeliveryError,
-    DestinationMisconfigured,
-    DestinationUnavailable,
-    DocumentRefused,
-    InternalFailure,
-    StatementTimeout,
-    Superseded,
-)
+from cht_sync.errors import DeliveryError, Superseded
 from cht_sync.pipeline.contracts import Position, Rejected, StoredDocument
 from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.monitor.metrics import OutputMetrics
+from cht_sync.pipeline.postgrest.beside import Beside
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection
-from cht_sync.pipeline.postgrest.letters import (
-    DEAD_LETTERS,
-    REPLACED_VALUES,
-    dead_letter,
-    fingerprint,
-    replaced_value,
-)
-from cht_sync.pipeline.postgrest.storable import REFUSALS, storable
+from cht_sync.pipeline.postgrest.retry import Errors, Result, refusal_of, until_done
+from cht_sync.pipeline.postgrest.row import Row, mended, rejected
+from cht_sync.pipeline.postgrest.splitting import blaming, send_in_parts
+from cht_sync.pipeline.postgrest.storable import REFUSALS
 
 log = logging.getLogger(__name__)
 
@@ -57,40 +42,8 @@ EPOCHS = 1_000_000
 """Of so many one is taken by chance: above the greatest, far below the 18 digits that the trigger takes."""
 PAGE = 1000
 """Documents that are listed at once."""
-LONGEST_WAIT = 30.0
-"""Seconds between two tries."""
-PARTS = 10
-"""Into so many a refused batch is split: one bad document of a thousand is found by thirty requests, a
-thousand bad ones by eleven hundred."""
-LARGE = 16 << 20
-"""Bytes of a row from which on PostgreSQL's failure inside (XX000) is blamed on it: seventeen million numbers
-make it ask for more memory than it allows itself. Of a smaller row it says that something is broken."""
 LETTERS_AT_ONCE = 8 << 20
 """Characters of documents after which dead letters are stored before the batch has ended."""
-NAMED_AT_ONCE = 10
-"""Documents that the log names when many are refused, or stored with replacements, at once."""
-
-Result = TypeVar("Result")
-
-
-class Row(msgspec.Struct, frozen=True):
-    """A row as JSON, and what is said of it should it be refused.
-
-    `received` is the document as it came, where `body` is more than that; `replaced` says in how many
-    places of it `body` has U+FFFD instead of what jsonb cannot hold.
-    """
-
-    document_id: str
-    revision: str
-    body: bytes
-    sequence: str | None = None
-    received: bytes | None = None
-    replaced: int = 0
-
-    @property
-    def original(self) -> bytes:
-        """The document as received."""
-        return self.body if self.received is None else self.received
 
 
 class Writer:
@@ -107,8 +60,7 @@ class Writer:
         """Dead letters go to the table, and where there is a file, to that too."""
         self._connection = connection
         self._metrics = metrics or OutputMetrics("output", "http", "", shown=False)
-        self._dead_letters = dead_letters
-        self._base_url = base_url
+        self._beside = Beside(connection, base_url, dead_letters, self._metrics)
         self._table_url = table_url
         self._source = ""
         self._epoch = 0
@@ -151,54 +103,34 @@ class Writer:
 
         False when `stop` was set before all was safe. Raises Superseded.
         """
-        self._note(rows, stop)
+        self._beside.note(self._source, rows, stop)
         letters: list[Rejected] = []
-        parts = [rows]
-        while parts and not stop.is_set():
-            part = parts.pop()
-            if not parts or sum(len(letter.document or "") for letter in letters) > LETTERS_AT_ONCE:
+
+        def send(part: Sequence[Row], last: bool) -> DeliveryError | None:
+            if last or sum(len(letter.document or "") for letter in letters) > LETTERS_AT_ONCE:
                 self.reject(letters, stop)
-                letters = []
+                letters.clear()
             # The position moves only with the last part, when all else is safe.
-            refusal = self._store(part, None if parts else position, stop)
-            if refusal is None:
-                continue
+            work = partial(self._send, part, position if last else None)
+            blame = blaming(len(part), sum(len(row.body) for row in part))
+            return refusal_of(work, stop, self._source, self._metrics, blame)
+
+        def remedy(part: Sequence[Row], refusal: DeliveryError) -> Sequence[Row] | None:
             better = [mended(row) for row in part] if refusal.code in REFUSALS else part
-            if better != part:
-                self._note([row for row, before in zip(better, part, strict=True) if row != before], stop)
-                parts.append(better)
-            elif len(part) > 1:
-                size = max(1, len(part) // (PARTS if isinstance(refusal, DocumentRefused) else 2))
-                parts += [part[at : at + size] for at in range(0, len(part), size)][::-1]
-            else:
-                letters.append(_rejected(part[0], refusal))
-                parts = parts or [[]]
-        return not stop.is_set()
+            changed = [row for row, before in zip(better, part, strict=True) if row != before]
+            if changed:
+                self._beside.note(self._source, changed, stop)
+                return better
+            if len(part) > 1:
+                return None
+            letters.append(rejected(part[0], refusal))
+            return []
+
+        return send_in_parts(rows, send, remedy, stop)
 
     def reject(self, rejected: Sequence[Rejected], stop: threading.Event) -> bool:
         """Store dead letters; one that is there already stays as it is. False when stopped."""
-        if not rejected:
-            return not stop.is_set()
-        # Without the reason, which may quote the document.
-        self._say_each(
-            [
-                f"document {_named(letter.document_id)} cannot be stored ({letter.code}) and is now a dead "
-                "letter; see: cht-sync dead-letters list"
-                for letter in rejected
-            ],
-            logging.ERROR,
-        )
-        letters = {fingerprint(self._source, letter): letter for letter in rejected}
-        if self._dead_letters is not None:
-            try:
-                self._dead_letters.append_copies(letters)
-            except OSError as error:
-                log.error("%s: dead letters are kept in the database only: %s", self._source, error)
-        rows = [dead_letter(self._source, letter) for letter in letters.values()]
-        if not self._store_beside(DEAD_LETTERS, rows, _without_document, stop):
-            return False
-        self._metrics.buried(len(rows))
-        return True
+        return self._beside.reject(self._source, rejected, stop)
 
     def release(self) -> None:
         """Say that nothing more comes, so that another may write at once; tried only once."""
@@ -208,79 +140,6 @@ class Writer:
             self._send([], None, release=True)
         except DeliveryError as error:
             log.debug("%s: not released: %s", self._source, error)
-
-    def _note(self, rows: Sequence[Row], stop: threading.Event) -> bool:
-        """Store what was received instead of what is in rows with replacements; False when stopped."""
-        replaced = [row for row in rows if row.replaced]
-        self._say_each(
-            [
-                f"document {_named(row.document_id)} is stored with {row.replaced} times U+FFFD for what "
-                f"PostgreSQL cannot hold; {REPLACED_VALUES} has the original"
-                for row in replaced
-            ],
-            logging.WARNING,
-        )
-        notes = [
-            replaced_value(
-                self._source, row.document_id, row.revision, row.sequence, row.replaced, row.original
-            )
-            for row in replaced
-        ]
-        if not self._store_beside(REPLACED_VALUES, notes, _without_original, stop):
-            return False
-        self._metrics.replaced(len(notes))
-        return True
-
-    def _store_beside(
-        self,
-        table: str,
-        rows: Sequence[Mapping[str, Any]],
-        shortened: Callable[[Mapping[str, Any], DeliveryError], Mapping[str, Any]],
-        stop: threading.Event,
-    ) -> bool:
-        """Store rows that have a fingerprint; one that is refused is stored shortened. False when stopped."""
-
-        def post(part: Sequence[Mapping[str, Any]]) -> None:
-            # With columns PostgREST does not parse the body, in which a document may be large.
-            url = f"{self._base_url}/{table}?on_conflict=fingerprint&columns={','.join(part[0])}"
-            self._connection.insert(url, msgspec.json.encode(part), {}, resolution="ignore-duplicates")
-
-        parts = [rows] if rows else []
-        while parts and not stop.is_set():
-            part = parts.pop()
-            splittable = (DocumentRefused,) if len(part) == 1 else (DocumentRefused, StatementTimeout)
-            try:
-                self._retry(partial(post, part), stop, never=splittable)
-            except splittable as refusal:
-                half = len(part) // 2
-                if half:
-                    parts += [part[half:], part[:half]]
-                else:
-                    self._retry(partial(post, [shortened(part[0], refusal)]), stop)
-        return not stop.is_set()
-
-    def _say_each(self, texts: Sequence[str], level: int) -> None:
-        for text in texts[:NAMED_AT_ONCE]:
-            log.log(level, "%s: %s", self._source, text)
-        if len(texts) > NAMED_AT_ONCE:
-            log.log(level, "%s: and so for %d more documents", self._source, len(texts) - NAMED_AT_ONCE)
-
-    def _store(
-        self, rows: Sequence[Row], position: Position | None, stop: threading.Event
-    ) -> DeliveryError | None:
-        """Store the rows in one request, however often it must be sent; return why they are refused."""
-        splittable: tuple[type[DeliveryError], ...] = ()
-        if len(rows) > 1:
-            splittable = (DocumentRefused, StatementTimeout, InternalFailure)
-        elif rows:
-            splittable = (
-                (DocumentRefused, InternalFailure) if len(rows[0].body) >= LARGE else (DocumentRefused,)
-            )
-        try:
-            self._retry(lambda: self._send(rows, position), stop, never=splittable)
-        except splittable as refusal:
-            return refusal
-        return None
 
     def _take_epoch(self) -> None:
         rows = self._connection.select(PROGRESS, ["epoch"], source=self._source)
@@ -333,47 +192,9 @@ class Writer:
         self._metrics.sent(len(body))
 
     def _retry(
-        self,
-        work: Callable[[], Result],
-        stop: threading.Event,
-        *,
-        never: tuple[type[DeliveryError], ...] = (),
-        also: tuple[type[DeliveryError], ...] = (),
+        self, work: Callable[[], Result], stop: threading.Event, *, also: Errors = ()
     ) -> Result | None:
-        """Do `work` until it succeeds; None when `stop` is set first.
-
-        Errors of the classes `never` are raised; those of `also` are retried beside the usual ones.
-        """
-        delays = backoff.delays(first=0.05, most=LONGEST_WAIT)
-        retried: tuple[type[DeliveryError], ...] = (
-            *(DestinationUnavailable, DestinationMisconfigured, DocumentRefused),
-            *also,
-        )
-        while not stop.is_set():
-            try:
-                done = work()
-            except never:
-                raise
-            except retried as error:
-                seconds = next(delays)
-                loudness = logging.WARNING if isinstance(error, DestinationUnavailable) else logging.ERROR
-                hint = f" {error.hint}" if error.hint else ""
-                log.log(loudness, "%s: %s; next try in %.1f s.%s", self._source, error, seconds, hint)
-                # What a refusal says may quote the document.
-                said = error.code if isinstance(error, DocumentRefused) else f"{error}.{hint}"
-                self._metrics.failed(said, serious=loudness == logging.ERROR)
-                stop.wait(seconds)
-            else:
-                self._metrics.answered()
-                return done
-        return None
-
-
-def tombstone(document: StoredDocument) -> Row:
-    """The row of a document that its database does not have; there is no other trace of it."""
-    identity = {"_id": document.document_id, "_rev": document.revision, "_deleted": True}
-    body = msgspec.json.encode({**identity, "doc": identity, "doc_as_upsert": True, "@version": "1"})
-    return Row(document.document_id, document.revision or "", body)
+        return until_done(work, stop, self._source, self._metrics, also=also)
 
 
 def _position_headers(position: Position) -> dict[str, str]:
@@ -387,35 +208,3 @@ def _position_headers(position: Position) -> dict[str, str]:
         "cht-sync-instance-start-time": position.instance_start_time,
     }
     return headers | {name: str(value) for name, value in optional.items() if value is not None}
-
-
-def mended(row: Row) -> Row:
-    """The row as jsonb can hold it; the same where nothing is to be replaced, or was already."""
-    body, replaced = storable(row.body)
-    if not replaced:
-        return row
-    # Beside the document a row holds copies of its parts, as `_rev`; those do not count.
-    if row.received is not None:
-        replaced = storable(row.received)[1] or replaced
-    return Row(row.document_id, row.revision, body, row.sequence, row.original, replaced)
-
-
-def _rejected(row: Row, refusal: DeliveryError) -> Rejected:
-    document = row.original.decode(errors="backslashreplace")
-    return Rejected(row.document_id, row.revision, row.sequence, refusal.code, refusal.message, document)
-
-
-def _named(document_id: str | None) -> str:
-    if document_id is None:
-        return "(unreadable)"
-    return repr(document_id) if len(document_id) <= 200 else f"{document_id[:200]!r}..."
-
-
-def _without_document(letter: Mapping[str, Any], refusal: DeliveryError) -> Mapping[str, Any]:
-    # What is too large for a row is too large for a letter too; CouchDB still has it.
-    reason = f"{letter['reason']} (kept without the document: {refusal})"
-    return {**letter, "reason": reason, "document": None}
-
-
-def _without_original(note: Mapping[str, Any], refusal: DeliveryError) -> Mapping[str, Any]:
-    return {**note, "original": f"(too large to be kept here, CouchDB has it: {refusal})"}

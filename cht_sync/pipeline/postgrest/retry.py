@@ -1,0 +1,70 @@
+"""A request that is repeated until it succeeds."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from cht_sync import backoff
+from cht_sync.errors import DeliveryError, DestinationMisconfigured, DestinationUnavailable, DocumentRefused
+from cht_sync.pipeline.monitor.metrics import OutputMetrics
+
+log = logging.getLogger(__name__)
+
+LONGEST_WAIT = 30.0
+"""Seconds between two tries."""
+
+Result = TypeVar("Result")
+Errors = tuple[type[DeliveryError], ...]
+
+
+def until_done(
+    work: Callable[[], Result],
+    stop: threading.Event,
+    source: str,
+    metrics: OutputMetrics,
+    *,
+    never: Errors = (),
+    also: Errors = (),
+) -> Result | None:
+    """Do `work` for `source` until it succeeds; None when `stop` is set first.
+
+    Errors of the classes `never` are raised; those of `also` are retried beside the usual ones.
+    """
+    delays = backoff.delays(first=0.05, most=LONGEST_WAIT)
+    retried: Errors = (DestinationUnavailable, DestinationMisconfigured, DocumentRefused, *also)
+    while not stop.is_set():
+        try:
+            done = work()
+        except never:
+            raise
+        except retried as error:
+            seconds = next(delays)
+            loudness = logging.WARNING if isinstance(error, DestinationUnavailable) else logging.ERROR
+            hint = f" {error.hint}" if error.hint else ""
+            log.log(loudness, "%s: %s; next try in %.2g s.%s", source, error, seconds, hint)
+            # What a refusal says may quote the document.
+            said = error.code if isinstance(error, DocumentRefused) else f"{error}.{hint}"
+            metrics.failed(said, serious=loudness == logging.ERROR)
+            stop.wait(seconds)
+        else:
+            metrics.answered()
+            return done
+    return None
+
+
+def refusal_of(
+    work: Callable[[], object],
+    stop: threading.Event,
+    source: str,
+    metrics: OutputMetrics,
+    blaming: Errors,
+) -> DeliveryError | None:
+    """Do `work` until it succeeds or fails with an error of the classes `blaming`, which is returned."""
+    try:
+        until_done(work, stop, source, metrics, never=blaming)
+    except blaming as refusal:
+        return refusal
+    return None
