@@ -302,6 +302,7 @@ def load(
         except checks.Invalid as wrong:
             problems.append(_refused(name, variable, text, wrong))
     problems += _problems_of_redaction(values)
+    problems += _problems_of_roles(values)
     if problems:
         raise SettingsError(
             problems, hint=f"Set it in {home / '.env'} or in the environment (see env.template)."
@@ -436,6 +437,19 @@ def _problems_of_redaction(values: Mapping[str, Any]) -> list[str]:
             "for example REDACT_HASH_SECRET=a long random text"
         )
     return problems
+
+
+def _problems_of_roles(values: Mapping[str, Any]) -> list[str]:
+    """The roles of PostgREST and of the dashboards are no other's: what one may do, another must not."""
+    database = values.get("postgres_db", "")
+    own = {f"{database}_{part}" for part in ("authenticator", "anon", "ingest", "superset")}
+    examples = {"DBT_POSTGRES_USER": f"{database}_dbt", "POSTGRES_USER": "postgres"}
+    return [
+        f"{name} {checks.shown(role)} is a role that cht-sync makes for another purpose; "
+        f"for example {name}={example}"
+        for name, example in examples.items()
+        if (role := values.get(name.lower())) in own
+    ]
 
 
 def _refused(name: str, variable: Variable, text: str, wrong: checks.Invalid) -> str:

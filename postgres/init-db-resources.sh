@@ -167,6 +167,11 @@ select set_config('cht_sync.problem', coalesce((
     select format('POSTGRES_DB %s is too long: its roles would exceed 63 bytes', current_database())
       where octet_length(:'authenticator') > 63
     union all
+    select format('%s %s is a role that cht-sync makes for another purpose', setting, role)
+      from (values ('DBT_POSTGRES_USER', :'dbt_role'), ('POSTGRES_USER', current_user)) as given(setting, role)
+      where exists (select from pg_database, unnest(array['_authenticator', '_anon', '_ingest', '_superset']) as part
+        where datname || part = role)
+    union all
     select format('POSTGRES_DB %s has the encoding %s, in which most documents cannot be stored: make one with '
         'encoding UTF8', current_database(), current_setting('server_encoding'))
       where current_setting('server_encoding') <> 'UTF8'
@@ -235,28 +240,70 @@ select set_config('cht_sync.problem', coalesce((
   end $$;
 \endif
 
--- Roles. Only the authenticator logs in for PostgREST; it inherits nothing and becomes one of two.
-select format('create role %I', role) from unnest(array[:'authenticator', :'anon', :'ingest', :'superset',
-    :'dbt_role']) as role
-  where not exists (select from pg_roles where rolname = role) \gexec
-alter role :"anon" nologin;
-alter role :"ingest" nologin;
-alter role :"authenticator" login noinherit password :'authenticator_password';
--- A waiting writer gives up before who waits for its connection does (PostgREST's pool: 10 s), so that
--- writers never exhaust it. A row's lock is waited for in two steps, so the longest wait is twice this.
+-- Roles. Only the authenticator logs in for PostgREST; it inherits nothing and becomes one of two. A waiting
+-- writer gives up before who waits for its connection does (PostgREST's pool: 10 s), so that writers never
+-- exhaust it. A row's lock is waited for in two steps, so the longest wait is twice its lock_timeout.
 -- PostgREST applies the settings of the role that it becomes, other servers those of the one that logs in.
-alter role :"authenticator" set lock_timeout = '4s';
-alter role :"ingest" set lock_timeout = '4s';
-grant :"anon", :"ingest" to :"authenticator";
-select format('alter role %I login password %L', :'superset', :'superset_password')
-  where :'superset_password' <> '' \gexec
-select format('alter role %I login password %L', :'dbt_role', :'dbt_password')
-  where :'dbt_role' <> current_user \gexec
--- An owner that is no superuser must be able to become a role to make a schema for it; since
--- PostgreSQL 16 having created it is membership without that right.
-select format('grant %I to current_user', :'dbt_role')
-  where :'dbt_role' <> current_user and not pg_has_role(current_user, :'dbt_role',
-    case when current_setting('server_version_num')::int < 160000 then 'member' else 'set' end) \gexec
+-- An owner that is no superuser must be able to become a role to make a schema for it; since PostgreSQL 16
+-- having created it is membership without that right.
+\o /dev/null
+select set_config('cht_sync.' || name, value, true)
+  from (values ('dbt_role', :'dbt_role'), ('authenticator_password', :'authenticator_password'),
+    ('dbt_password', :'dbt_password'), ('superset_password', :'superset_password')) as settings(name, value);
+\o
+-- Other databases of the server may be made at the same time, with the same role for dbt; roles belong to all
+-- of them, and advisory locks do not. So who comes second tries again. Errors are raised anew, without the
+-- statement that failed: it may hold a password, and what is not caught is written to the server's log.
+do $roles$
+declare
+  authenticator text := current_database() || '_authenticator';
+  anon text := current_database() || '_anon';
+  ingest text := current_database() || '_ingest';
+  superset text := current_database() || '_superset';
+  dbt text := current_setting('cht_sync.dbt_role');
+  statements text[] := array[
+    format('alter role %I nologin', anon),
+    format('alter role %I nologin', ingest),
+    format('alter role %I login noinherit password %L', authenticator, current_setting('cht_sync.authenticator_password')),
+    format('alter role %I set lock_timeout = %L', authenticator, '4s'),
+    format('alter role %I set lock_timeout = %L', ingest, '4s'),
+    format('grant %I, %I to %I', anon, ingest, authenticator)];
+  statement text;
+begin
+  if current_setting('cht_sync.superset_password') <> '' then
+    statements := statements
+      || format('alter role %I login password %L', superset, current_setting('cht_sync.superset_password'));
+  end if;
+  if dbt <> current_user then
+    statements := statements || format('alter role %I login password %L', dbt, current_setting('cht_sync.dbt_password'));
+  end if;
+  for attempt in 1..100 loop
+    begin
+      for statement in select format('create role %I', role) from unnest(array[authenticator, anon, ingest, superset, dbt])
+          as role where not exists (select from pg_roles where rolname = role) loop
+        execute statement;
+      end loop;
+      foreach statement in array statements loop
+        execute statement;
+      end loop;
+      if dbt <> current_user and not pg_has_role(current_user, dbt,
+          case when current_setting('server_version_num')::int < 160000 then 'member' else 'set' end) then
+        execute format('grant %I to current_user', dbt);
+      end if;
+      return;
+    exception when others then
+      if attempt = 100 or not (sqlstate in ('23505', '42710') or sqlerrm = 'tuple concurrently updated') then
+        raise exception using message = sqlerrm, errcode = sqlstate,
+          hint = case sqlstate
+            when '42501' then 'POSTGRES_USER makes the roles of this database: it needs the right to make roles '
+              '(createrole), and the admin option of those that are there already.'
+            when '55P03' then 'Another database with the same DBT_POSTGRES_USER is being made or upgraded: run this again.'
+            else '' end;
+      end if;
+    end;
+    perform pg_sleep(random() / 5);
+  end loop;
+end $roles$;
 
 create schema if not exists :"schema";
 select :'dbt_schema' <> :'schema' as separate \gset

@@ -365,3 +365,17 @@ def test_a_line_that_sets_nothing_is_refused_with_its_number(tmp_path: Path, lin
 def test_a_variable_of_another_program_in_the_file_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("EDITOR=vi\nCOUCHDB_PORT=1\n")
     assert loaded({}, tmp_path).couchdb_port == 1
+
+
+@pytest.mark.parametrize("name", ["DBT_POSTGRES_USER", "POSTGRES_USER"])
+@pytest.mark.parametrize("part", ["authenticator", "anon", "ingest", "superset"])
+def test_a_role_that_has_another_purpose_is_refused_with_an_example(name: str, part: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load(
+            Environment.PROD,
+            read_file=False,
+            environ={**COMPLETE, "POSTGRES_DB": "cht", name: f"cht_{part}"},
+        )
+    (problem,) = refusal.value.problems
+    assert problem.startswith(f'{name} "cht_{part}" is a role that cht-sync makes for another purpose; ')
+    assert f"for example {name}=" in problem

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import psycopg2
@@ -165,6 +165,54 @@ def test_runs_at_the_same_time_all_succeed(empty: Installation) -> None:
         for run in [pool.submit(empty.init, "medic medic-sentinel") for _ in range(4)]:
             run.result()
     assert views(empty, "all_documents") == {"medic", "medic-sentinel"}
+
+
+def test_runs_for_several_databases_with_one_role_for_dbt_all_succeed(
+    postgres_server: PostgresServer, empty: Installation
+) -> None:
+    shared = f"{empty.name}_dbt"
+    with ExitStack() as stack:
+        names = [stack.enter_context(fresh_database(postgres_server)) for _ in range(3)]
+        others = [Installation(postgres_server, name, empty.passwords) for name in names]
+        for other in others:
+            stack.callback(other.drop_roles)
+            stack.callback(other.query, f"drop owned by {shared} cascade")
+        for _ in range(2):
+            with ThreadPoolExecutor(4) as pool:
+                for run in [
+                    pool.submit(one.init, "medic", DBT_POSTGRES_USER=shared) for one in (empty, *others)
+                ]:
+                    run.result()
+        for one in (empty, *others):
+            with closing(
+                psycopg2.connect(one.server.dsn(one.name), user=shared, password=empty.passwords["dbt"])
+            ) as dbt:
+                dbt.cursor().execute("create table dbt.model as select _id from v1.all_documents")
+
+
+def test_what_is_said_of_a_role_that_cannot_be_changed_has_no_password(installed: Installation) -> None:
+    with installed.connected() as other:
+        other.cursor().execute(f"alter role {installed.name}_dbt login")
+        said = installed.refusal("medic", PGOPTIONS="-c lock_timeout=200ms")
+    assert "lock timeout" in said
+    assert "DBT_POSTGRES_USER" in said
+    assert not [password for password in installed.passwords.values() if password in said]
+
+
+@pytest.mark.parametrize("setting", ["DBT_POSTGRES_USER", "POSTGRES_USER"])
+@pytest.mark.parametrize("part", ["authenticator", "anon", "ingest", "superset"])
+def test_a_role_with_another_purpose_is_refused(empty: Installation, setting: str, part: str) -> None:
+    role = f"{empty.name}_{part}"
+    if setting == "POSTGRES_USER":
+        empty.query(f"create role {role} superuser login password 'x'")
+        with pytest.raises(ChtSyncError, match=f"POSTGRES_USER {role} is a role that cht-sync makes"):
+            empty.init("medic", owner=(role, "x"))
+    else:
+        assert f"DBT_POSTGRES_USER {role} is a role that cht-sync makes" in empty.refusal(
+            "medic", DBT_POSTGRES_USER=role
+        )
+        assert empty.refusal("medic", DBT_POSTGRES_USER=f"postgres_{part}")
+    assert not empty.query("select 1 from pg_namespace where nspname = 'v1'")
 
 
 def test_hard_names_become_tables_of_exactly_that_name(empty: Installation) -> None:
