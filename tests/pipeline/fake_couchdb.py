@@ -219,6 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(LOCKED, 403)
         elif (given["name"], given["password"]) != server.login:
             server.failures += 1
+            self.cookie = ""
             self._json(WRONG, 401)
         else:
             self._new_cookie()
@@ -288,8 +289,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _set_cookie(self) -> None:
         if self.cookie is not None:
-            value = f"AuthSession={self.cookie}; Version=1; Max-Age=600; Path=/; HttpOnly"
-            self.send_header("Set-Cookie", value)
+            # As recorded, with a moment that is long past: what counts is the age.
+            ends = "Version=1; Expires=Sun, 22-Nov-2020 03:49:55 GMT; Max-Age=600; Path=/; HttpOnly"
+            self.send_header("Set-Cookie", f"AuthSession={self.cookie}; {ends}")
 
     def _welcome(self) -> None:
         server = self.server

@@ -123,6 +123,12 @@ def test_an_endless_redirect_is_tried_again_later(server: HttpServer, tmp_path: 
     assert letters(tmp_path) == []
 
 
+def test_an_answer_that_is_not_what_it_says_is_an_answer(server: HttpServer, tmp_path: Path) -> None:
+    server.answers = [{"status": 200, "headers": {"Content-Encoding": "gzip"}, "body": "no gzip"}]
+    write(output(tmp_path, server.url), {"n": 1})
+    assert len(server.requests) == 1
+
+
 def test_a_long_answer_is_read_past_or_its_connection_given_up(server: HttpServer, tmp_path: Path) -> None:
     server.answers = [{"status": 200, "body": "x" * 100_000}, {"status": 200, "body": "x" * (3 << 20)}]
     write(output(tmp_path, server.url), {"n": 1}, {"n": 2}, {"n": 3})

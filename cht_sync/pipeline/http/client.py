@@ -139,6 +139,7 @@ class HttpClient:
                 retries=False,
                 redirect=False,
                 preload_content=False,
+                decode_content=False,
             )
         except (urllib3.exceptions.LocationParseError, urllib3.exceptions.LocationValueError) as error:
             raise Unsendable(f"the address is malformed: {_short(error)}") from None
