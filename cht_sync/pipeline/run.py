@@ -128,7 +128,9 @@ class _InputRunner:
         if self._keeper is None:
             self._named.dead_letters.append(part.rejected)
             self._metrics.buried(len(part.rejected))
-        for output, share in self._pipeline.route(events):
+        shares = self._pipeline.route(events)
+        # Who keeps the position comes last: it must not say what the others do not have.
+        for output, share in sorted(shares, key=lambda one: one[0] is self._keeper):
             kept = output is self._keeper
             shared = Batch(share, part.rejected if kept else [], part.position if kept else None)
             began = time.perf_counter_ns()
