@@ -328,7 +328,8 @@ insert into report (line) select format('layout upgraded from %s to %s', :'recor
 create table if not exists :"schema".cht_sync_state (
   only_row boolean primary key default true check (only_row),
   layout_version text not null,
-  last_stamp timestamp not null
+  last_stamp timestamp not null,
+  stamped_by xid8
 );
 -- Without ON CONFLICT, which would wait for whoever has the line.
 insert into :"schema".cht_sync_state (layout_version, last_stamp) select :'layout', '-infinity'
@@ -388,7 +389,8 @@ select format('alter table %s add column %I %s', pg_temp.relation(table_name), c
     (3, 'couchdb_progress', 'rereading', 'boolean not null default false'),
     (4, 'couchdb_progress', 'problem', 'text'),
     (5, 'dead_letters', 'closed_at', 'timestamptz'),
-    (6, 'dead_letters', 'closed_by', 'text')) as added(place, table_name, column_name, kind)
+    (6, 'dead_letters', 'closed_by', 'text'),
+    (7, 'cht_sync_state', 'stamped_by', 'xid8')) as added(place, table_name, column_name, kind)
   where not exists (select from pg_attribute
     where attrelid = pg_temp.relation(table_name) and attname = column_name)
   order by place \gexec
@@ -405,6 +407,8 @@ comment on column :"schema".couchdb_progress.server_uuid is 'of the CouchDB that
 comment on column :"schema".couchdb_progress.instance_start_time is 'of the database there: another one means that it was made anew';
 comment on column :"schema".couchdb_progress.rereading is 'a replaced database is read from its start; rows that it lacks are still to become tombstones';
 comment on column :"schema".couchdb_progress.problem is 'why nothing is read, in one line; null when all is well';
+
+comment on column :"schema".cht_sync_state.stamped_by is 'the transaction that took the last stamp';
 
 comment on table :"schema".dead_letters is 'Changes that could not become a row, with the reason.';
 comment on column :"schema".dead_letters.fingerprint is 'of the change: delivered twice, it is one dead letter';
@@ -452,11 +456,16 @@ begin
     -- Whoever comes second waits here until the first has committed and can be seen. In READ COMMITTED
     -- the row is then read anew; in stricter modes the statement fails instead of using an old stamp.
     update @schema@.cht_sync_state
-      set last_stamp = greatest(moment at time zone 'UTC', last_stamp + interval '1 microsecond')
+      set last_stamp = greatest(moment at time zone 'UTC', nullif(last_stamp, 'infinity') + interval '1 microsecond'),
+        stamped_by = pg_current_xact_id()
       returning last_stamp into strict stamp;
     perform set_config('cht_sync.stamp', to_char(stamp, 'YYYY-MM-DD HH24:MI:SS.US'), true);
     begun := array[this_transaction];
     moment := clock_timestamp();
+  elsif not exists (select from @schema@.cht_sync_state where stamped_by = pg_current_xact_id()
+      and last_stamp = current_setting('cht_sync.stamp', true)::timestamp) then
+    -- Whoever logs in for PostgREST can set what we remember, but not what the state says.
+    raise exception 'this transaction has no stamp of its own' using errcode = 'PT403';
   elsif tg_relid::text = any(begun[2:]) then
     return null;  -- INSERT ... ON CONFLICT DO UPDATE fires for both commands
   end if;
@@ -464,9 +473,9 @@ begin
   headers := nullif(current_setting('request.headers', true), '')::json;
   writer := headers ->> 'cht-sync-source';
 
-  -- A repair, over a connection of the owner's, writes beside the living pipeline; nobody who comes
-  -- through PostgREST can set this.
-  if current_setting('cht_sync.repair', true) is distinct from this_transaction
+  -- A repair, over a connection of the owner's, writes beside the living pipeline. Here the owner is who we are.
+  if not (current_setting('cht_sync.repair', true) is not distinct from this_transaction
+        and pg_has_role(session_user, current_user, 'member'))
       and exists (select from @schema@.couchdb_progress as p
         where p.database = tg_table_name and p.source is distinct from writer and p.held_until > moment) then
     raise exception 'the table % is held by another writer', tg_table_name using errcode = 'PT409',
@@ -625,10 +634,15 @@ select format('drop table %s', pg_temp.relation(name)) from renamed where target
 union all select format('alter table %s rename to %I', pg_temp.relation(old_name), name) from renamed \gexec
 insert into report (line) select format('%s: its table is now that of the database %s', old_name, name) from renamed;
 select format('lock table %s in access exclusive mode', pg_temp.relation(name)) from upgraded order by name \gexec
+-- The moment of the upgrade where no clock can have been: a stamp of the future would keep stamps from being
+-- times, and one without end would end all writing.
+create function pg_temp.credible(at timestamp) returns timestamp language sql stable as
+  $body$ select case when isfinite(at) is false then now() at time zone 'UTC'
+    else least(coalesce(at, 'epoch'), now() at time zone 'UTC') end $body$;
 select format($upgrade$
     with ranked as (
       select ctid as place, coalesce(_id, '') not in ('', '%%{[doc][_id]}') as named, row_number() over (
-          partition by _id order by "@timestamp" desc nulls last,
+          partition by _id order by pg_temp.credible("@timestamp" %3$s at time zone 'UTC') desc,
             substring(_rev from '^([0-9]+)-')::numeric desc nulls last, _rev collate "C" desc nulls last) as age
         from %1$s
     ), removed as (
@@ -643,8 +657,8 @@ select format($upgrade$
     alter table %1$s
       alter column _id type text collate "C",
       alter column "@timestamp" type timestamptz
-        using coalesce("@timestamp" %3$s at time zone 'UTC', 'epoch') at time zone 'UTC',
-      alter column saved_timestamp type timestamp using coalesce("@timestamp" %3$s at time zone 'UTC', 'epoch'),
+        using pg_temp.credible("@timestamp" %3$s at time zone 'UTC') at time zone 'UTC',
+      alter column saved_timestamp type timestamp using pg_temp.credible("@timestamp" %3$s at time zone 'UTC'),
       alter column _deleted type boolean using coalesce(doc -> '_deleted' = 'true', false),
       alter column source type text using %4$L;
     alter table %1$s
@@ -738,7 +752,8 @@ select format('alter table %s set (%s)', pg_temp.relation(name), options)
 -- Readers ask for what is greater than their greatest stamp, and a replay stamps nothing anew: what joins
 -- must be greater too. No trigger, since nothing of a document differs.
 update :"schema".cht_sync_state
-  set last_stamp = greatest(clock_timestamp() at time zone 'UTC', last_stamp + interval '1 microsecond')
+  set last_stamp = greatest(clock_timestamp() at time zone 'UTC',
+    nullif(last_stamp, 'infinity') + interval '1 microsecond')
   where exists (select from joining);
 select format($restamp$
     alter table %1$s disable trigger user;

@@ -144,12 +144,25 @@ def test_the_pipeline_reads_from_the_start_and_leaves_what_is_here_as_it_is(empt
     assert empty.query("select _rev, source from v1.medic where _id = 'a'") == [("4-a", "couch/medic")]
 
 
-def test_new_rows_are_greater_than_old_ones_also_where_the_clock_was_ahead(empty: Installation) -> None:
-    make_2023(empty, "medic", rows=(("a", "1-a", {}, "2100-01-01 00:00:00"),))
+@pytest.mark.parametrize("kind", ["timestamp", "timestamptz"])
+@pytest.mark.parametrize("time", ["infinity", "-infinity", "2100-01-01 00:00:00Z", "290000-01-01 00:00:00Z"])
+def test_times_that_cannot_be_become_that_of_the_upgrade_and_writing_goes_on(
+    empty: Installation, kind: str, time: str
+) -> None:
+    make_2023(empty, "medic", rows=(("a", "2-a", {}, "2023-01-01 00:00:00"),), kind=kind)
+    empty.query(f"insert into v1.medic values ('1', '{time}', 'b', '1-b', '{{}}', true)")
+    before = empty.value("select clock_timestamp() at time zone 'UTC'")
     empty.init("medic")
-    with empty.connected() as connection, connection:
-        put(connection, ("b", "1-b", {}))
-    assert empty.value("select _id from v1.medic order by saved_timestamp desc limit 1") == "b"
+    with empty.connected() as connection:
+        for number in range(2):
+            with connection:
+                put(connection, (f"new {number}", "1-n", {}))
+    stamps = dict(empty.query("select _id, saved_timestamp from v1.medic"))
+    assert sorted(stamps, key=stamps.__getitem__) == ["a", "b", "new 0", "new 1"]
+    now = empty.value("select clock_timestamp() at time zone 'UTC'")
+    assert before < stamps["b"] < stamps["new 1"] < now
+    assert empty.value("""
+        select bool_and("@timestamp" at time zone 'UTC' = saved_timestamp) from v1.medic""")
 
 
 def test_what_is_taken_over_later_is_new_to_models_that_are_ahead(empty: Installation) -> None:

@@ -118,6 +118,46 @@ def test_nobody_who_comes_through_postgrest_can_speak_as_a_repair(installed: Ins
     assert refusal.value.pgcode == "PT409"
 
 
+FORGED = {
+    "the word of a repair": ["set_config('cht_sync.repair', pg_current_xact_id()::text, true)"],
+    "a stamp of its own": [
+        "set_config('cht_sync.begun', concat_ws(' ', pg_current_xact_id(), 'v1.medic'::regclass::oid), true)",
+        "set_config('cht_sync.stamp', '2000-01-01', true)",
+        "set_config('cht_sync.source', '', true)",
+    ],
+    "the stamp of another": [
+        "set_config('cht_sync.begun', concat_ws(' ', pg_current_xact_id(), 'v1.medic'::regclass::oid), true)",
+        "set_config('cht_sync.stamp', (select max(saved_timestamp)::text from v1.medic), true)",
+        "set_config('cht_sync.source', '', true)",
+    ],
+}
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_who_has_the_password_of_postgrest_can_forge_neither_a_stamp_nor_a_repair(
+    installed: Installation, forged: str
+) -> None:
+    with closing(installed.connect()) as owner, owner:
+        put(owner, ("a", "1-a", {}), headers=headers(1, 1))
+    with closing(installed.login("authenticator")) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(sql.SQL("set local role {}").format(sql.Identifier(f"{installed.name}_ingest")))
+        for statement in FORGED[forged]:
+            cursor.execute(f"select {statement}")
+        with pytest.raises(psycopg2.Error) as refusal:
+            put(connection, ("b", "1-b", {}))
+    assert refusal.value.pgcode in {"PT403", "PT409"}
+
+
+def test_a_stamp_is_not_changed_between_two_statements(installed: Installation) -> None:
+    with closing(installed.login("authenticator")) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(sql.SQL("set local role {}").format(sql.Identifier(f"{installed.name}_ingest")))
+        put(connection, ("a", "1-a", {}))
+        cursor.execute("select set_config('cht_sync.stamp', '2000-01-01', true)")
+        with pytest.raises(psycopg2.Error) as refusal:
+            put(connection, ("b", "1-b", {}))
+    assert refusal.value.pgcode == "PT403"
+
+
 def test_dbt_reads_documents_and_owns_its_models(installed: Installation) -> None:
     with closing(installed.login("dbt")) as connection:
         with connection, connection.cursor() as cursor:

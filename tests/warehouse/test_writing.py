@@ -190,6 +190,14 @@ def test_a_clock_that_steps_back_does_no_harm(installed: Installation, owner: Co
     assert installed.value("select saved_timestamp from v1.medic") == datetime(2100, 1, 1, 0, 0, 0, 2)
 
 
+def test_a_last_stamp_without_end_does_not_end_writing(installed: Installation, owner: Connection) -> None:
+    installed.query("update v1.cht_sync_state set last_stamp = 'infinity'")
+    for revision in ("1-a", "2-a"):
+        with owner:
+            put(owner, ("a", revision, {}))
+    assert installed.value("select isfinite(saved_timestamp) from v1.medic where _rev = '2-a'")
+
+
 def test_the_position_is_written_with_the_data(installed: Installation, owner: Connection) -> None:
     with owner:
         put(owner, ("a", "1-a", {}), headers=headers(1, 1, seq="7-x", pending=3))
