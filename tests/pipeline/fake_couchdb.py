@@ -166,6 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
         request = f"{method} {self.path}"
         with server.changed:
             server.requests.append(request)
+            self.outage = server.outage
             server.changed.notify_all()
         if server.hold(request):
             server.is_held.set()
@@ -257,15 +258,15 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         self._begin()
         self._chunk('{"results":[\n')
-        outage = server.outage
         period = int(query.get("heartbeat", query.get("timeout", "60000"))) / 1000
         while True:
             with server.changed:
                 server.changed.wait_for(
-                    lambda: self._matching(database, after) or server.outage != outage or server.over, period
+                    lambda: self._matching(database, after) or server.outage != self.outage or server.over,
+                    period,
                 )
                 rows = self._matching(database, after)[: int(query["limit"])]
-                broken = server.outage != outage or server.over
+                broken = server.outage != self.outage or server.over
             if broken:
                 self.close_connection = True
                 return
@@ -331,14 +332,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _continuous(self, database: Database, after: int, period: float, *, ends: bool) -> None:
         server = self.server
         self._begin()
-        outage = server.outage
         self._chunk("\n")
 
         def has_news() -> bool:
             return (
                 bool(self._matching(database, after))
                 or database.gone
-                or server.outage != outage
+                or server.outage != self.outage
                 or server.over
             )
 
@@ -347,7 +347,7 @@ class _Handler(BaseHTTPRequestHandler):
                 is_news = server.changed.wait_for(has_news, period)
                 rows = self._matching(database, after)
                 ended = database.gone or (ends and not is_news)
-                broken = server.outage != outage or server.over
+                broken = server.outage != self.outage or server.over
             try:
                 if broken:
                     self.close_connection = True
