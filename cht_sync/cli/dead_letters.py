@@ -26,6 +26,10 @@ from cht_sync.reconcile.report import shown
 from cht_sync.reconcile.table import told_of
 from cht_sync.warehouse.connection import Endpoint, dbt_endpoint, owner_endpoint
 
+SHORTENED = ("document", "revision", "reason")
+"""Columns that give way, so that each letter has one line; `show` and the JSON have all."""
+WIDTH_OF_A_FILE = 160
+
 
 @main.group("dead-letters", short_help="Look at documents that could not be stored.")
 def dead_letters() -> None:
@@ -50,17 +54,17 @@ def list_letters(database: str | None, closed: bool, machine_readable: bool, env
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("id", "database", "document", "revision", "code", "reason", "at", "closed"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, no_wrap=heading not in SHORTENED)
     for one in found:
         texts = (one["doc_id"], one["rev"], one["code"], one["reason"])
         table.add_row(
             str(one["id"]),
             one["database"],
-            *(Text(shown(text or "")) for text in texts),
+            *(Text(shown(text or ""), no_wrap=True, overflow="ellipsis") for text in texts),
             f"{one['at']:%Y-%m-%d %H:%M:%S}",
             one["closed_by"] or "",
         )
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE).print(table)
 
 
 @dead_letters.command("show")
@@ -113,11 +117,29 @@ def drop_letters(ids: tuple[int, ...], yes: bool, environment: str) -> None:
     They stay where they are, marked as dropped. One whose change is refused again is open again.
     """
     settings = reachable_settings(Environment(environment))
-    if not yes:
-        click.confirm(f"Close {len(ids)} dead letters without storing their documents?", abort=True)
+    if not (yes or _agreed(len(set(ids)))):
+        click.echo("Nothing was closed.")
+        sys.exit(1)
     with _connected(owner_endpoint(settings)) as connection:
         count = letters.drop(connection, settings.postgres_schema, ids)
     click.echo(f"{count} closed, {len(set(ids)) - count} were closed already.")
+
+
+def _agreed(count: int) -> bool:
+    what = (
+        "1 dead letter without storing its document"
+        if count == 1
+        else (f"{count} dead letters without storing their documents")
+    )
+    try:
+        return click.confirm(f"Close {what}?")
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        click.echo(err=True)
+        raise SettingsError(
+            ["nothing was closed: nobody is there to be asked"], hint="Without a terminal say --yes."
+        ) from None
 
 
 @contextmanager

@@ -199,7 +199,7 @@ class Couch:
                 return self._ask(path, query, kind, body)
             except SourceUnavailable as failure:
                 seconds = next(delays)
-                log.warning("%s: %s; next try in %.1f s", self._database, failure, seconds)
+                log.warning("%s: %s; next try in %.2g s", self._database, failure, seconds)
                 self._stop.wait(seconds)
         return self._ask(path, query, kind, body)
 

@@ -34,7 +34,7 @@ def as_lines(result: Result) -> Iterator[str]:
     """One line for a database, and one for each kind of difference with examples."""
     finding = result.finding
     if finding.compared:
-        size = f"{finding.documents:,} documents, {finding.deletions:,} deletions"
+        size = f"{_several(finding.documents, 'document')}, {_several(finding.deletions, 'deletion')}"
         yield f"{finding.name}: {_found(finding)} ({size})"
     else:
         yield f"{finding.name}: not compared"
@@ -58,7 +58,7 @@ def advice(results: Sequence[Result], *, repair: bool) -> Iterator[str]:
     if any(finding.in_flight for finding in findings):
         yield "Changes are on their way: run this again when `cht-sync status` shows nothing pending."
     kinds = {kind for finding in findings for kind, count in finding.counts.items() if count}
-    if kinds and not repair:
+    if kinds - {Kind.DEAD_LETTERED, Kind.DROPPED} and not repair:
         yield "To bring these rows to what CouchDB holds: cht-sync verify --repair"
     if Kind.DEAD_LETTERED in kinds:
         yield "Why a document is a dead letter: cht-sync dead-letters list"
@@ -71,12 +71,20 @@ def shown(text: str) -> str:
 
 
 def _found(finding: Finding) -> str:
-    parts = [f"{count:,} {MEANING[kind]}" for kind, count in finding.counts.items() if count]
+    parts = [_counted(kind, count) for kind, count in finding.counts.items() if count]
     if finding.in_flight:
         parts.append(f"{finding.in_flight:,} on their way")
     if finding.same:
         return " but for ".join(["same", *parts])
     return ", ".join(parts)
+
+
+def _counted(kind: Kind, count: int) -> str:
+    return _several(count, "dead letter") if kind is Kind.DEAD_LETTERED else f"{count:,} {MEANING[kind]}"
+
+
+def _several(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _database(result: Result) -> dict[str, Any]:

@@ -86,6 +86,20 @@ def test_the_json_has_the_shape_of_the_design(world: World) -> None:
     assert repaired["databases"][0]["repaired"] == {"written": 4, "moved_on": 0, "refused": 0}
 
 
+def test_a_repair_is_not_advised_where_there_are_only_dead_letters(world: World) -> None:
+    world.query("alter table {} add check (not doc ? 'refused')")
+    world.put("bad", refused=True)
+    with world.pipeline():
+        eventually(lambda: len(world.letters()) == 1)
+    answer = world.run("verify")
+    assert answer.exit_code == 3
+    assert f"{world.database}: 1 dead letter (1 document, 0 deletions)" in answer.stdout
+    assert "dead-letters list" in answer.stdout
+    assert "--repair" not in answer.stdout
+    world.put("missing")
+    assert "--repair" in world.run("verify").stdout
+
+
 def test_each_database_is_verified_or_those_that_are_named(world: World, couchdb_server: Any) -> None:
     other = f"{world.database}-other"
     client = couchdb_server.client()

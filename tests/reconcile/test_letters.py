@@ -50,6 +50,23 @@ def test_letters_are_listed_for_people(refused: World) -> None:
     assert "23514" in shown
 
 
+def test_each_letter_has_one_line_however_long_its_texts_are(world: World) -> None:
+    world.installation.query(
+        "insert into v1.dead_letters (fingerprint, source, database, doc_id, rev, code, reason) "
+        "select 'f' || n, 's', %s, repeat('d', 300), '1-' || repeat('a', 32), '54000', repeat('why ', 200) "
+        "from generate_series(1, 2) as n",
+        world.database,
+    )
+    lines = world.run("dead-letters", "list").stdout.splitlines()
+    assert len(lines) == 3
+    for number, line in enumerate(lines[1:], start=1):
+        assert line.startswith(f"{number} ")
+        assert "54000" in line
+        assert "d…" in line
+        assert "why" in line
+    assert [len(one["reason"]) for one in listed(world)] == [800, 800]
+
+
 def test_letters_of_another_database_are_left_out(refused: World) -> None:
     assert listed(refused, "--database", "another") == []
     assert len(listed(refused, "--database", refused.database)) == 2
@@ -175,7 +192,8 @@ def test_dropping_closes_and_deletes_nothing(refused: World) -> None:
 
 def test_dropping_asks_first(refused: World) -> None:
     letter = letter_of(refused, "bad")
-    assert refused.run("dead-letters", "drop", str(letter), input="n\n").exit_code == 1
+    answer = refused.run("dead-letters", "drop", str(letter), input="n\n")
+    assert (answer.exit_code, "Close 1 dead letter without" in answer.stdout) == (1, True)
     assert len(listed(refused)) == 2
     assert refused.run("dead-letters", "drop", str(letter), input="y\n").exit_code == 0
     assert len(listed(refused)) == 1
@@ -217,6 +235,14 @@ def test_a_new_revision_of_what_was_dropped_is_judged_anew(refused: World) -> No
     assert (answer["missing"], answer["dropped"], answer["same"]) == (["bad"], ["a\0b"], False)
     assert refused.run("verify", "--repair").exit_code == 0
     assert refused.rows()["bad"] == refused.winners()["bad"]
+
+
+def test_dropping_where_nobody_can_answer_names_the_option(refused: World) -> None:
+    answer = refused.run("dead-letters", "drop", str(letter_of(refused, "bad")))
+    assert answer.exit_code == 2
+    assert "--yes" in answer.stderr
+    assert "Aborted" not in answer.output
+    assert len(listed(refused)) == 2
 
 
 @pytest.mark.parametrize("words", [[], ["1", "--all"], ["1", "--database", "medic"]])
