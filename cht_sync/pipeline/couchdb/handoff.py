@@ -69,11 +69,17 @@ class Gathered:
 
 
 class Handoff:
-    """A place for at most `most_events` changes or `most_bytes` bytes of documents (and one portion more)."""
+    """A place for at most `most_events` changes or `most_bytes` bytes of documents (and one portion more).
 
-    def __init__(self, most_events: int, most_bytes: int) -> None:
+    Who takes waits `fill` seconds for it to fill once something is there; by default not at all.
+    """
+
+    def __init__(self, most_events: int, most_bytes: int, fill: float = 0.0) -> None:
         self._most_events = most_events
         self._most_bytes = most_bytes
+        self._fill = fill
+        self._wanted = False
+        """Whether somebody waits for room."""
         self._waiting = Gathered()
         self._changed = threading.Condition()
         self._closed = False
@@ -86,10 +92,13 @@ class Handoff:
         `meanwhile` is called every MEANWHILE seconds of that.
         """
         with self._changed:
-            behind = not self._has_room(portion)
+            behind = self._wanted = not self._has_room(portion)
+            if behind:
+                self._changed.notify_all()
         while not self._await_room(portion):
             meanwhile()
         with self._changed:
+            self._wanted = False
             self._waiting.absorb(portion)
             self._changed.notify_all()
             return behind
@@ -101,6 +110,8 @@ class Handoff:
         """
         with self._changed:
             self._changed.wait_for(self._has_news, timeout)
+            if self._fill and len(self._waiting):
+                self._changed.wait_for(self._is_full, self._fill)
             if self._closed:
                 return None
             if not len(self._waiting) and self._failure is not None:
@@ -137,6 +148,16 @@ class Handoff:
     def _has_news(self) -> bool:
         waiting = self._waiting
         return bool(self._closed or self._ended or self._failure or len(waiting) or waiting.position)
+
+    def _is_full(self) -> bool:
+        return bool(
+            self._closed
+            or self._ended
+            or self._failure
+            or self._wanted
+            or len(self._waiting) >= self._most_events
+            or self._waiting.size >= self._most_bytes
+        )
 
     def _await_room(self, portion: Gathered) -> bool:
         with self._changed:

@@ -50,6 +50,8 @@ from cht_sync.pipeline.plugins import (
     register_input,
 )
 
+MOST_CHANGES = 1000
+"""In one batch, where neither the option nor the settings say it."""
 MOST_BYTES = 32 << 20
 """Bytes of documents that may wait for delivery."""
 SHORTEST_PAUSE = 0.2
@@ -142,8 +144,10 @@ class Options(InputOptions):
         check=_check_selector,
         help="Read only changes of documents that match: a Mango selector in JSON (not in Logstash).",
     )
-    batch_size: int = option(
-        "number", default=1000, check=_at_least_one, help="Most changes in one batch (not in Logstash)."
+    batch_size: int | None = option(
+        "number",
+        check=_at_least_one,
+        help="Most changes in one batch; unset: pipeline.batch.size, else 1000 (not in Logstash).",
     )
     sequence_store: str = option(
         "string",
@@ -200,12 +204,14 @@ class CouchdbChanges:
         self._metrics.source = self.name
         path = Path(options.sequence_path) if options.sequence_path else Path.home() / ".couchdb_seq"
         self._file = SequenceFile(path, authoritative=not kept_elsewhere)
+        self._batch_size = options.batch_size or context.batch_size or MOST_CHANGES
+        self._batch_delay = context.batch_delay or 0.0
         decorate = decorate_read(options)
         shape = EventShape(database, options.keep_id, options.keep_revision, options.keep_tombstone)
         self._make_event = (
             event_maker(shape, decorate) if options.include_docs else bare_event_maker(decorate)
         )
-        self._handoff = Handoff(options.batch_size, MOST_BYTES)
+        self._handoff = Handoff(self._batch_size, MOST_BYTES, self._batch_delay)
         self._server = Server(
             address,
             options.db,
@@ -233,7 +239,7 @@ class CouchdbChanges:
         self._rereading = position is not None and position.rereading
         self._caught_up = False
         # A new one: after a stand-by the input is started again, and the old one is closed for good.
-        self._handoff = Handoff(options.batch_size, MOST_BYTES)
+        self._handoff = Handoff(self._batch_size, MOST_BYTES, self._batch_delay)
         self._reader = ChangesReader(
             self._new_client(),
             self._handoff,
@@ -241,7 +247,7 @@ class CouchdbChanges:
             source=self.name,
             since=position.sequence if position else options.initial_sequence or FROM_THE_START,
             pace=Pace(
-                options.batch_size,
+                self._batch_size,
                 options.heartbeat / 1000,
                 max(SHORTEST_PAUSE, options.reconnect_delay),
                 None if options.timeout is None else options.timeout / 1000,
