@@ -164,6 +164,35 @@ select set_config('cht_sync.problem', coalesce((
     select format('POSTGRES_TABLE %s is a name that cht-sync uses itself', :'model_table')
       where :'model_table' in (select name from reserved)
     union all
+    select format('%s is the name of %s in schema %s: no table can have it', name,
+        case relkind when 'S' then 'a sequence' else 'an index' end, :'schema')
+      from present where relkind in ('i', 'I', 'S')
+    union all
+    select format('%s will be the name of an index or a sequence of %s: no table can have it', wanted.name, made.name)
+      from (select name from requested union values (:'model_table')) as wanted(name)
+        join (select name, true from requested union select name, false from reserved) as made(name, documents)
+          on wanted.name in (left(made.name, 58) || '_pkey', left(made.name, 43) || '_saved_timestamp_idx')
+            or not documents and wanted.name in (made.name || '_id_seq', made.name || '_fingerprint_key',
+              made.name || '_doc_id_idx', made.name || '_database_idx')
+      where wanted.name not in (select name from present)
+    union all
+    select format('%s is longer than 63 bytes: %s', setting, value)
+      from (values ('DBT_POSTGRES_USER', :'dbt_role'), ('POSTGRES_SCHEMA', :'schema'),
+        ('DBT_POSTGRES_SCHEMA', :'dbt_schema'), ('POSTGRES_TABLE', :'model_table')) as given(setting, value)
+      where octet_length(value) > 63
+    union all
+    select format('COUCHDB_DBS names no database') where not exists (select from requested)
+    union all
+    select format('%I.%I is published by %s, and what is removed from it cannot be told there: alter table %1$I.%2$I '
+        'replica identity full, and run this again', :'schema', upgraded_name, string_agg(quote_ident(pubname), ', '))
+      from (select relname, oid, relreplident from pg_class where oid in (select oid from upgraded))
+          as published(upgraded_name, oid, identity)
+        join pg_publication_tables on schemaname = :'schema' and tablename = upgraded_name
+        join pg_publication using (pubname)
+      where (pubdelete or pubupdate) and (identity = 'n' or identity = 'd' and not exists (
+        select from pg_index where indrelid = published.oid and indisprimary))
+      group by upgraded_name
+    union all
     select format('POSTGRES_DB %s is too long: its roles would exceed 63 bytes', current_database())
       where octet_length(:'authenticator') > 63
     union all
@@ -176,7 +205,9 @@ select set_config('cht_sync.problem', coalesce((
         'encoding UTF8', current_database(), current_setting('server_encoding'))
       where current_setting('server_encoding') <> 'UTF8'
     union all
-    select format('POSTGRES_TABLE %s is the table of a database that is synced no longer', name)
+    select format('POSTGRES_TABLE %1$s is the table of a database that is synced no longer: name another relation in '
+        'POSTGRES_TABLE, or move the table away (alter table %2$I.%1$I rename to %3$I), or add %1$s to COUCHDB_DBS', name,
+        :'schema', left(name, 53) || '_formerly')
       from present where ours and name not in (select name from requested)
     union all
     select format('schema %I belongs to %I, and %I may not use it and pass that on: let %2$I, or a superuser, run: '
@@ -203,7 +234,7 @@ select set_config('cht_sync.problem', coalesce((
           and relname in (select name from reserved))
     union all
     select format('%I.%I was not made by cht-sync: move it away, or choose another POSTGRES_SCHEMA', :'schema', name)
-      from (select name from present where not (ours or our_view or of_2023)
+      from (select name from present where not (ours or our_view or of_2023) and relkind not in ('i', 'I', 'S')
         union select relname from pg_class where relnamespace = to_regnamespace(quote_ident(:'schema'))
           and relname in (select name from reserved) and not :'has_layout') as foreign_relation(name)
     union all
@@ -675,6 +706,12 @@ select format($upgrade$
       where attrelid = upgraded.oid and attname = '@timestamp'),
     nullif(:'couchdb_host', '') || '/' || name, name, :'schema')
   from upgraded order by name \gexec
+
+insert into report (line)
+  select format('%s takes rows of %s, whose columns are others now: see that it still works', objid::regprocedure,
+      pg_class.oid::regclass)
+    from upgraded join pg_class using (oid) join pg_depend on refclassid = 'pg_type'::regclass and refobjid = reltype
+      and classid = 'pg_proc'::regclass;
 
 -- A table for each database. "C" order of _id is the order of its bytes, on every machine.
 insert into report (line) select format('%s: table made', name) from requested

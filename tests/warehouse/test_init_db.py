@@ -250,6 +250,16 @@ def test_hard_names_become_tables_of_exactly_that_name(empty: Installation) -> N
         ("medic žluť", {}, "žluť"),
         ('medic";drop', {}, "drop"),
         ("medic", {"POSTGRES_TABLE": "dead_letters"}, "POSTGRES_TABLE"),
+        (" , ", {}, "COUCHDB_DBS names no database"),
+        ("zed zed_pkey", {}, "zed_pkey will be the name of an index"),
+        ("zed zed_saved_timestamp_idx", {}, "zed_saved_timestamp_idx will be the name of an index"),
+        ("dead_letters_id_seq", {}, "dead_letters_id_seq will be the name of an index or a sequence"),
+        ("x" * 60 + " " + "x" * 58 + "_pkey", {}, "will be the name of an index"),
+        ("zed", {"POSTGRES_TABLE": "zed_pkey"}, "zed_pkey will be the name of an index"),
+        ("zed", {"POSTGRES_TABLE": "t" * 64}, "POSTGRES_TABLE is longer than 63 bytes"),
+        ("zed", {"POSTGRES_SCHEMA": "é" * 32}, "POSTGRES_SCHEMA is longer than 63 bytes"),
+        ("zed", {"DBT_POSTGRES_SCHEMA": "s" * 64}, "DBT_POSTGRES_SCHEMA is longer than 63 bytes"),
+        ("zed", {"DBT_POSTGRES_USER": "u" * 64}, "DBT_POSTGRES_USER is longer than 63 bytes"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused_and_nothing_is_changed(
@@ -258,6 +268,30 @@ def test_a_name_that_cannot_be_is_refused_and_nothing_is_changed(
     assert named in empty.refusal(databases, **settings)
     assert not empty.query("select 1 from pg_namespace where nspname = 'v1'")
     assert not empty.query("select 1 from pg_roles where rolname = %s", f"{empty.name}_ingest")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("medic_pkey", "an index"),
+        ("medic_saved_timestamp_idx", "an index"),
+        ("dead_letters_id_seq", "a sequence"),
+        ("dead_letters_fingerprint_key", "an index"),
+        ("dead_letters_doc_id_idx", "an index"),
+        ("dead_letters_database_idx", "an index"),
+        ("replaced_values_id_seq", "a sequence"),
+        ("cht_sync_state_pkey", "an index"),
+    ],
+)
+def test_the_name_of_an_index_or_a_sequence_is_refused_as_what_it_is(
+    installed: Installation, name: str, kind: str
+) -> None:
+    said = f"{name} is the name of {kind} in schema v1: no table can have it"
+    refusal = installed.refusal(f"medic medic-sentinel {name}")
+    assert said in refusal
+    assert "was not made by cht-sync" not in refusal
+    # And so it is known before: every such name is refused on a fresh schema too.
+    assert "will be the name" in installed.refusal(f"medic {name}", POSTGRES_SCHEMA="fresh")
 
 
 def test_a_database_that_a_newer_version_made_is_refused(installed: Installation) -> None:
@@ -365,9 +399,23 @@ def test_postgres_table_that_becomes_the_name_of_a_database_becomes_its_table(em
     assert empty.value("select relkind from pg_class where oid = 'v1.couchdb'::regclass") == "r"
 
 
-def test_postgres_table_that_names_a_database_no_longer_synced_is_refused(installed: Installation) -> None:
-    assert "synced no longer" in installed.refusal("medic", POSTGRES_TABLE="medic-sentinel")
-    assert views(installed, "all_documents") == {"medic", "medic-sentinel"}
+def test_postgres_table_that_names_a_database_no_longer_synced_is_refused_with_ways_on(
+    empty: Installation,
+) -> None:
+    empty.init("couchdb medic")
+    with empty.connected() as connection, connection:
+        put(connection, ("a", "1-a", {}), table="couchdb")
+        put(connection, ("b", "1-b", {}))
+    refusal = empty.refusal("medic")
+    assert "synced no longer" in refusal
+    assert views(empty, "all_documents") == {"couchdb", "medic"}
+    remedy = "alter table v1.couchdb rename to couchdb_formerly"
+    assert remedy in refusal
+    empty.query(remedy)
+    empty.init("medic")
+    assert empty.query("select _id from v1.couchdb") == [("b",)]
+    assert empty.query("select _id from v1.couchdb_formerly") == [("a",)]
+    assert empty.init("medic") == []
 
 
 def test_a_document_is_once_in_the_view_that_models_read_whatever_its_name(empty: Installation) -> None:

@@ -365,6 +365,30 @@ def test_what_cannot_be_made_again_is_named_and_nothing_is_changed(
     assert modelled.value("select count(*) from v1.couchdb") == len(OLD_ROWS)
 
 
+@pytest.mark.parametrize("published", ["for table v1.medic", "for all tables"])
+def test_a_table_that_is_published_is_refused_until_its_rows_can_be_told(
+    empty: Installation, published: str
+) -> None:
+    make_2023(empty, "medic")
+    empty.query(f"create publication told {published}")
+    before = everything(empty)
+    refusal = empty.refusal("medic")
+    remedy = "alter table v1.medic replica identity full"
+    assert "v1.medic is published by told" in refusal
+    assert remedy in refusal
+    assert everything(empty) == before
+    empty.query(remedy)
+    empty.init("medic")
+    assert len(kept(empty)) == len(KEPT)
+
+
+def test_functions_that_take_rows_of_the_table_are_named(empty: Installation) -> None:
+    make_2023(empty, "medic")
+    empty.query("create function v1.f(v1.medic) returns text language sql as 'select $1._id'")
+    line = "v1.f(v1.medic) takes rows of v1.medic, whose columns are others now: see that it still works"
+    assert line in empty.init("medic")
+
+
 def test_readers_and_the_old_logstash_may_be_at_work(empty: Installation) -> None:
     """The upgrade waits for who is there; who comes later finds the new table."""
     make_2023(empty, "medic")
