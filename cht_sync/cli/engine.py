@@ -258,7 +258,7 @@ def _start(options: dict[str, Any]) -> Startup:
 
 def _run(start: Startup, pipelines: list[NamedPipeline]) -> None:
     settings = start.settings
-    registry = Registry(node_id(start.data_folder))
+    registry = Registry(node_id(start.data_folder) if settings["api.enabled"] else None)
     for one in pipelines:
         registry.add(one.pipeline.metrics)
     node = Node("", name=settings["node.name"])
