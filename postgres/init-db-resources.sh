@@ -42,7 +42,7 @@ export COUCHDB_HOST="${COUCHDB_HOST:-}"
 export SUPERSET_DB_PASSWORD="${SUPERSET_DB_PASSWORD:-}"
 export PGOPTIONS="${PGOPTIONS:-} -c client_min_messages=warning"
 
-exec psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 --single-transaction \
+exec psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 --set SHOW_CONTEXT=never --single-transaction \
   --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" --file - <<'SQL'
 \set schema `printenv POSTGRES_SCHEMA`
 \set model_table `printenv POSTGRES_TABLE`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from cht_sync.settings import Settings
 
 CONNECT_TIMEOUT = 5
 """Seconds."""
+ANSWER = re.compile(r"FATAL: +|fe_sendauth: ")
+"""What stands before the reason where a server was reached and did not let us in."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,25 @@ class Endpoint:
                 application_name="cht-sync",
             )
         except psycopg2.OperationalError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise ChtSyncError(
-                f"PostgreSQL at {self.host}:{self.port} refuses {self.user}: {reason}",
-                hint="Check POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER and POSTGRES_PASSWORD.",
-            ) from error
+            raise self._not_connected(str(error)) from error
         try:
             connection.autocommit = True
             yield connection
         finally:
             connection.close()
+
+    def _not_connected(self, said: str) -> ChtSyncError:
+        """libpq says a line for each address that it tried, and under it, indented, what may be wrong."""
+        tried = [line for line in said.splitlines() if line and not line[0].isspace()] or ["no reason given"]
+        if answers := [line for line in tried if ANSWER.search(line)]:
+            return ChtSyncError(
+                f"PostgreSQL at {self.host}:{self.port} refuses {self.user}: {ANSWER.split(answers[-1])[-1]}",
+                hint="Check POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER and POSTGRES_PASSWORD.",
+            )
+        return ChtSyncError(
+            f"PostgreSQL at {self.host}:{self.port} cannot be reached: {tried[-1].split(' failed: ')[-1]}",
+            hint="Check POSTGRES_HOST and POSTGRES_PORT, and whether PostgreSQL runs there.",
+        )
 
     def libpq_environment(self) -> Mapping[str, str]:
         """The variables by which psql finds the database; no secret in its arguments."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import psycopg2
@@ -18,38 +19,55 @@ MAINTENANCE_DATABASE = "postgres"
 TIMEOUT = 6 * 3600.0
 """Seconds; the upgrade of a large table of 2023 takes hours. For locks the script has its own patience."""
 
+WITH_ERRORS = 'exec sh "$0" 2>&1'
+"""Warnings come where the report comes."""
+SAID = re.compile(r"^(?:.*: )?psql:<stdin>:\d+: [^\s:]+: +", re.MULTILINE)
+"""What psql puts before a message of the server: where, and how bad."""
+PART = re.compile(r"^(DETAIL|HINT|CONTEXT|QUERY|LINE \d+): +", re.MULTILINE)
+
 
 def initialise(settings: Settings, *, psql_folder: Path | None = None) -> list[str]:
     """Bring the server up to date; may be repeated at any time, also while pipelines run.
 
-    Returns what was done, a line for each thing; empty when all was there already. `psql_folder` is
-    searched for psql after PATH. Raises ChtSyncError with what psql said.
+    Returns what was done and what PostgreSQL warns of, a line for each thing; empty when all was there
+    already. `psql_folder` is searched for psql after PATH. Raises ChtSyncError with what PostgreSQL said.
     """
     endpoint = owner_endpoint(settings)
     _create_database(endpoint)
     path = os.environ.get("PATH", os.defpath)
     if psql_folder is not None:
         path = f"{path}{os.pathsep}{psql_folder}"
-    output = process.run(
-        ["sh", SCRIPT],
-        env={
-            "PATH": path,
-            **endpoint.libpq_environment(),
-            "POSTGRES_USER": settings.postgres_user,
-            "POSTGRES_DB": settings.postgres_db,
-            "POSTGRES_SCHEMA": settings.postgres_schema,
-            "POSTGRES_TABLE": settings.postgres_table,
-            "COUCHDB_DBS": " ".join(settings.couchdb_dbs),
-            "COUCHDB_HOST": settings.couchdb_host,
-            "PGRST_DB_PASSWORD": settings.pgrst_db_password,
-            "DBT_POSTGRES_USER": settings.dbt_role,
-            "DBT_POSTGRES_PASSWORD": settings.dbt_postgres_password,
-            "DBT_POSTGRES_SCHEMA": settings.dbt_postgres_schema,
-            "SUPERSET_DB_PASSWORD": settings.superset_db_password,
-        },
-        timeout=TIMEOUT,
-    )
-    return output.splitlines()
+    environment = {
+        "PATH": path,
+        **endpoint.libpq_environment(),
+        "POSTGRES_USER": settings.postgres_user,
+        "POSTGRES_DB": settings.postgres_db,
+        "POSTGRES_SCHEMA": settings.postgres_schema,
+        "POSTGRES_TABLE": settings.postgres_table,
+        "COUCHDB_DBS": " ".join(settings.couchdb_dbs),
+        "COUCHDB_HOST": settings.couchdb_host,
+        "PGRST_DB_PASSWORD": settings.pgrst_db_password,
+        "DBT_POSTGRES_USER": settings.dbt_role,
+        "DBT_POSTGRES_PASSWORD": settings.dbt_postgres_password,
+        "DBT_POSTGRES_SCHEMA": settings.dbt_postgres_schema,
+        "SUPERSET_DB_PASSWORD": settings.superset_db_password,
+    }
+    try:
+        output = process.run(["sh", "-c", WITH_ERRORS, SCRIPT], env=environment, timeout=TIMEOUT)
+    except ChtSyncError as error:
+        raise _refusal(error) from error
+    return [SAID.sub("warning: ", line) for line in output.splitlines()]
+
+
+def _refusal(error: ChtSyncError) -> ChtSyncError:
+    """What PostgreSQL said, without what psql and the shell put around it; what is not of psql as it is."""
+    *_, said = SAID.split(error.message)
+    if said == error.message:
+        return error
+    message, *rest = PART.split(said)
+    parts = dict(zip(rest[::2], (text.strip() for text in rest[1::2]), strict=True))
+    detail = f" ({parts['DETAIL']})" if "DETAIL" in parts else ""
+    return ChtSyncError(message.strip() + detail, hint=parts.get("HINT"))
 
 
 def _create_database(endpoint: Endpoint) -> None:

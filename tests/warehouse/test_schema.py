@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import psycopg2
 import pytest
-from postgres_fixture import PostgresServer
+from postgres_fixture import PostgresServer, free_port
 from psycopg2 import sql
 
 from cht_sync import settings
@@ -70,6 +71,52 @@ def test_what_psql_refuses_is_told(prod: Settings, empty: Installation) -> None:
     empty.query("create schema v1; create view v1.medic as select 1 as one")
     with pytest.raises(ChtSyncError, match=r"v1\.medic was not made by cht-sync"):
         schema.initialise(prod, psql_folder=empty.server.programs)
+
+
+def test_a_refusal_is_a_message_and_a_hint_without_the_words_of_psql(
+    prod: Settings, empty: Installation
+) -> None:
+    empty.query("create schema v1; create view v1.medic as select 1 as one")
+    with pytest.raises(ChtSyncError) as refusal:
+        schema.initialise(prod, psql_folder=empty.server.programs)
+    assert refusal.value.message == (
+        "v1.medic was not made by cht-sync: move it away, or choose another POSTGRES_SCHEMA"
+    )
+    assert refusal.value.hint is not None
+    assert refusal.value.hint.startswith("Nothing was changed.")
+    assert "CONTEXT" not in refusal.value.hint
+
+
+def test_what_the_shell_refuses_is_told_as_it_is(prod: Settings, empty: Installation) -> None:
+    """Only psql's words are taken apart."""
+    wrong = replace(prod, couchdb_dbs=())
+    with pytest.raises(ChtSyncError, match=r"init-db-resources: COUCHDB_DBS is not set"):
+        schema.initialise(wrong, psql_folder=empty.server.programs)
+
+
+def test_warnings_of_postgresql_are_told(prod: Settings, empty: Installation) -> None:
+    empty.query("""
+        create function public.warn() returns event_trigger language plpgsql as
+          $$ begin raise warning 'look at this'; end $$;
+        create event trigger warn on ddl_command_start when tag in ('CREATE SCHEMA')
+          execute function public.warn()""")
+    said = schema.initialise(prod, psql_folder=empty.server.programs)
+    assert "warning: look at this" in said
+    assert "medic: table made" in said
+
+
+def test_a_server_that_is_not_there_is_said_to_be_unreachable(prod: Settings) -> None:
+    with pytest.raises(ChtSyncError) as failure:
+        schema.initialise(replace(prod, postgres_port=free_port()))
+    assert str(failure.value).endswith(" cannot be reached: Connection refused")
+    assert failure.value.hint is not None
+
+
+def test_a_wrong_password_is_said_to_be_refused(prod: Settings) -> None:
+    with pytest.raises(ChtSyncError) as failure:
+        schema.initialise(replace(prod, postgres_password="wrong"))
+    user = prod.postgres_user
+    assert f'refuses {user}: password authentication failed for user "{user}"' in str(failure.value)
 
 
 def test_rows_of_2023_get_the_source_that_the_pipeline_will_write(
