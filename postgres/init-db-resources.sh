@@ -20,6 +20,9 @@
 #
 # Values reach psql through its own environment, never through argv, and are quoted by psql and
 # format(); none is pasted into SQL.
+# In a process of its own: the official image takes a script that is not executable into its own shell, which
+# has more to do afterwards.
+(
 set -eu
 
 # Called by one name before version 1 of cht-sync.
@@ -42,7 +45,7 @@ export COUCHDB_HOST="${COUCHDB_HOST:-}"
 export SUPERSET_DB_PASSWORD="${SUPERSET_DB_PASSWORD:-}"
 export PGOPTIONS="${PGOPTIONS:-} -c client_min_messages=warning"
 
-exec psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 --set SHOW_CONTEXT=never --single-transaction \
+psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 --set SHOW_CONTEXT=never --single-transaction \
   --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" --file - <<'SQL'
 \set schema `printenv POSTGRES_SCHEMA`
 \set model_table `printenv POSTGRES_TABLE`
@@ -53,6 +56,8 @@ exec psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 --s
 \set dbt_schema `printenv DBT_POSTGRES_SCHEMA`
 \set authenticator_password `printenv PGRST_DB_PASSWORD`
 \set superset_password `printenv SUPERSET_DB_PASSWORD`
+
+-- == Settings ==
 
 -- Nothing is looked up where others may make functions and operators: not here, and not in functions that
 -- run with the owner's rights. Hence schemas are named.
@@ -69,6 +74,8 @@ select pg_advisory_xact_lock(hashtextextended('cht-sync init-db', 0));
 select set_config('lock_timeout', '100s', true) where current_setting('lock_timeout') = '0';
 \o
 create temporary table report (place serial, line text) on commit drop;
+
+-- == What is there, and what is wanted ==
 
 -- Which layout is there.
 \set layout 0.2.0
@@ -98,6 +105,8 @@ create temporary table present on commit drop as
       where attrelid = pg_class.oid and attnum > 0 and not attisdropped order by attnum)) as _(columns)
     where relnamespace = to_regnamespace(quote_ident(:'schema'))
       and relname in (select name from requested union all values ('all_documents'), (:'model_table'));
+
+-- == Of 2023: which tables are upgraded, and what reads them ==
 
 -- A table of 2023 that bears POSTGRES_TABLE's name and no database's is that of the only database.
 create function pg_temp.has_rows(regclass) returns boolean language plpgsql as $body$
@@ -135,6 +144,8 @@ create temporary table dependents on commit drop as
   select oid, max(level) as level, oid in (select oid from present where our_view) as our_view
     from reading group by oid having max(level) > 0;
 
+-- == Which tables join others ==
+
 -- Tables that join others which readers of all_documents have seen already.
 create temporary table seen on commit drop as
   select distinct refobjid as oid from pg_rewrite join pg_depend on objid = pg_rewrite.oid
@@ -146,7 +157,8 @@ create temporary table joining on commit drop as
       union select oid, name from upgraded) as known
     where exists (select from seen) and oid not in (select oid from seen);
 
--- Refuse before anything is changed.
+-- == Refusals, before anything is changed ==
+
 select set_config('cht_sync.problem', coalesce((
   select string_agg(problem, '; ') from (
     select format('schema %s was made by version %s, which is newer than this one, %s', :'schema', :'recorded',
@@ -271,7 +283,9 @@ select set_config('cht_sync.problem', coalesce((
   end $$;
 \endif
 
--- Roles. Only the authenticator logs in for PostgREST; it inherits nothing and becomes one of two. A waiting
+-- == Roles ==
+
+-- Only the authenticator logs in for PostgREST; it inherits nothing and becomes one of two. A waiting
 -- writer gives up before who waits for its connection does (PostgREST's pool: 10 s), so that writers never
 -- exhaust it. A row's lock is waited for in two steps, so the longest wait is twice its lock_timeout.
 -- PostgREST applies the settings of the role that it becomes, other servers those of the one that logs in.
@@ -335,6 +349,8 @@ begin
     perform pg_sleep(random() / 5);
   end loop;
 end $roles$;
+
+-- == Schemas, and cht-sync's own tables ==
 
 create schema if not exists :"schema";
 select :'dbt_schema' <> :'schema' as separate \gset
@@ -456,6 +472,8 @@ select format('create index on %I.dead_letters using hash (doc_id) where closed_
 select format('create index on %I.dead_letters (database) where closed_at is null', :'schema')
   where not exists (select from pg_index join pg_attribute on attrelid = indrelid and attnum = indkey[0]
     where indrelid = pg_temp.relation('dead_letters') and attname = 'database') \gexec
+
+-- == Functions ==
 
 select replace($functions$
 -- The text of a header: HTTP carries no more than ASCII safely. Undecodable text is left as it is, since a
@@ -626,6 +644,8 @@ select format('create trigger reopen_letter before insert on %1$I.dead_letters f
   where not exists (select from pg_trigger
     where tgrelid = pg_temp.relation('dead_letters') and tgname = 'reopen_letter') \gexec
 
+-- == Of 2023: views are taken down, tables upgraded ==
+
 -- Take down what reads relations that change, and remember how to make it again: by its owner, with its
 -- rights, comments and indexes.
 create temporary table again on commit drop as
@@ -713,6 +733,8 @@ insert into report (line)
     from upgraded join pg_class using (oid) join pg_depend on refclassid = 'pg_type'::regclass and refobjid = reltype
       and classid = 'pg_proc'::regclass;
 
+-- == Tables of documents ==
+
 -- A table for each database. "C" order of _id is the order of its bytes, on every machine.
 insert into report (line) select format('%s: table made', name) from requested
   where pg_temp.relation(name) is null order by name;
@@ -786,6 +808,8 @@ select format('alter table %s set (%s)', pg_temp.relation(name), options)
     ('couchdb_progress', 'vacuum_truncate = off, fillfactor = 10')) as _(name, options)
   where (select reloptions is null from pg_class where oid = pg_temp.relation(name)) \gexec
 
+-- == Stamps of tables that join others ==
+
 -- Readers ask for what is greater than their greatest stamp, and a replay stamps nothing anew: what joins
 -- must be greater too. No trigger, since nothing of a document differs.
 update :"schema".cht_sync_state
@@ -804,6 +828,8 @@ select format($restamp$
     alter table %1$s enable trigger user;
   $restamp$, oid::regclass, :'schema', name)
   from joining order by name \gexec
+
+-- == Views over all databases ==
 
 -- One view over all of them; and under POSTGRES_TABLE, where that names no database. Replaced only when
 -- there are others: that waits for all who read the view, and all who come would wait for it.
@@ -828,6 +854,8 @@ select format('create or replace view %I.%I as ', :'schema', view_name) || strin
 select format('grant select on %s to %I', pg_temp.relation(view_name), :'dbt_role')
   from (values ('all_documents'), (:'model_table')) as views(view_name) \gexec
 
+-- == Rights ==
+
 grant select on :"schema".couchdb_progress to :"ingest", :"dbt_role";
 grant select, insert on :"schema".dead_letters, :"schema".replaced_values to :"ingest";
 grant select on :"schema".dead_letters, :"schema".replaced_values, :"schema".cht_sync_state to :"dbt_role";
@@ -850,6 +878,8 @@ grant select on :"schema".dead_letters, :"schema".replaced_values, :"schema".cht
     where :'dbt_role' <> current_user \gexec
 \endif
 
+-- == Of 2023: views are made again; the report ==
+
 -- What was taken down, now that all it reads is there again.
 select statement from again, unnest(statements) with ordinality as _(statement, place)
   order by level, name, place \gexec
@@ -859,3 +889,4 @@ insert into report (line) select format('%s: made again', string_agg(name, ', ' 
 notify pgrst, 'reload schema';
 select line from report order by place;
 SQL
+)

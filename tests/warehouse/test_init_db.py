@@ -160,6 +160,15 @@ def test_the_script_is_executable_so_that_the_official_image_runs_it_in_a_proces
     assert os.access(SCRIPT, os.X_OK)
 
 
+@pytest.mark.parametrize("databases", ["medic", "Wrong"])
+def test_a_shell_that_takes_the_script_in_goes_on_afterwards(empty: Installation, databases: str) -> None:
+    """So does the official image where the script is not executable; it ends only where the script failed."""
+    entrypoint = 'set -e; . "$0" || echo refused; echo "then ${POSTGRES_SCHEMA-nothing} ${name-nothing}"'
+    said = empty.init(databases, shell=("bash", "-c", entrypoint))
+    assert said[-1] == "then nothing nothing"
+    assert ("refused" in said) == (databases == "Wrong")
+
+
 def test_runs_at_the_same_time_all_succeed(empty: Installation) -> None:
     with ThreadPoolExecutor(4) as pool:
         for run in [pool.submit(empty.init, "medic medic-sentinel") for _ in range(4)]:
