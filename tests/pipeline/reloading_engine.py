@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from waiting import eventually
@@ -19,10 +20,17 @@ PATIENCE = 30.0
 class ReloadingEngine:
     """`pipelines` is the text of pipelines.yml; without an interval only `ask` makes it look."""
 
-    def __init__(self, folder: Path, pipelines: str, *, interval: float | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        pipelines: str,
+        *,
+        interval: float | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.write("pipelines.yml", pipelines)
-        self.startup = prepare({"path.data": str(folder / "data")}, {}, folder)
+        self.startup = prepare({"path.data": str(folder / "data")}, env or {}, folder)
         found = self.startup.loader.load_all(self.startup.find())
         self.registry = Registry()
         for one in found:
