@@ -6,6 +6,7 @@
     ├── SettingsError             refused before anything is started; exit code 2
     ├── ConfigError               a pipeline configuration is refused: file, line, column
     ├── ServiceError              a service could not start: its name, the last lines of its log
+    ├── DeadLettersFull           no room for what was refused for good: the pipeline stops
     ├── SourceError               reading the feed failed
     │   ├── SourceUnavailable     retry with back-off
     │   ├── OperatorNeeded        stop reading, say so, look again: only an operator knows how to go on
@@ -76,6 +77,10 @@ class ServiceError(ChtSyncError):
         super().__init__(f"{service}: {message}", hint=hint)
         self.service = service
         self.log_tail = tuple(log_tail)
+
+
+class DeadLettersFull(ChtSyncError):
+    """A dead letter has no place to go; going on would lose it."""
 
 
 class SourceError(ChtSyncError):

@@ -1,7 +1,9 @@
 """Dead letters as lines of a file: the only place for destinations that have no table for them, a second one
 beside the table.
 
-One JSON object a line, appended and synced to the disk before the batch is acknowledged.
+One JSON object a line, appended and synced to the disk before the batch is acknowledged. A full file takes
+no more copies of what a table keeps. Where it is the only place, the pipeline stops; Logstash loses the
+newest then (`drop_newer`) or the oldest (`drop_older`).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cht_sync.errors import DeadLettersFull
 from cht_sync.files import OWNER_ONLY_FILE, private_folder, sync_folder
 from cht_sync.pipeline.contracts import Rejected
 from cht_sync.pipeline.document import encode_json
@@ -38,27 +41,46 @@ def file_of(folder: Path, pipeline_id: str) -> Path:
 
 
 class DeadLetterFile:
-    """`dead_letter_queue/<pipeline>.jsonl` below the data folder, or `<pipeline>.jsonl` in `folder`."""
+    """`dead_letter_queue/<pipeline>.jsonl` below the data folder, or `<pipeline>.jsonl` in `folder`.
 
-    def __init__(self, data_folder: Path, pipeline_id: str, folder: Path | None = None) -> None:
+    It takes letters until it has `most_bytes`.
+    """
+
+    def __init__(
+        self, data_folder: Path, pipeline_id: str, folder: Path | None = None, most_bytes: int = MOST_BYTES
+    ) -> None:
         self._path = file_of(folder or data_folder / "dead_letter_queue", pipeline_id)
+        self._most_bytes = most_bytes
         self._known: dict[str, None] | None = None
         self._said_full = False
 
     def append(self, rejected: Sequence[Rejected]) -> None:
-        """Make all of them durable. Raises OSError when the disk refuses."""
+        """Make all of them durable. Raises DeadLettersFull, and OSError when the disk refuses."""
+        if rejected and self._is_full():
+            raise DeadLettersFull(
+                f"{self._path} has {self._most_bytes} bytes of dead letters and takes no more; "
+                "the pipeline stops rather than lose any",
+                hint="Send them again with the input dead_letter_queue or move the file away, and start "
+                "again; or raise dead_letter_queue.max_bytes.",
+            )
         self._append([asdict(letter) for letter in rejected])
 
     def append_copies(self, letters: Mapping[str, Rejected]) -> None:
         """Append letters that a table keeps as well, by their fingerprints.
 
         Those that the end of the file has are left out: what was not acknowledged before a crash is read
-        again, and refused again. Nothing is appended to a file of MOST_BYTES. Raises OSError.
+        again, and refused again. Nothing is appended to a full file. Raises OSError.
         """
         if self._known is None:
             self._known = self._tail()
         new = {key: letter for key, letter in letters.items() if key not in self._known}
-        if not new or self._is_full():
+        if not new:
+            return
+        full = self._is_full()
+        if full and not self._said_full:
+            log.warning("%s is full; dead letters are kept in the database only", self._path)
+        self._said_full = full
+        if full:
             return
         self._append([{**asdict(letter), "fingerprint": key} for key, letter in new.items()])
         self._known |= dict.fromkeys(new)
@@ -92,10 +114,6 @@ class DeadLetterFile:
 
     def _is_full(self) -> bool:
         try:
-            full = self._path.stat().st_size >= MOST_BYTES
+            return self._path.stat().st_size >= self._most_bytes
         except FileNotFoundError:
             return False
-        if full and not self._said_full:
-            log.warning("%s is full; dead letters are kept in the database only", self._path)
-        self._said_full = full
-        return full

@@ -17,6 +17,7 @@ from typing import Any
 from cht_sync.errors import ConfigError
 from cht_sync.logs import LEVELS
 from cht_sync.pipeline.config.problems import Place, nearest, problem, raise_all
+from cht_sync.pipeline.dead_letter import MOST_BYTES
 from cht_sync.pipeline.ecs import ECS_CHOICES
 from cht_sync.pipeline.logstash_settings import ABSENT, ABSENT_FAMILIES, ABSENT_LISTED, REFUSED
 from cht_sync.pipeline.monitor.server import DEFAULT_HOST, DEFAULT_PORTS, ports
@@ -25,6 +26,8 @@ from cht_sync.pipeline.yaml_settings import Given
 
 COMMAND_LINE = "command line"
 """The name that flags have in errors."""
+SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+"""Units of sizes, as powers of two."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,14 @@ def _duration(value: Any) -> float:
     return seconds
 
 
+def _size(value: Any) -> int:
+    text = str(value).strip().lower()
+    match = re.fullmatch(r"(\d{1,12}) *([kmgt]?)b", text, re.ASCII)
+    if match is None:
+        raise ValueError(f"expected a size with its unit, as 1024mb, got {value!r}")
+    return int(match[1]) << SHIFTS[match[2]]
+
+
 def _ports(value: Any) -> range:
     return value if isinstance(value, range) else ports(str(value))
 
@@ -100,6 +111,7 @@ SETTINGS: Mapping[str, Setting] = {
     "config.string": Setting(_text, listed=True),
     "config.support_escapes": Setting(_boolean, False, listed=True),
     "config.test_and_exit": Setting(_boolean, False),
+    "dead_letter_queue.max_bytes": Setting(_size, MOST_BYTES, listed=True),
     "log.format": Setting(_one_of("plain", "json"), "plain"),
     "log.level": Setting(_one_of(*LEVELS), "info"),
     "node.name": Setting(_text, ""),

@@ -14,7 +14,6 @@ ABSENT_LISTED = frozenset(
         "dead_letter_queue.enable",
         "dead_letter_queue.flush_check_interval",
         "dead_letter_queue.flush_interval",
-        "dead_letter_queue.max_bytes",
         "dead_letter_queue.retain.age",
         "dead_letter_queue.storage_policy",
         "metric.collect",

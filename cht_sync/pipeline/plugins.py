@@ -36,6 +36,7 @@ from cht_sync.pipeline.common_options import (
 )
 from cht_sync.pipeline.contracts import Filter, Input, Output
 from cht_sync.pipeline.conversions import CONVERSIONS, Password
+from cht_sync.pipeline.dead_letter import MOST_BYTES
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.monitor.metrics import PipelineMetrics, PluginMetrics
 from cht_sync.pipeline.options import Option, option, options_of
@@ -111,7 +112,8 @@ class PluginContext:
     ones from `metrics_of`. `python_filter` says whether the command line allows the filter `python`.
     `option_defaults` are what the settings of the pipeline say for options that its configuration leaves out,
     by name, for all plugins that have them: Logstash's `pipeline.ecs_compatibility` is one.
-    `dead_letter_folder` is that of the setting path.dead_letter_queue, None for the usual one. `batch_size`
+    `dead_letter_folder` is that of the setting path.dead_letter_queue, None for the usual one, and
+    `dead_letter_bytes` how many its file may have. `batch_size`
     and `batch_delay` (seconds) are those of the settings pipeline.batch, None where they are not set.
     """
 
@@ -122,6 +124,7 @@ class PluginContext:
     python_filter: bool = False
     option_defaults: Mapping[str, Any] = field(default_factory=dict)
     dead_letter_folder: Path | None = None
+    dead_letter_bytes: int = MOST_BYTES
     batch_size: int | None = None
     batch_delay: float | None = None
 

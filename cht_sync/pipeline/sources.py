@@ -18,7 +18,7 @@ from cht_sync.errors import ConfigError
 from cht_sync.pipeline.addresses import problems_of
 from cht_sync.pipeline.config import load
 from cht_sync.pipeline.config.problems import Place, flat, problem, raise_all
-from cht_sync.pipeline.dead_letter import DeadLetterFile
+from cht_sync.pipeline.dead_letter import MOST_BYTES, DeadLetterFile
 from cht_sync.pipeline.engine_settings import EngineSettings, settings_of
 from cht_sync.pipeline.inputs.pipeline import PipelineInput
 from cht_sync.pipeline.inputs.stdin import StandardInput
@@ -45,6 +45,7 @@ class PipelineSettings:
     ecs_compatibility: str | None = None
     reloadable: bool = True
     dead_letter_folder: Path | None = None
+    dead_letter_bytes: int = MOST_BYTES
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ def pipeline_settings(settings: EngineSettings, place: Place) -> PipelineSetting
         ecs_compatibility=settings["pipeline.ecs_compatibility"],
         reloadable=settings["pipeline.reloadable"],
         dead_letter_folder=settings["path.dead_letter_queue"],
+        dead_letter_bytes=settings["dead_letter_queue.max_bytes"],
     )
 
 
@@ -161,6 +163,7 @@ class Loader:
             metrics,
             python_filter=self.python_filter,
             dead_letter_folder=settings.dead_letter_folder,
+            dead_letter_bytes=settings.dead_letter_bytes,
             batch_size=settings.batch_size,
             batch_delay=None if settings.batch_delay is None else settings.batch_delay / 1000,
             option_defaults=(
@@ -175,7 +178,9 @@ class Loader:
             context,
             support_escapes=settings.support_escapes,
         )
-        letters = DeadLetterFile(self.data_folder, source.id, settings.dead_letter_folder)
+        letters = DeadLetterFile(
+            self.data_folder, source.id, settings.dead_letter_folder, settings.dead_letter_bytes
+        )
         reads_stdin = any(isinstance(one, StandardInput) for one in pipeline.inputs)
         return NamedPipeline(
             source.id,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cht_sync.errors import DeadLettersFull
 from cht_sync.pipeline import dead_letter
 from cht_sync.pipeline.contracts import Rejected
 from cht_sync.pipeline.dead_letter import DeadLetterFile
@@ -121,14 +122,18 @@ def test_what_is_remembered_of_copies_has_a_bound(tmp_path: Path, monkeypatch: p
     assert codes(tmp_path) == ["0", "1", "2", "3", "4", "0"]
 
 
-def test_a_full_file_takes_no_more_copies_but_every_letter_that_has_no_other_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(dead_letter, "MOST_BYTES", 100)
-    file = DeadLetterFile(tmp_path, "medic")
+def test_a_full_file_takes_no_more_copies(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = DeadLetterFile(tmp_path, "medic", most_bytes=100)
     for n in range(4):
         file.append_copies({f"{n:x}": letter(str(n))})
     assert codes(tmp_path) == ["0"]
     assert caplog.text.count("is full") == 1
-    file.append([letter("kept")])
-    assert codes(tmp_path) == ["0", "kept"]
+
+
+def test_a_letter_that_has_no_other_place_than_a_full_file_is_refused_and_not_lost(tmp_path: Path) -> None:
+    file = DeadLetterFile(tmp_path, "medic", most_bytes=100)
+    file.append([letter("first")])
+    with pytest.raises(DeadLettersFull, match=r"medic\.jsonl has 100 bytes of dead letters"):
+        file.append([letter("second")])
+    file.append([])
+    assert codes(tmp_path) == ["first"]

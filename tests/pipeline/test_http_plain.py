@@ -23,7 +23,7 @@ from waiting import eventually
 from warehouse.served import ObservedStop
 
 from cht_sync import backoff
-from cht_sync.errors import ConfigError
+from cht_sync.errors import ConfigError, DeadLettersFull
 from cht_sync.pipeline.config import load
 from cht_sync.pipeline.config.problems import Place
 from cht_sync.pipeline.config.tree import Plugin, Setting
@@ -197,6 +197,18 @@ def test_of_a_batch_that_is_refused_each_event_is_a_dead_letter(server: HttpServ
         for one in letters(tmp_path)
     ] == [("d1", "1-x", "1-s", "HTTP 400", "why"), ("d2", "2-x", "2-s", "HTTP 400", "why")]
     assert json.loads(letters(tmp_path)[0]["document"])["n"] == 1
+
+
+def test_an_event_that_is_refused_when_the_file_of_dead_letters_is_full_stops_the_pipeline(
+    server: HttpServer, tmp_path: Path
+) -> None:
+    server.answers = [{"status": 400}]
+    context = PluginContext("main", tmp_path, dead_letter_bytes=1)
+    one = build(Options(url=server.url, http_method="post"), context)
+    write(one, {"n": 1})
+    with pytest.raises(DeadLettersFull):
+        write(one, {"n": 2})
+    assert [json.loads(letter["document"])["n"] for letter in letters(tmp_path)] == [1]
 
 
 def test_a_batch_that_is_too_large_goes_in_halves(server: HttpServer, tmp_path: Path) -> None:

@@ -157,6 +157,15 @@ def test_every_setting_of_logstash_without_effect_is_accepted(settings: Prepare,
     assert settings(f"{name}: 1").settings.absent == {name}
 
 
+@pytest.mark.parametrize(
+    ("text", "size"), [("100b", 100), ("2 KB", 2048), ("1024mb", 1 << 30), ("3gb", 3 << 30)]
+)
+def test_the_size_of_the_dead_letters_has_a_unit(settings: Prepare, text: str, size: int) -> None:
+    assert only(settings(f"dead_letter_queue.max_bytes: {text}")).settings.dead_letter_bytes == size
+    with pytest.raises(ConfigError, match="expected a size with its unit, as 1024mb, got 5"):
+        settings("dead_letter_queue.max_bytes: 5")
+
+
 def test_no_setting_is_both_known_and_without_effect() -> None:
     assert not ABSENT & {*SETTINGS, *REFUSED}
     assert ABSENT_LISTED < ABSENT

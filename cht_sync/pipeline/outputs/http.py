@@ -333,7 +333,9 @@ def _problems_with_position(options: Options) -> list[str]:
 )
 def build(options: Options, context: PluginContext) -> Output:
     """Make the output; nothing is connected before the first request."""
-    dead_letters = DeadLetterFile(context.data_folder, context.pipeline_id, context.dead_letter_folder)
+    dead_letters = DeadLetterFile(
+        context.data_folder, context.pipeline_id, context.dead_letter_folder, context.dead_letter_bytes
+    )
     metrics = context.metrics_of(OutputMetrics)
     if not options.tls.verifies:
         # Said once; the library would say it with every request.
