@@ -7,16 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from warehouse.installation import Installation
+from postgres_fixture import PostgresServer, fresh_database
+from warehouse.served import Served, served
 
 from reconcile.world import Place, World, world_of
+
+
+@pytest.fixture(scope="module")
+def warehouse(postgres_server: PostgresServer) -> Iterator[Served]:
+    """Shared by the worlds of a module: each has a table of its own."""
+    with fresh_database(postgres_server) as name, served(postgres_server, name) as one:
+        yield one
 
 
 @pytest.fixture
 def world(
     request: pytest.FixtureRequest,
-    postgres_server: Any,
-    database: str,
+    warehouse: Served,
     couchdb_server: Any,
     couchdb_database: str,
     tmp_path: Path,
@@ -26,7 +33,6 @@ def world(
     place = Place(couchdb_server.host, couchdb_server.port, couchdb_server.user, couchdb_server.password)
     client = couchdb_server.client()
     client.create_database(name)
-    with world_of(Installation(postgres_server, database), place, [name], tmp_path) as one:
-        yield one
+    yield world_of(warehouse, place, [name], tmp_path)
     client.delete_database(name)
     client.close()

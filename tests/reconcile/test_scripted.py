@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from warehouse.installation import Installation
+from warehouse.served import Served
 
 from cht_sync.errors import ChtSyncError, SourceUnavailable
 from cht_sync.reconcile import couch as couch_module
@@ -26,18 +26,13 @@ def couchdb() -> Iterator[ScriptedCouchdb]:
 
 @pytest.fixture
 def world(
-    couchdb: ScriptedCouchdb,
-    postgres_server: Any,
-    database: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[World]:
+    couchdb: ScriptedCouchdb, warehouse: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> World:
     """Its name is one that only Apache CouchDB allows."""
     monkeypatch.setattr(couch_module, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(couch_module, "LONGEST_PAUSE", 0.01)
     place = Place("127.0.0.1", couchdb.port, "medic", "secret")
-    with world_of(Installation(postgres_server, database), place, ["team/a-b_(c)$+d"], tmp_path) as one:
-        yield one
+    return world_of(warehouse, place, ["team/a-b_(c)$+d"], tmp_path)
 
 
 def test_a_database_with_every_sign_in_its_name_is_verified_and_mended(

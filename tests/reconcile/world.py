@@ -17,7 +17,7 @@ from click.testing import Result as CliResult
 from psycopg2 import sql
 from waiting import eventually
 from warehouse.installation import Installation
-from warehouse.served import SECRET, Served, listening
+from warehouse.served import SECRET, Served
 
 from cht_sync import render
 from cht_sync.cli import main
@@ -222,17 +222,12 @@ def only(kind: Kind, *ids: str) -> dict[str, list[str]]:
     return {kind.value: sorted(ids)}
 
 
-@contextmanager
-def world_of(
-    installation: Installation, place: Place, databases: Sequence[str], home: Path
-) -> Iterator[World]:
-    """A world around the first of these databases, which are all synced."""
-    installation.init(" ".join(databases))
-    try:
-        with listening(installation) as served:
-            yield World(place, served, databases[0], home)
-    finally:
-        installation.drop_roles()
+def world_of(served: Served, place: Place, databases: Sequence[str], home: Path) -> World:
+    """A world around the first of these databases, which are all synced; as if no other had been there."""
+    served.installation.init(" ".join(databases))
+    world = World(place, served, databases[0], home)
+    world.query("truncate {}, v1.couchdb_progress, v1.dead_letters, v1.replaced_values restart identity")
+    return world
 
 
 def _nothing(_done: int, _total: int) -> None:
