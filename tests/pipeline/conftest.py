@@ -9,6 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from postgres_fixture import PostgresServer
+from warehouse.served import ObservedStop, Served, served
+
+
+@pytest.fixture
+def warehouse(postgres_server: PostgresServer, database: str) -> Iterator[Served]:
+    """An ingest server before a database that the test may change as it likes."""
+    with served(postgres_server, database) as one:
+        yield one
+
+
+@pytest.fixture
+def stop() -> ObservedStop:
+    """A stop for writers, whose pauses are seen and short."""
+    return ObservedStop()
 
 
 @pytest.fixture

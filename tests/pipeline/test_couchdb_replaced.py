@@ -94,6 +94,18 @@ def settled(couchdb: FakeCouchdb, line: RunningPipeline) -> None:
     line.await_rows(couchdb.documents())
 
 
+def hold_page(couchdb: FakeCouchdb, number: int) -> None:
+    """Hold the answer to this one of the pages that are asked for from now on."""
+    pages = 0
+
+    def is_it(request: str) -> bool:
+        nonlocal pages
+        pages += "limit=" in request
+        return pages == number
+
+    couchdb.hold = is_it
+
+
 def test_a_database_made_anew_while_the_pipeline_was_stopped_is_read_from_its_start(
     couchdb: FakeCouchdb, line: RunningPipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -177,14 +189,7 @@ def test_a_database_made_anew_between_two_pages_is_noticed(
     line = RunningPipeline(tmp_path, warehouse, couchdb.port, batch_size=5)
     ids = [f"d{n:02}" for n in range(20)]
     couchdb.write(*ids)
-    pages = 0
-
-    def second_page(request: str) -> bool:
-        nonlocal pages
-        pages += "limit=" in request
-        return pages == 2
-
-    couchdb.hold = second_page
+    hold_page(couchdb, 2)
     line.start()
     try:
         assert couchdb.is_held.wait(30)
@@ -297,14 +302,7 @@ def test_a_crash_while_it_is_read_from_its_start_is_followed_by_the_rest(
     couchdb.delete()
     couchdb.create()
     couchdb.write(*ids)
-    pages = 0
-
-    def third_page(request: str) -> bool:
-        nonlocal pages
-        pages += "limit=" in request
-        return pages == 3
-
-    couchdb.hold = third_page
+    hold_page(couchdb, 3)
     line.start_process()
     try:
         assert couchdb.is_held.wait(30), line.log

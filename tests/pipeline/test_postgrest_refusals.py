@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from warehouse.served import SECRET, ObservedStop, Served, listening, served
+from warehouse.served import SECRET, ObservedStop, Served, listening
 
 from cht_sync.pipeline.contracts import Position, Rejected
 from cht_sync.pipeline.dead_letter import DeadLetterFile
@@ -46,17 +46,6 @@ class Watched(PostgrestConnection):
         self.before(table)
         super().insert(url, body, headers, resolution=resolution)
         self.after(table)
-
-
-@pytest.fixture
-def warehouse(postgres_server: Any, database: str) -> Iterator[Served]:
-    with served(postgres_server, database) as one:
-        yield one
-
-
-@pytest.fixture
-def stop() -> ObservedStop:
-    return ObservedStop()
 
 
 @pytest.fixture

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
 import psycopg2
 import pytest
 from psycopg2 import sql
-from warehouse.served import PATIENCE, SECRET, ObservedStop, Served, listening, served
+from warehouse.served import PATIENCE, SECRET, ObservedStop, Served, listening
 
 from cht_sync.errors import Superseded
 from cht_sync.pipeline.contracts import Position, Rejected
@@ -23,17 +21,6 @@ from cht_sync.tokens import TokenSource, make_token
 SOURCE = "couch/medic"
 POISON = "[" * 20_000 + "]" * 20_000
 """Deeper than PostgreSQL's stack: nothing in it could be replaced."""
-
-
-@pytest.fixture
-def warehouse(postgres_server: Any, database: str) -> Iterator[Served]:
-    with served(postgres_server, database) as one:
-        yield one
-
-
-@pytest.fixture
-def stop() -> ObservedStop:
-    return ObservedStop()
 
 
 def row(id: str, revision: str = "1-a", *, number: str = "1", text: str = "") -> Row:
