@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from warehouse.served import Served
+from postgres_fixture import PostgresServer, fresh_database
+from warehouse.served import Served, served
 
 from poison.engine import await_position, engine, letter_lines
 from poison.kinds import KINDS, Kind, Letter, Replaced, exactly
-from poison.recorded_feed import RecordedFeed, ordinary
+from poison.recorded_feed import RecordedFeed, ordinary, recorded_feed
 
 ORDINARY = 200
 
 
-@pytest.fixture
-def delivered(warehouse: Served, feed: RecordedFeed, folder: Path) -> Served:
-    """All kinds, an ordinary document or more between any two, have been through the line."""
+@dataclass(frozen=True)
+class Delivery:
+    """What has been through the line, and where."""
+
+    warehouse: Served
+    feed: RecordedFeed
+    folder: Path
+    """Where the engine keeps its files; it is the working folder too."""
+
+    def run(self) -> None:
+        with engine(self.warehouse, self.folder, port=self.feed.port) as running:
+            await_position(self.warehouse, self.feed.last_sequence, running)
+
+
+@pytest.fixture(scope="module")
+def delivery(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Delivery]:
+    """All kinds, an ordinary document or more between any two; no test changes what became of them."""
     between = iter(ordinary(ORDINARY))
-    feed.documents = {kind.id: kind.fetched for kind in KINDS if kind.fetched is not None}
-    for kind in KINDS:
-        feed.put(next(between), next(between), kind.change)
-    feed.put(*between)
-    with engine(warehouse, folder, port=feed.port) as running:
-        await_position(warehouse, feed.last_sequence, running)
-    return warehouse
+    folder = tmp_path_factory.mktemp("engine")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        fresh_database(postgres_server) as name,
+        served(postgres_server, name) as warehouse,
+        recorded_feed() as feed,
+    ):
+        patch.chdir(folder)
+        feed.documents = {kind.id: kind.fetched for kind in KINDS if kind.fetched is not None}
+        for kind in KINDS:
+            feed.put(next(between), next(between), kind.change)
+        feed.put(*between)
+        made = Delivery(warehouse, feed, folder)
+        made.run()
+        yield made
 
 
 def stored_as(kind: Kind) -> bytes:
@@ -44,8 +69,8 @@ def state(warehouse: Served) -> list[list[tuple[Any, ...]]]:
     ]
 
 
-def test_each_ends_as_a_row_or_with_a_note_or_as_a_dead_letter(delivered: Served, folder: Path) -> None:
-    query = delivered.installation.query
+def test_each_ends_as_a_row_or_with_a_note_or_as_a_dead_letter(delivery: Delivery) -> None:
+    query = delivery.warehouse.installation.query
     rows = {row[0]: row[1:] for row in query("select _id, _rev, _deleted, doc::text from v1.medic")}
     assert sum(id.startswith("ordinary-") for id in rows) == ORDINARY
 
@@ -74,7 +99,7 @@ def test_each_ends_as_a_row_or_with_a_note_or_as_a_dead_letter(delivered: Served
         for kind in refused
         if isinstance(kind.outcome, Letter)
     }
-    assert len(letters) == len(letter_lines(folder)) == len(refused)
+    assert len(letters) == len(letter_lines(delivery.folder)) == len(refused)
     received = {id: document for id, _, document in letters}
     for kind in refused:
         if kind.id and kind.document:
@@ -87,10 +112,9 @@ def shown(id: str) -> str:
     return id.encode(errors="backslashreplace").decode().replace("\0", "\\u0000")
 
 
-def test_a_second_pass_changes_nothing(delivered: Served, feed: RecordedFeed, folder: Path) -> None:
-    before, lines = state(delivered), letter_lines(folder)
-    delivered.installation.query("delete from v1.couchdb_progress")
-    with engine(delivered, folder, port=feed.port) as running:
-        await_position(delivered, feed.last_sequence, running)
-    assert state(delivered) == before
-    assert letter_lines(folder) == lines
+def test_a_second_pass_changes_nothing(delivery: Delivery) -> None:
+    before, lines = state(delivery.warehouse), letter_lines(delivery.folder)
+    delivery.warehouse.installation.query("delete from v1.couchdb_progress")
+    delivery.run()
+    assert state(delivery.warehouse) == before
+    assert letter_lines(delivery.folder) == lines
