@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from cht_sync.settings import Settings
 from cht_sync.tokens import make_token
 from cht_sync.warehouse import schema
 from cht_sync.warehouse.connection import authenticator_endpoint
+
+log = logging.getLogger(__name__)
 
 PROGRAM = "postgrest"
 REQUEST_TIMEOUT = 5.0
@@ -42,7 +45,8 @@ class Postgrest(Service):
 
     def prepare(self, say: Say) -> None:
         say("bringing the schema up to date")
-        schema.initialise(self._settings, psql_folder=postgres.binaries_if_installed())
+        for line in schema.initialise(self._settings, psql_folder=postgres.binaries_if_installed()):
+            log.info("init-db: %s", line)
 
     def command(self) -> list[str]:
         if self._program is not None:
