@@ -17,7 +17,7 @@ from waiting import eventually
 
 from cht_sync.reconcile import couch as couch_module
 from cht_sync.reconcile.couch import Couch
-from reconcile.world import World
+from reconcile.world import World, at_once
 
 PATIENCE = 60.0
 
@@ -260,12 +260,7 @@ def test_ctrl_c_during_a_repair_writes_whole_rows_or_none(
 def test_two_verifies_at_once_do_not_disturb_each_other(world: World) -> None:
     world.put(*(f"{number:03}" for number in range(50)))
     world.load()
-    results: list[Any] = []
-    threads = [threading.Thread(target=lambda: results.append(world.verify()), daemon=True) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
+    results = at_once(world.verify, 3)
     assert [result.finding.same for result in results] == [True, True, True]
 
 

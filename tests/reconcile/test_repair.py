@@ -18,7 +18,7 @@ from cht_sync.pipeline.postgrest.row import Row
 from cht_sync.reconcile.databases import sides
 from cht_sync.reconcile.state import Kind, State
 from cht_sync.reconcile.writing import Outcome, Replacement, write
-from reconcile.world import World, found, only
+from reconcile.world import World, at_once, found, only
 
 pytest_generate_tests = on_every_server
 
@@ -265,12 +265,7 @@ def test_repairs_beside_a_loading_pipeline_and_a_writer_end_with_both_sides_equa
 
 def test_two_repairs_at_once_write_everything_once(world: World) -> None:
     world.put(*(f"{number:03}" for number in range(150)))
-    results: list[Any] = []
-    threads = [threading.Thread(target=lambda: results.append(world.repair()), daemon=True) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
+    results = at_once(world.repair, 2)
     assert all(result.finding.same for result in results)
     assert world.rows() == world.winners()
     assert sum(result.repaired[Outcome.WRITTEN] for result in results) == 150

@@ -212,6 +212,20 @@ class World:
         return self.verify(repair=True, **wishes)
 
 
+def at_once(work: Callable[[], Result], times: int) -> list[Result]:
+    """Do the same in so many threads; return what came of each."""
+    results: list[Result] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(work()), daemon=True) for _number in range(times)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(3 * PATIENCE)
+    assert len(results) == times
+    return results
+
+
 def found(result: Result) -> dict[str, list[str]]:
     """The differences by kind; kinds without any are left out."""
     return {kind.value: ids for kind, ids in result.finding.examples.items() if ids}
