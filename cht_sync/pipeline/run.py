@@ -125,9 +125,6 @@ class _InputRunner:
         yield Batch(batch.events[last:], batch.rejected, batch.position)
 
     def _write(self, part: Batch, events: list[Event], stop: threading.Event) -> bool:
-        if self._keeper is None:
-            self._named.dead_letters.append(part.rejected)
-            self._metrics.buried(len(part.rejected))
         shares = self._pipeline.route(events)
         # Who keeps the position comes last: it must not say what the others do not have.
         for output, share in sorted(shares, key=lambda one: one[0] is self._keeper):
@@ -138,6 +135,11 @@ class _InputRunner:
                 return False
             counts = self._metrics.of(output, OutputMetrics)
             counts.worked(len(share), len(share), time.perf_counter_ns() - began)
+        if self._keeper is None and part.rejected:
+            self._named.dead_letters.append(part.rejected)
+            self._metrics.buried(len(part.rejected))
+            codes = ", ".join(sorted({one.code for one in part.rejected}))
+            log.error("%s: %d changes are now dead letters: %s", self._named.id, len(part.rejected), codes)
         return True
 
     def _ask_operator(self, problem: OperatorNeeded, stop: threading.Event) -> None:

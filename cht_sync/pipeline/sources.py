@@ -20,6 +20,7 @@ from cht_sync.pipeline.config import load
 from cht_sync.pipeline.config.problems import Place, flat, problem, raise_all
 from cht_sync.pipeline.dead_letter import MOST_BYTES, DeadLetterFile
 from cht_sync.pipeline.engine_settings import EngineSettings, settings_of
+from cht_sync.pipeline.inputs.couchdb_changes import CouchdbChanges
 from cht_sync.pipeline.inputs.pipeline import PipelineInput
 from cht_sync.pipeline.inputs.stdin import StandardInput
 from cht_sync.pipeline.monitor.metrics import PipelineMetrics
@@ -212,8 +213,8 @@ def load_all(
 
 
 def problems_between(pipelines: Sequence[NamedPipeline]) -> list[ConfigError]:
-    """Say what cannot work among pipelines that send to one another."""
-    return problems_of(
+    """Say what cannot work among pipelines: those that send to one another, and positions that are shared."""
+    return _shared_positions(pipelines) + problems_of(
         {
             one.id: [source.address for source in one.pipeline.inputs if isinstance(source, PipelineInput)]
             for one in pipelines
@@ -228,6 +229,22 @@ def problems_between(pipelines: Sequence[NamedPipeline]) -> list[ConfigError]:
             for one in pipelines
         },
     )
+
+
+def _shared_positions(pipelines: Sequence[NamedPipeline]) -> list[ConfigError]:
+    readers: dict[Path, list[str]] = {}
+    for one in pipelines:
+        for source in one.pipeline.inputs:
+            if isinstance(source, CouchdbChanges) and source.position_file is not None:
+                readers.setdefault(source.position_file, []).append(f"{source.name} (pipeline {one.id})")
+    return [
+        ConfigError(
+            f"{path} would keep the positions of {' and '.join(names)}, each over the other's",
+            hint="Give each couchdb_changes a sequence_path of its own.",
+        )
+        for path, names in readers.items()
+        if len(names) > 1
+    ]
 
 
 def _entry(

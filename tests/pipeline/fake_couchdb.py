@@ -324,7 +324,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _page(self, database: Database, after: int, limit: int) -> None:
         rows = self._matching(database, after)
         shown = rows[:limit]
-        last = shown[-1][0] if len(shown) == limit else max(after, database.sequence)
+        end_of_page = shown[-1][0] if shown else after
+        last = end_of_page if len(shown) == limit else max(after, database.sequence)
         lines = ",\r\n".join(self._row(database, *row) for row in shown)
         end = f'],\n"last_seq":"{database.token(last)}","pending":{len(rows) - len(shown)}}}\n'
         self._send(f'{{"results":[\n{lines}\n{end}'.encode(), 200)

@@ -10,7 +10,7 @@ import pytest
 
 from cht_sync.errors import DeliveryError
 from cht_sync.pipeline.config import load
-from cht_sync.pipeline.contracts import Batch, Rejected
+from cht_sync.pipeline.contracts import Batch
 from cht_sync.pipeline.document import RawDocument
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.plugins import PluginContext
@@ -88,14 +88,6 @@ def test_rubydebug_shows_metadata_only_when_asked(capsysbinary: pytest.CaptureFi
     assert b"seq" not in capsysbinary.readouterr().out
     write("codec => rubydebug { metadata => true }", batch)
     assert b'"seq" => "5-x"' in capsysbinary.readouterr().out
-
-
-def test_a_rejected_change_is_shown_too(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    rejected = Rejected("a", "1-x", "7", "too_large", "no room", '{"_id":"a"}')
-    assert write("codec => json_lines", Batch([], [rejected]))
-    out = capsysbinary.readouterr().out
-    assert b'"tags":["_rejected"]' in out
-    assert b'"document":"{\\"_id\\":\\"a\\"}"' in out
 
 
 def test_a_closed_standard_output_is_no_delivery(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -257,11 +257,12 @@ def test_only_the_keeper_is_given_the_position_and_what_was_rejected(named: Make
     assert [batch.rejected for batch in keeper.batches] == [[letter]]
 
 
-def test_without_a_keeper_what_was_rejected_goes_to_the_file_before_the_ack(
-    named: Make, tmp_path: Path
+def test_without_a_keeper_what_was_rejected_goes_to_the_file_before_the_ack_and_is_logged(
+    named: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source = ScriptedInput([Rejected("a", "1-a", None, "x", "y"), END])
+    source = ScriptedInput([Rejected("a", "1-a", None, "malformed", "y"), END])
     run_pipelines([named([source], [Collected()])], threading.Event())
+    assert "medic: 1 changes are now dead letters: malformed" in caplog.text
     assert '"document_id":"a"' in (tmp_path / "dead_letter_queue" / "medic.jsonl").read_text()
     assert source.saved == 1
 

@@ -105,6 +105,30 @@ def test_the_problems_of_all_pipelines_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_pipelines_are_built_under_their_ids(tmp_path: Path) -> None:
-    built = load_all([PipelineSource("a", CONFIG), PipelineSource("b", CONFIG)], {}, tmp_path)
+    other = CONFIG.replace("db => medic", 'db => medic sequence_path => "b"')
+    built = load_all([PipelineSource("a", CONFIG), PipelineSource("b", other)], {}, tmp_path)
     assert [named.id for named in built] == ["a", "b"]
     assert all(named.pipeline.inputs and named.pipeline.outputs for named in built)
+
+
+SAME_FILE = """
+input {{
+  couchdb_changes {{ db => "medic" {first} }}
+  couchdb_changes {{ db => "other" {second} }}
+}}
+output {{ stdout {{ }} }}
+"""
+
+
+@pytest.mark.parametrize("where", ["", 'sequence_path => "data/seq"'])
+def test_two_inputs_that_would_keep_their_positions_in_one_file_are_refused(
+    tmp_path: Path, where: str
+) -> None:
+    source = PipelineSource("both", SAME_FILE.format(first=where, second=where))
+    with pytest.raises(ConfigError, match=r"of localhost/medic \(pipeline both\) and localhost/other"):
+        load_all([source], {}, tmp_path)
+
+
+def test_inputs_that_keep_their_positions_in_files_of_their_own_are_accepted(tmp_path: Path) -> None:
+    config = SAME_FILE.format(first='sequence_path => "a"', second='sequence_path => "b"')
+    assert len(load_all([PipelineSource("both", config)], {}, tmp_path)) == 1

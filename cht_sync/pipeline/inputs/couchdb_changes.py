@@ -204,6 +204,7 @@ class CouchdbChanges:
         self._metrics.source = self.name
         path = Path(options.sequence_path) if options.sequence_path else Path.home() / ".couchdb_seq"
         self._file = SequenceFile(path, authoritative=not kept_elsewhere)
+        self.position_file: Path | None = None if kept_elsewhere else path.absolute()
         self._batch_size = options.batch_size or context.batch_size or MOST_CHANGES
         self._batch_delay = context.batch_delay or 0.0
         decorate = decorate_read(options)

@@ -1,20 +1,17 @@
 """stdout: writes events to standard output.
 
-Delivery: at least once; a batch counts as delivered when the operating system has its bytes. Changes that the
-input rejected are shown as events of their own, tagged `_rejected`, so that nothing is left out. Behaviour as
-of logstash-output-stdout 3.1.
+Delivery: at least once; a batch counts as delivered when the operating system has its bytes. Behaviour as of
+logstash-output-stdout 3.1.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import threading
 from dataclasses import dataclass
 
 from cht_sync.errors import DeliveryError
-from cht_sync.pipeline.contracts import Batch, Output, Rejected
-from cht_sync.pipeline.event import TAGS, Event
+from cht_sync.pipeline.contracts import Batch, Output
 from cht_sync.pipeline.plugins import (
     Codec,
     CodecChoice,
@@ -40,9 +37,8 @@ class StandardOutput:
         self._codec = codec
 
     def write(self, batch: Batch, stop: threading.Event) -> bool:
-        events = [*batch.events, *map(_rejected_event, batch.rejected)]
         try:
-            sys.stdout.buffer.write(b"".join(map(self._codec.encode, events)))
+            sys.stdout.buffer.write(b"".join(map(self._codec.encode, batch.events)))
             sys.stdout.buffer.flush()
         except OSError as error:
             raise DeliveryError(f"standard output cannot be written: {error.strerror}") from error
@@ -50,7 +46,3 @@ class StandardOutput:
 
     def close(self) -> None:
         """Nothing to let go of: standard output belongs to the process."""
-
-
-def _rejected_event(rejected: Rejected) -> Event:
-    return Event({**dataclasses.asdict(rejected), TAGS: ["_rejected"]})
