@@ -11,6 +11,8 @@ import logging
 import re
 from collections.abc import Callable
 
+from cht_sync.pipeline.ruby_text import SHORT_ESCAPES
+
 log = logging.getLogger(__name__)
 
 Convert = Callable[[bytes], str]
@@ -28,17 +30,6 @@ _RUBY_NAMES = {
 """Names that Ruby knows and Python does not, or not with this meaning."""
 
 _ESCAPED = re.compile(r'["\\\x00-\x1f\x7f\x85\udc80-\udcff]|#(?=[{$@])')
-_SHORT_ESCAPES = {
-    "\a": "\\a",
-    "\b": "\\b",
-    "\t": "\\t",
-    "\n": "\\n",
-    "\v": "\\v",
-    "\f": "\\f",
-    "\r": "\\r",
-    "\x1b": "\\e",
-    "\x7f": "\\x7F",
-}
 
 
 def check_charset(name: str) -> None:
@@ -83,4 +74,6 @@ def _escape(found: re.Match[str]) -> str:
     code = ord(character)
     if code >= 0xDC80:
         return f"\\x{code - 0xDC00:02X}"
-    return _SHORT_ESCAPES.get(character) or f"\\u{code:04X}"
+    if character in SHORT_ESCAPES:
+        return f"\\{SHORT_ESCAPES[character]}"
+    return "\\x7F" if character == "\x7f" else f"\\u{code:04X}"

@@ -19,7 +19,8 @@ STRIPPED = WHITESPACE + "\0"
 
 _BLANKS = re.compile(f"[{WHITESPACE}]+")
 _SPECIAL = re.compile(r'["\\\x00-\x1f\x7f]|#(?=[{$@])')
-_ESCAPES = {"\a": "a", "\b": "b", "\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r", "\x1b": "e"}
+SHORT_ESCAPES = {"\a": "a", "\b": "b", "\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r", "\x1b": "e"}
+"""Characters that have a letter of their own behind the backslash."""
 
 
 def to_s(value: Any) -> str:
@@ -93,4 +94,4 @@ def _escape(found: re.Match[str]) -> str:
     character = found[0]
     if character in '"\\#':
         return f"\\{character}"
-    return f"\\{_ESCAPES[character]}" if character in _ESCAPES else f"\\x{ord(character):02X}"
+    return f"\\{SHORT_ESCAPES[character]}" if character in SHORT_ESCAPES else f"\\x{ord(character):02X}"

@@ -6,30 +6,16 @@ of logstash-codec-rubydebug 3.1.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from cht_sync.pipeline.document import RawDocument
 from cht_sync.pipeline.event import METADATA, Event
 from cht_sync.pipeline.plugins import Codec, CodecOptions, PluginContext, option, register_codec
+from cht_sync.pipeline.ruby_text import inspect
 from cht_sync.pipeline.templates import text_of
 
 INDENT = 4
-_ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]|#(?=[{$@])')
-_SHORT_ESCAPES = {
-    '"': '\\"',
-    "\\": "\\\\",
-    "#": "\\#",
-    "\a": "\\a",
-    "\b": "\\b",
-    "\t": "\\t",
-    "\n": "\\n",
-    "\v": "\\v",
-    "\f": "\\f",
-    "\r": "\\r",
-    "\x1b": "\\e",
-}
 
 
 @dataclass(frozen=True)
@@ -61,7 +47,7 @@ def _shown(value: Any, indent: int) -> str:
     if isinstance(value, list):
         return _array(value, indent) if value else "[]"
     if isinstance(value, str):
-        return _quoted(value)
+        return inspect(value)
     return "nil" if value is None else text_of(value)
 
 
@@ -73,7 +59,7 @@ def _decoded(document: RawDocument) -> Any:
 
 
 def _hash(value: dict[str, Any], indent: int) -> str:
-    keys = [_quoted(key) for key in value]
+    keys = [inspect(key) for key in value]
     width = max(map(len, keys)) + indent
     lines = [
         f"{key.rjust(width)} => {_shown(item, indent + INDENT)}"
@@ -89,12 +75,3 @@ def _array(value: list[Any], indent: int) -> str:
         for index, item in enumerate(value)
     ]
     return "[\n" + ",\n".join(lines) + "\n" + " " * (indent - INDENT) + "]"
-
-
-def _quoted(text: str) -> str:
-    return f'"{_ESCAPED.sub(_escape, text)}"'
-
-
-def _escape(found: re.Match[str]) -> str:
-    character = found[0]
-    return _SHORT_ESCAPES.get(character) or f"\\x{ord(character):02X}"
