@@ -30,6 +30,7 @@ STATE_FOLDER = ".cht-sync"
 NEARLY = 0.9
 """How alike a misspelt name is to the one that was meant (difflib's ratio)."""
 REDACTION = "Redaction: what stays out of PostgreSQL"
+DBT = "dbt: the models"
 SUPERSET = "Superset: the dashboards (not in this version)"
 OUTSIDE_LOCAL = frozenset({Environment.GAMMA, Environment.PROD})
 
@@ -44,8 +45,12 @@ class Variable:
     default: str
     required: frozenset[Environment]
     secret: bool
+    issued: bool
+    """Somebody else gives this secret: it cannot be made up."""
     example: str
     former_name: str | None
+    absent: Any
+    """The value where the text is empty, as it may be."""
 
 
 def _variable(
@@ -56,10 +61,14 @@ def _variable(
     default: str = "",
     required: frozenset[Environment] = frozenset(),
     secret: bool = False,
+    issued: bool = False,
     example: str = "",
     former_name: str | None = None,
+    absent: Any = "",
 ) -> Any:
-    declared = Variable(help, group, parse, default, required, secret, example or default, former_name)
+    declared = Variable(
+        help, group, parse, default, required, secret, issued, example or default, former_name, absent
+    )
     return field(metadata={"variable": declared}, repr=not secret)
 
 
@@ -171,34 +180,62 @@ class Settings:
 
     redact_fields: tuple[str, ...] = _variable(
         REDACTION, "Fields that are removed from every document, separated by spaces or commas",
-        parse=checks.field_paths, example='"name phone contact.phone"',
+        parse=checks.field_paths, example='"name phone contact.phone"', absent=(),
     )  # fmt: skip
     redact_hash_fields: tuple[str, ...] = _variable(
         REDACTION, "Fields whose values are replaced by keyed hashes", parse=checks.field_paths,
-        example='"patient_id fields.patient_name"',
+        example='"patient_id fields.patient_name"', absent=(),
     )  # fmt: skip
     redact_hash_secret: str = _variable(
         REDACTION, "The key of these hashes, at least 16 bytes; needed with REDACT_HASH_FIELDS",
         parse=checks.hash_secret, secret=True,
     )  # fmt: skip
 
-    dbt_postgres_host: str = _variable("dbt: the models", "Host; unset: POSTGRES_HOST", parse=checks.host)
+    dbt_postgres_host: str = _variable(DBT, "Host; unset: POSTGRES_HOST", parse=checks.host)
     dbt_postgres_user: str = _variable(
-        "dbt: the models", "Role of the models; unset: <POSTGRES_DB>_dbt", parse=checks.identifier
+        DBT, "Role of the models; unset: <POSTGRES_DB>_dbt", parse=checks.identifier
     )
-    dbt_postgres_password: str = _variable(
-        "dbt: the models", "The role's password", required=OUTSIDE_LOCAL, secret=True
-    )
-    dbt_postgres_schema: str = _variable(
-        "dbt: the models", "Schema of the models", parse=checks.identifier, default="dbt"
-    )
+    dbt_postgres_password: str = _variable(DBT, "The role's password", required=OUTSIDE_LOCAL, secret=True)
+    dbt_postgres_schema: str = _variable(DBT, "Schema of the models", parse=checks.identifier, default="dbt")
     cht_pipeline_branch_url: str = _variable(
-        "dbt: the models",
-        "Folder of another package of models; unset: our own",
-        example="file:///srv/cht-pipeline",
+        DBT, "The package of models: a folder, a tarball, or a git repository with #branch, #tag or "
+        "#commit; unset: our own", example="https://git.example.org/health/cht-pipeline.git#main",
+    )  # fmt: skip
+    cht_pipeline_token: str = _variable(
+        DBT, "Opens a private repository or tarball; never written into the address", secret=True, issued=True
     )
+    cht_pipeline_update_interval: float = _variable(
+        DBT, "Seconds between two looks for a new version of the package; 0: only at a start",
+        parse=checks.seconds_or_never, default="300",
+    )  # fmt: skip
     dataemon_interval: float = _variable(
-        "dbt: the models", "Seconds between two runs, at least", parse=checks.seconds, default="5"
+        DBT, "Seconds between two runs, at least", parse=checks.seconds, default="5"
+    )
+    dbt_select: tuple[str, ...] = _variable(
+        DBT, "Which models run, as dbt's --select; unset: all", parse=checks.words, absent=(),
+        example='"tag:daily+ path:models/forms"',
+    )  # fmt: skip
+    dbt_exclude: tuple[str, ...] = _variable(
+        DBT, "Which models do not run, as dbt's --exclude", parse=checks.words, absent=(), example="tag:slow"
+    )
+    dbt_threads: int = _variable(DBT, "Models at a time", parse=checks.whole_number, default="2")
+    dbt_batch_size: int | None = _variable(
+        DBT, "Most documents that a model takes in a run, where the package has batch_size; unset: all",
+        parse=checks.whole_number, absent=None, example="10000",
+    )  # fmt: skip
+    dbt_vars: Mapping[str, Any] = _variable(
+        DBT, "Variables of the package, as dbt's --vars", parse=checks.mapping, absent={},
+        example="'{person_types: [person, patient]}'",
+    )  # fmt: skip
+    dbt_test_interval: float = _variable(
+        DBT, "Seconds between two runs of the package's tests; 0: never",
+        parse=checks.seconds_or_never, default="3600",
+    )  # fmt: skip
+    dbt_results_days: int = _variable(
+        DBT, "Days for which the results of runs are kept", parse=checks.whole_number, default="14"
+    )
+    dbt_metrics_port: int = _variable(
+        DBT, "Port of /metrics and /healthz of the loop", parse=checks.port, default="9601"
     )
 
     superset_port: int = _variable(SUPERSET, "Port", parse=checks.port, default="8080")
@@ -296,9 +333,7 @@ def load(
         if text is None or (not text and not _empty_is_wrong(variable)):
             text = variable.default
         try:
-            values[item.name] = (
-                variable.parse(text) if text or _empty_is_wrong(variable) else _absent(variable)
-            )
+            values[item.name] = variable.parse(text) if text or _empty_is_wrong(variable) else variable.absent
         except checks.Invalid as wrong:
             problems.append(_refused(name, variable, text, wrong))
     problems += _problems_of_redaction(values)
@@ -328,7 +363,7 @@ def missing_secrets(given: Mapping[str, str]) -> dict[str, str]:
     return {
         name: secrets.token_urlsafe(32)
         for name, variable in declared()
-        if variable.secret and not given.get(name)
+        if variable.secret and not variable.issued and not given.get(name)
     }
 
 
@@ -365,7 +400,7 @@ def _described(variable: Variable) -> Iterator[str]:
     if variable.required:
         notes.append("required for " + ", ".join(sorted(variable.required)))
     if variable.secret:
-        notes.append("secret; local makes its own")
+        notes.append("secret" if variable.issued else "secret; local makes its own")
     if variable.former_name:
         notes.append(f"formerly {variable.former_name}")
     if variable.example and variable.example != variable.default:
@@ -419,10 +454,6 @@ def _declaration(item: Field[Any]) -> Variable:
 
 def _empty_is_wrong(variable: Variable) -> bool:
     return variable.parse is checks.couchdb_databases
-
-
-def _absent(variable: Variable) -> Any:
-    return () if variable.parse is checks.field_paths else ""
 
 
 def _problems_of_redaction(values: Mapping[str, Any]) -> list[str]:

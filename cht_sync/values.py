@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from typing import Any
+
+import yaml
 
 POSTGRES_NAME_LIMIT = 63
 """Bytes; PostgreSQL would cut a longer name without a word."""
@@ -57,6 +60,27 @@ def seconds(value: str) -> float:
     if not 0 < seconds < 86_400:
         raise Invalid("is no number of seconds")
     return seconds
+
+
+def seconds_or_never(value: str) -> float:
+    return 0.0 if re.fullmatch(r"0(\.0*)?", value) else seconds(value)
+
+
+def words(value: str) -> tuple[str, ...]:
+    """What spaces separate: dbt's selectors may contain commas."""
+    return tuple(value.split())
+
+
+def mapping(value: str) -> dict[str, Any]:
+    """A YAML or JSON mapping, as dbt's `--vars` takes it."""
+    try:
+        found = yaml.safe_load(value)
+        json.dumps(found, allow_nan=False)
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise Invalid("is no mapping in YAML or JSON (dates in quotes)")
+    return found
 
 
 def yes_or_no(value: str) -> bool:

@@ -16,6 +16,7 @@ PORT_SETTINGS = {
     "couchdb": "couchdb_port",
     "postgrest": "postgrest_port",
     "logstash": "logstash_api_port",
+    "dbt": "dbt_metrics_port",
 }
 """The setting that holds a service's port."""
 LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))

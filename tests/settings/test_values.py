@@ -19,6 +19,8 @@ PARSERS: list[Callable[[str], Any]] = [
     values.whole_number,
     values.port,
     values.seconds,
+    values.seconds_or_never,
+    values.mapping,
     values.yes_or_no,
     values.host,
     values.endpoint,
@@ -40,6 +42,14 @@ def test_any_text_is_a_value_or_is_refused_with_a_reason(parse: Callable[[str], 
     except Invalid as reason:
         assert str(reason).strip()
         assert "\n" not in str(reason)
+
+
+def test_variables_of_a_package_are_a_mapping_in_yaml_or_json() -> None:
+    assert values.mapping("{person_types: [person, patient]}") == {"person_types": ["person", "patient"]}
+    assert values.mapping('{"days": 3}') == {"days": 3}
+    for wrong in ("[1]", "person", "{1: 2}", "{since: 2026-01-01}", "{a: b", "[" * 5_000, "9" * 5_000):
+        with pytest.raises(Invalid):
+            values.mapping(wrong)
 
 
 def test_a_number_of_five_thousand_digits_is_refused() -> None:
