@@ -39,6 +39,18 @@ def transform_options(settings: Settings) -> TransformOptions:
         raw_schema=settings.postgres_schema,
         model_table=settings.postgres_table,
         interval=settings.dataemon_interval,
+        selectors=settings.dbt_select,
+        threads=settings.dbt_threads,
+        url=settings.cht_pipeline_branch_url,
+        token=settings.cht_pipeline_token,
+        own_package=OWN_PACKAGE,
+        update_interval=settings.cht_pipeline_update_interval,
+        exclude=settings.dbt_exclude,
+        batch_size=settings.dbt_batch_size,
+        vars=settings.dbt_vars,
+        test_interval=settings.dbt_test_interval,
+        results_days=settings.dbt_results_days,
+        metrics_port=settings.dbt_metrics_port,
     )
 
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
 class TransformOptions:
     """Where the models are, where they read and write, and how they are run.
 
+    `url` is the package's address (CHT_PIPELINE_BRANCH_URL; empty: `own_package`, a folder), `token`
+    opens it, `update_interval` is the seconds between two looks for a new version (0: none).
     `project` is a dbt project, `profiles` the folder with `profiles.yml`. Whatever dbt writes (its
     target and its log) goes below `work_folder`. `schema` is where models write, `raw_schema` where
-    documents are, `model_table` the relation in it that the real cht-pipeline reads. `interval` is
-    in seconds. `selectors` are dbt's `--select`; none means everything.
+    documents are, `model_table` the relation in it that the real cht-pipeline reads.
+
+    `interval` is the least number of seconds between two runs, `test_interval` that between two runs
+    of the package's tests (0: never). `selectors` and `exclude` are dbt's `--select` and `--exclude`;
+    no selector means everything. `batch_size` becomes the variable of that name (None: not given),
+    `vars` all others. Results are kept `results_days` days; `metrics_port` serves `/metrics` and
+    `/healthz` on loopback (0: not at all).
     """
 
     project: Path
@@ -32,6 +41,16 @@ class TransformOptions:
     selectors: tuple[str, ...] = ()
     threads: int = 2
     full_refresh: bool = False
+    url: str = ""
+    token: str = field(default="", repr=False)
+    own_package: Path = Path()
+    update_interval: float = 300.0
+    exclude: tuple[str, ...] = ()
+    batch_size: int | None = None
+    vars: Mapping[str, Any] = field(default_factory=dict)
+    test_interval: float = 3600.0
+    results_days: int = 14
+    metrics_port: int = 0
 
     def environment(self) -> dict[str, str]:
         """The variables that our profile and both generations of the real cht-pipeline read.

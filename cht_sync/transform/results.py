@@ -14,27 +14,47 @@ TABLE = "dbt_results"
 KEPT = timedelta(days=14)
 
 
+FAILED = frozenset({"error", "fail"})
+
+
 @dataclass(frozen=True)
-class Failure:
-    """A model that failed, or "dbt" where dbt failed before any model; with what PostgreSQL or dbt said."""
+class NodeResult:
+    """What became of one node of the project, or of dbt itself where it failed before any node.
+
+    `name` is the node's name without its package; `kind` dbt's resource type ("model", "test",
+    "snapshot", "seed", "operation"; "dbt" where dbt failed before any node). `status` is "success",
+    "error" or "skipped" (not tried, because one that it reads failed), of tests "pass", "fail",
+    "warn", "error" or "skipped". `seconds` is its duration, `rows` what PostgreSQL said it changed, of
+    tests the rows that fail; None where unknown. `message` is what PostgreSQL or dbt said,
+    `compiled_path` the file with the SQL that ran, empty where there is none.
+    """
 
     name: str
-    message: str
+    unique_id: str
+    kind: str
+    status: str
+    seconds: float = 0.0
+    rows: int | None = None
+    message: str = ""
+    compiled_path: str = ""
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """One run of dbt. `seconds` is its whole duration; `models` counts those that were built.
+    """One run of dbt: `command` is "run" or "test", `seconds` its whole duration.
 
-    `skipped` are models that were not tried because one that they read failed.
+    `full_refreshed` are the names of the models that were built anew because they changed.
+    `package_origin` and `package_commit` say which package ran, as in `Package`.
     """
 
     run_id: str
+    command: str
     started_at: datetime
     seconds: float
-    models: int
-    failures: tuple[Failure, ...] = ()
-    skipped: tuple[str, ...] = ()
+    nodes: tuple[NodeResult, ...] = ()
+    full_refreshed: tuple[str, ...] = ()
+    package_origin: str = ""
+    package_commit: str | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -44,6 +64,21 @@ class RunOutcome:
     def result(self) -> str:
         """As it stands in the table and in `status --json`."""
         return "success" if self.succeeded else "failed"
+
+    @property
+    def failures(self) -> tuple[NodeResult, ...]:
+        """The nodes that failed."""
+        return tuple(node for node in self.nodes if node.status in FAILED)
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """The names of the nodes that were not tried because one that they read failed."""
+        return tuple(node.name for node in self.nodes if node.status == "skipped")
+
+    @property
+    def models(self) -> int:
+        """How many models were built."""
+        return sum(node.kind == "model" and node.status == "success" for node in self.nodes)
 
 
 @dataclass(frozen=True)

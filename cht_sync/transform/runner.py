@@ -12,24 +12,16 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from cht_sync.errors import ChtSyncError
 from cht_sync.files import private_folder
 from cht_sync.transform.options import TransformOptions
-from cht_sync.transform.results import Failure, RunOutcome
+from cht_sync.transform.results import NodeResult, RunOutcome
 
-NO_MODEL = "dbt"
-"""The name of a failure that belongs to no model."""
-
-
-@dataclass(frozen=True)
-class _Done:
-    models: int = 0
-    failures: tuple[Failure, ...] = ()
-    skipped: tuple[str, ...] = ()
+NO_NODE = "dbt"
+"""The name of a failure that belongs to no node."""
 
 
 class DbtRunner:
@@ -50,17 +42,16 @@ class DbtRunner:
         clock = time.monotonic()
         with _variables(self._options.environment()):
             unparsed = self._parse()
-            done = _Done(failures=(unparsed,)) if unparsed else self._run_models(full_refresh)
+            nodes = (unparsed,) if unparsed else self._run_models(full_refresh)
         return RunOutcome(
             run_id=uuid.uuid4().hex,
+            command="run",
             started_at=started_at,
             seconds=time.monotonic() - clock,
-            models=done.models,
-            failures=done.failures,
-            skipped=done.skipped,
+            nodes=nodes,
         )
 
-    def _parse(self) -> Failure | None:
+    def _parse(self) -> NodeResult | None:
         if self._manifest is not None:
             return None
         done = self._invoke("parse")
@@ -69,7 +60,7 @@ class DbtRunner:
         self._manifest = done.result
         return None
 
-    def _run_models(self, full_refresh: bool) -> _Done:
+    def _run_models(self, full_refresh: bool) -> tuple[NodeResult, ...]:
         words = ["--threads", str(self._options.threads)]
         if full_refresh:
             words.append("--full-refresh")
@@ -77,20 +68,11 @@ class DbtRunner:
             words += ["--select", selector]
         done = self._invoke("run", *words)
         if done.result is None:
-            return _Done(failures=(_failure_of(done),))
-        by_status: dict[str, list[Any]] = {}
-        for result in done.result.results:
-            by_status.setdefault(str(result.status), []).append(result)
-        failures = tuple(
-            Failure(result.node.name, result.message or "") for result in by_status.get("error", ())
-        )
-        if not done.success and not failures:
-            failures = (_failure_of(done),)
-        return _Done(
-            models=sum(result.node.resource_type == "model" for result in by_status.get("success", ())),
-            failures=failures,
-            skipped=tuple(result.node.name for result in by_status.get("skipped", ())),
-        )
+            return (_failure_of(done),)
+        nodes = tuple(_node(result) for result in done.result.results)
+        if not done.success and not any(node.status == "error" for node in nodes):
+            return (*nodes, _failure_of(done))
+        return nodes
 
     def _invoke(self, command: str, *words: str) -> Any:
         from dbt.cli.main import dbtRunner  # noqa: PLC0415 (a second, which only those who run it should pay)
@@ -119,8 +101,23 @@ class DbtRunner:
         return done
 
 
-def _failure_of(done: Any) -> Failure:
-    return Failure(NO_MODEL, str(done.exception or "failed without a reason; see dbt.log"))
+def _node(result: Any) -> NodeResult:
+    rows = (result.adapter_response or {}).get("rows_affected")
+    return NodeResult(
+        name=result.node.name,
+        unique_id=result.node.unique_id,
+        kind=str(result.node.resource_type),
+        status=str(result.status),
+        seconds=result.execution_time,
+        rows=rows if isinstance(rows, int) and rows >= 0 else None,
+        message=result.message or "",
+        compiled_path=getattr(result.node, "compiled_path", None) or "",
+    )
+
+
+def _failure_of(done: Any) -> NodeResult:
+    message = str(done.exception or "failed without a reason; see dbt.log")
+    return NodeResult(NO_NODE, "", "dbt", "error", message=message)
 
 
 @contextmanager
