@@ -11,7 +11,7 @@ import io
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -309,11 +309,14 @@ def load(
     environ: Mapping[str, str] = os.environ,
     kept_secrets: Mapping[str, str] | None = None,
     read_file: bool = True,
+    needs: Collection[str] | None = None,
 ) -> Settings:
     """Read and check every setting for `environment`.
 
     `kept_secrets` stands in for secrets that nobody set; only `local` has such. Without `read_file`
-    there is nothing but `environ`. Raises SettingsError with one line per problem, each with the
+    there is nothing but `environ`. `needs` names the variables that a single service cannot do without:
+    of what the environment requires, only these are demanded then, so that the service need not be told
+    the others' secrets. Raises SettingsError with one line per problem, each with the
     variable's name and an example.
     """
     home = home or default_home(environ)
@@ -327,7 +330,7 @@ def load(
         text = given.get(name)
         if not text and variable.secret and kept_secrets:
             text = kept_secrets.get(name)
-        if not text and environment in variable.required:
+        if not text and environment in variable.required and (needs is None or name in needs):
             problems.append(_problem(name, variable, f"is required for {environment}"))
             continue
         if text is None or (not text and not _empty_is_wrong(variable)):

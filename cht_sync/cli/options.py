@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import click
@@ -32,15 +33,15 @@ log_options = click.option(
 )
 
 
-def reachable_settings(environment: Environment) -> Settings:
+def reachable_settings(environment: Environment, *, needs: Collection[str] | None = None) -> Settings:
     """Where the running environment's services are; else what the settings say.
 
-    Says on standard error when the settings that are given now are others.
+    `needs`: the only variables that must be set, for a service that runs alone. Says on standard error when the settings that are given now are others.
     """
     home = default_home()
     state = control.running(home / STATE_FOLDER)
     if state is None:
-        return embedded.load_settings(environment, home=home)
+        return embedded.load_settings(environment, home=home, needs=needs)
     changes = _changes(state, home)
     if changes:
         click.echo(

@@ -31,9 +31,11 @@ LAUNCH_PATIENCE = 10.0
 """Seconds in which whoever started the supervisor has recorded it and lets go of the environment."""
 
 
-def load_settings(environment: Environment, *, home: Path | None = None) -> Settings:
-    """Load the settings; `local` has secrets of its own where none are set."""
-    settings = load(environment, home=home)
+def load_settings(
+    environment: Environment, *, home: Path | None = None, needs: Collection[str] | None = None
+) -> Settings:
+    """Load the settings; `local` has secrets of its own where none are set. `needs` as in `settings.load`."""
+    settings = load(environment, home=home, needs=needs)
     return _with_kept_secrets(settings) if environment is Environment.LOCAL else settings
 
 

@@ -112,6 +112,16 @@ def test_every_password_is_a_secret() -> None:
         assert variable.secret == bool(re.search("PASSWORD|SECRET|TOKEN", name)), name
 
 
+def test_a_single_service_is_not_asked_for_the_secrets_of_others(tmp_path: Path) -> None:
+    given = {"POSTGRES_HOST": "postgres.example.org", "DBT_POSTGRES_PASSWORD": "x"}
+    settings = load(Environment.PROD, home=tmp_path, environ=given, needs=given)
+    assert settings.dbt_postgres_password == "x"
+    assert settings.postgres_password == settings.couchdb_password == ""
+    with pytest.raises(SettingsError) as refused:
+        load(Environment.PROD, home=tmp_path, environ={}, needs=given)
+    assert [problem.split()[0] for problem in refused.value.problems] == list(given)
+
+
 def test_local_needs_no_settings_at_all(tmp_path: Path) -> None:
     settings = loaded({}, tmp_path)
     assert settings.couchdb_dbs == ("medic",)
