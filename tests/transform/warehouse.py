@@ -81,7 +81,9 @@ class Warehouse:
         return row
 
 
-def create_warehouse(server: PostgresServer, work_folder: Path) -> TransformOptions:
+def create_warehouse(
+    server: PostgresServer, work_folder: Path, *, schema: str = "dbt", model_table: str = "couchdb"
+) -> TransformOptions:
     """Make a database of its own through init-db-resources.sh."""
     name = f"test_{secrets.token_hex(6)}"
     with closing(psycopg2.connect(server.dsn())) as connection:
@@ -100,6 +102,8 @@ def create_warehouse(server: PostgresServer, work_folder: Path) -> TransformOpti
             "COUCHDB_DBS": f"{MEDIC} {SENTINEL}",
             "PGRST_DB_PASSWORD": secrets.token_hex(8),
             "DBT_POSTGRES_PASSWORD": password,
+            "DBT_POSTGRES_SCHEMA": schema,
+            "POSTGRES_TABLE": model_table,
         },
     )
     return TransformOptions(
@@ -111,6 +115,8 @@ def create_warehouse(server: PostgresServer, work_folder: Path) -> TransformOpti
         user=f"{name}_dbt",
         password=password,
         database=name,
+        schema=schema,
+        model_table=model_table,
         interval=0.05,
     )
 
