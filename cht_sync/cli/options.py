@@ -36,7 +36,8 @@ log_options = click.option(
 def reachable_settings(environment: Environment, *, needs: Collection[str] | None = None) -> Settings:
     """Where the running environment's services are; else what the settings say.
 
-    `needs`: the only variables that must be set, for a service that runs alone. Says on standard error when the settings that are given now are others.
+    `needs`: the only variables that must be set, for a service that runs alone. Says on standard error
+    when the settings that are given now are others.
     """
     home = default_home()
     state = control.running(home / STATE_FOLDER)
