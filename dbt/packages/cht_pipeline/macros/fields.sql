@@ -1,6 +1,11 @@
 {#
-  Values of a document. Documents are written by many versions of many apps, so every cast here yields
-  null for what it cannot read: one wrong value costs that field of that row, never the run.
+  Values of a document. Documents are written by many versions of many apps, so every cast here takes
+  an expression of type text and yields null for what it cannot read: one wrong value costs that field
+  of that row, never the run. "text is not null and cast is null" is thus a value that was rejected.
+
+    as_date       date          as_integer    bigint
+    as_timestamp  timestamptz   as_numeric    numeric
+    as_boolean    boolean
 #}
 
 {# The text at a path of keys in doc: field('fields', 'patient_id'). An empty text is null. #}
@@ -44,8 +49,25 @@
   end
 {%- endmacro %}
 
+{# true and false, as JSON or as text, yes and no, 1 and 0; else null. #}
 {% macro as_boolean(text) -%}
-  case lower({{ text }}) when 'true' then true when 'yes' then true when 'false' then false when 'no' then false end
+  case
+    when lower({{ text }}) in ('true', 'yes', '1') then true
+    when lower({{ text }}) in ('false', 'no', '0') then false
+  end
+{%- endmacro %}
+
+{# A whole number of up to 18 digits, also one written as 12.0; else null. #}
+{% macro as_integer(text) -%}
+  case when {{ text }} ~ '^ *[+-]?[0-9]{1,18}([.]0*)? *$' then trunc(({{ text }})::numeric)::bigint end
+{%- endmacro %}
+
+{# A decimal number of up to 100 digits before and after the point, also with an exponent; else null. #}
+{% macro as_numeric(text) -%}
+  case
+    when {{ text }} ~ '^ *[+-]?([0-9]{1,100}([.][0-9]{0,100})?|[.][0-9]{1,100})([eE][+-]?[0-9]{1,3})? *$'
+      then ({{ text }})::numeric
+  end
 {%- endmacro %}
 
 {% macro year_month_day(text) -%}
