@@ -41,6 +41,13 @@ class ChtSyncError(Exception):
         return self.message
 
 
+def sentences(error: Exception) -> str:
+    """Return what failed and what to do next, as sentences of one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    hint = error.hint if isinstance(error, ChtSyncError) else None
+    return f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} {hint}" if hint else text
+
+
 class SettingsError(ChtSyncError):
     """Settings or options that cannot be used; carries one line per problem."""
 

@@ -2,7 +2,8 @@
 
 A plugin's options are a frozen dataclass whose fields are declared by `option`; the class is all that
 the configuration check, the plugin itself and the generated documentation need to know. Where options
-only fit together in some ways, its `__post_init__` raises ValueError for the others.
+only fit together in some ways, its `__post_init__` raises ValueError for the others, or Contradictions where
+there are several reasons.
 """
 
 from __future__ import annotations
@@ -13,6 +14,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from cht_sync.pipeline.conversions import CONVERSIONS, Kind, WrongValue, as_list, refuse_blocks
+
+
+class Contradictions(ValueError):
+    """Several reasons for which options do not fit together, each a text of its own in `reasons`."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = tuple(reasons)
+
+
+class Undecided(Exception):
+    """What is asked depends on an option that is wrong by itself."""
+
+
+class _WrongOption:
+    """Takes the place of the value of an option that is wrong: whoever looks at it is told Undecided."""
+
+    def _undecided(self, *_arguments: object) -> Any:
+        raise Undecided
+
+    __bool__ = __contains__ = __float__ = __format__ = __getattr__ = __getitem__ = __hash__ = _undecided
+    __eq__ = __ge__ = __gt__ = __int__ = __iter__ = __le__ = __len__ = __lt__ = __ne__ = __str__ = _undecided
+
+
+WRONG_OPTION: Any = _WrongOption()
 
 
 @dataclass(frozen=True)

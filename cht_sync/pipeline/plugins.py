@@ -39,12 +39,13 @@ from cht_sync.pipeline.conversions import CONVERSIONS, Password
 from cht_sync.pipeline.dead_letter import MOST_BYTES
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.monitor.metrics import PipelineMetrics, PluginMetrics
-from cht_sync.pipeline.options import Option, option, options_of
+from cht_sync.pipeline.options import Contradictions, Option, option, options_of
 
 __all__ = [
     "Codec",
     "CodecChoice",
     "CodecOptions",
+    "Contradictions",
     "Decoder",
     "FilterOptions",
     "InputOptions",

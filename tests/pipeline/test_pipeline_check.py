@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cht_sync.errors import ConfigError
-from cht_sync.pipeline.config import ConfigProblems, check, load, parse, read
+from cht_sync.pipeline.config import ConfigProblems, check, load, parse
 from cht_sync.pipeline.contracts import Filter
 from cht_sync.pipeline.conversions import CONVERSIONS, Kind, Password, WrongValue
 from cht_sync.pipeline.event import Event
@@ -22,10 +22,12 @@ from cht_sync.pipeline.plugins import (
     FilterOptions,
     PluginContext,
     PluginKind,
+    names,
     option,
     plugins,
     register_filter,
 )
+from cht_sync.settings import CHECKOUT
 
 CONTEXT = PluginContext("main", Path())
 
@@ -150,18 +152,116 @@ input { if [a] { } }"""
     )
     assert isinstance(error, ConfigProblems)
     assert [str(one) for one in error.problems] == [
-        "pipeline.conf:9:9: an input cannot depend on a condition",
         'pipeline.conf:2:3: unknown filter "mutat"; did you mean "mutate"?',
         'pipeline.conf:3:18: unknown option "coutn" of filter "test_options"; did you mean "count"?',
         'pipeline.conf:3:29: option "on" of filter "test_options": expected true or false, got \'maybe\'',
-        'pipeline.conf:4:12: filter "json" needs the option "source"',
+        'pipeline.conf:4:12: filter "json" needs the option "source" (string): The field that holds the JSON '
+        "text.",
         'pipeline.conf:5:12: option "convert" of filter "mutate": invalid conversion type \'int\', expected '
         "one of string, integer, float, boolean, integer_eu, float_eu",
         "pipeline.conf:6:13: the regular expression /(/ cannot be used: missing ), unterminated subpattern "
         "at position 0",
         'pipeline.conf:8:19: unknown codec "rubydebg"; did you mean "rubydebug"?',
+        "pipeline.conf:9:9: an input cannot depend on a condition",
     ]
     assert str(error).splitlines() == [str(one) for one in error.problems]
+
+
+ONE_OF_EACH = {
+    "1-inputs.conf": """input {
+  generatr { }
+  grok { }
+  couchdb_changes { db => medic host => "${NO_SUCH_HOST}" port => many auth => session username => me }
+  file { mode => tail path => relative }
+  dead_letter_queue { path => "/no/such/folder" clean_consumed => maybe }
+  generator { codec => rubydebug }
+}
+""",
+    "2-broken.conf": """filter {
+  mutate { add_tag => }
+  json { }
+}
+""",
+    "3-filters.conf": """filter {
+  json { }
+  date { match => ["at", "${NO_SUCH_FORMAT}"] nonsense => 1 }
+  fingerprint { method => IPV4_NETWORK }
+  if [a] == "${NO_SUCH_VALUE}" { mutate { id => one } mutate { id => one } }
+  ruby { code => "x" }
+}
+output {
+  http { url => "http://127.0.0.1" http_method => put user => me pool_max => 3 position_headers => true }
+  http { ulr => "http://127.0.0.1" http_method => post }
+}
+""",
+}
+
+
+def test_one_of_each_kind_of_problem_over_several_files_is_said_in_one_list(tmp_path: Path) -> None:
+    for name, text in ONE_OF_EACH.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigProblems) as caught:
+        load(sorted(tmp_path.iterdir()), {}, CONTEXT)
+    places = [f"{Path(one.path).name[0]}:{one.line}" for one in caught.value.problems]
+    assert places == sorted(places, key=lambda place: [int(part) for part in place.split(":")])
+    said = "\n".join(
+        f"{place} {one.reason}" for place, one in zip(places, caught.value.problems, strict=True)
+    )
+    for expected in (
+        '1:2 unknown input "generatr"; did you mean "generator"?',
+        '1:3 unknown input "grok"; there are couchdb_changes, dead_letter_queue, file,',
+        "1:4 Cannot evaluate `${NO_SUCH_HOST}`",
+        '1:4 option "port" of input "couchdb_changes": expected a number, got \'many\'',
+        '1:4 input "couchdb_changes": auth => "session" needs username and password',
+        '1:5 option "path" of input "file": \'relative\' must be absolute',
+        '1:5 input "file": mode => "tail" is not supported',
+        '1:6 option "clean_consumed" of input "dead_letter_queue": expected true or false',
+        '1:7 codec "rubydebug" cannot read events, only write them',
+        "2:2 unexpected '}'",
+        '3:2 filter "json" needs the option "source"',
+        "3:3 Cannot evaluate `${NO_SUCH_FORMAT}`",
+        '3:3 unknown option "nonsense" of filter "date"; what it takes: docs/plugins.md#filter-date',
+        '3:4 filter "fingerprint": the method IPV4_NETWORK needs the option "key"',
+        "3:5 Cannot evaluate `${NO_SUCH_VALUE}`",
+        '3:5 the id "one" is already that of another plugin',
+        '3:6 filter "ruby" runs Ruby code, which this engine cannot',
+        '3:9 output "http": user and password go together; one of them is not set',
+        '3:9 output "http": position_headers goes without pool_max',
+        '3:10 unknown option "ulr" of output "http"; did you mean "url"?',
+    ):
+        assert said.count(f"\n{expected}") + said.startswith(expected) == 1, expected
+    # Each says itself what to do.
+    assert "only write them. Use plain, line, json or json_lines in inputs." in str(caught.value)
+    assert caught.value.hint is None
+    # Where a name is misspelt the option that was meant is not missing as well.
+    assert 'needs the option "url"' not in said
+    assert said.count("\n2:") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("filter", "grok"),
+        ("filter", "geoip"),
+        ("filter", "aggregate"),
+        ("output", "elasticsearch"),
+        ("output", "kafka"),
+        ("input", "kafka"),
+        ("input", "beats"),
+        ("codec", "avro"),
+    ],
+)
+def test_where_no_name_is_near_all_are_listed_and_how_to_add_one(kind: PluginKind, name: str) -> None:
+    text = f"output {{ stdout {{ codec => {name} }} }}" if kind == "codec" else f"{kind} {{ {name} {{ }} }}"
+    said = str(refused(text))
+    assert f'unknown {kind} "{name}"; there are {", ".join(sorted(names(kind)))}; how to add one: ' in said
+    assert (CHECKOUT / said.rpartition(" ")[2]).is_file()
+
+
+def test_an_option_that_is_wrong_takes_no_part_in_how_options_fit_together() -> None:
+    for mode in ("mode => sideways", "mdoe => read", 'mode => "${NO_SUCH_MODE}"'):
+        error = refused(f'input {{ file {{ path => "/a" {mode} }} }}')
+        assert not isinstance(error, ConfigProblems), str(error)
 
 
 def test_problems_of_several_files_are_listed_together(tmp_path: Path) -> None:
@@ -169,7 +269,7 @@ def test_problems_of_several_files_are_listed_together(tmp_path: Path) -> None:
     first.write_text("filter {")
     second.write_bytes(b"\xff")
     with pytest.raises(ConfigProblems) as caught:
-        read([first, second, third], {})
+        load([first, second, third], {}, CONTEXT)
     assert [Path(one.path).name for one in caught.value.problems] == ["a.conf", "b.conf", "c.conf"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cht_sync.errors import ConfigError
 from cht_sync.pipeline.config.check import Checked, CheckedBranch, CheckedPlugin, CheckedStatement
-from cht_sync.pipeline.config.problems import flat, raise_all
+from cht_sync.pipeline.config.problems import flat, in_order, raise_all
 from cht_sync.pipeline.config.routing import (
     Chain,
     Choose,
@@ -57,31 +57,37 @@ def build(checked: Checked, context: PluginContext) -> Pipeline:
 
     Raises ConfigError, or ConfigProblems for all plugins that cannot be made.
     """
-    builder = _Builder(context)
+    problems: list[ConfigError] = []
+    pipeline = build_into(problems, checked, context)
+    if problems:
+        pipeline.close()
+    raise_all(in_order(problems))
+    return pipeline
+
+
+def build_into(problems: list[ConfigError], checked: Checked, context: PluginContext) -> Pipeline:
+    """As `build`, but what cannot be made is left out, and added to `problems`."""
+    builder = _Builder(context, problems)
     inputs = [made[0] for statement in checked.inputs if (made := builder.plugin(statement))]
     steps = builder.filters(checked.filters)
     choices = builder.choices(checked.outputs)
     plain = all(isinstance(statement, CheckedPlugin) for statement in checked.outputs)
     outputs = builder.outputs
-    pipeline = Pipeline(
+    return Pipeline(
         inputs=inputs,
         filter=chain(steps),
         route=unconditional(outputs) if plain else conditional(outputs, choose_all(choices)),
         outputs=outputs,
         metrics=context.metrics,
     )
-    if builder.problems:
-        pipeline.close()
-    raise_all(builder.problems)
-    return pipeline
 
 
 class _Builder:
     """Makes plugins; those that cannot be made are left out, and why is kept in `problems`."""
 
-    def __init__(self, context: PluginContext) -> None:
+    def __init__(self, context: PluginContext, problems: list[ConfigError]) -> None:
         self.outputs: list[Output] = []
-        self.problems: list[ConfigError] = []
+        self.problems = problems
         self._context = context
 
     def plugin(self, statement: CheckedPlugin) -> tuple[Any, PluginMetrics] | None:

@@ -15,12 +15,14 @@ from cht_sync.pipeline.config.literals import join_settings, number, unescaped, 
 from cht_sync.pipeline.config.parser import place_of
 from cht_sync.pipeline.config.problems import Place, problem
 from cht_sync.pipeline.config.tree import (
+    UNREADABLE,
     Branch,
     Configuration,
     Plugin,
     SectionName,
     Setting,
     Statement,
+    is_readable,
 )
 from cht_sync.pipeline.config.variables import replace_in_setting
 
@@ -88,6 +90,8 @@ class Builder:
             plugin.settings[name] = Setting(value, place)
         elif name == "codec":
             self._problem(f"{plugin.name} has multiple `codec` declarations", place)
+        elif not (is_readable(present.value) and is_readable(value)):
+            plugin.settings[name] = Setting(UNREADABLE, present.place)
         else:
             try:
                 plugin.settings[name] = Setting(join_settings(present.value, value), present.place)
@@ -116,7 +120,7 @@ class Builder:
             return replace_in_setting(self._string(token), self._env)
         except ValueError as error:
             self._problem(str(error), place)
-            return ""
+            return UNREADABLE
 
     def _hash(self, node: Node) -> dict[Any, Any]:
         entries = cast(list[Node], node.children)

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from cht_sync.errors import ConfigError
+from cht_sync.errors import ConfigError, sentences
 
 
 class Place(NamedTuple):
@@ -18,22 +18,15 @@ class Place(NamedTuple):
 
 
 class ConfigProblems(ConfigError):
-    """Several problems of one configuration: one line each, and one by one in `problems`.
+    """Several problems of one configuration: one line each, its hint behind it, and one by one in `problems`.
 
     The place is that of the first.
     """
 
     def __init__(self, problems: Sequence[ConfigError]) -> None:
         first = problems[0]
-        hints = dict.fromkeys(problem.hint for problem in problems if problem.hint)
-        super().__init__(
-            first.reason,
-            path=first.path,
-            line=first.line,
-            column=first.column,
-            hint=" ".join(hints) or None,
-        )
-        self.message = "\n".join(map(str, problems))
+        super().__init__(first.reason, path=first.path, line=first.line, column=first.column)
+        self.message = "\n".join(map(sentences, problems))
         self.args = (self.message,)
         self.problems = tuple(problems)
 
@@ -56,7 +49,19 @@ def raise_all(problems: Sequence[ConfigError]) -> None:
         raise ConfigProblems(problems)
 
 
+def in_order(problems: Iterable[ConfigError], files: Sequence[str] = ()) -> list[ConfigError]:
+    """Return problems as one reads: by file, those of `files` first and in that order, by line, by column."""
+    order = {path: number for number, path in enumerate(files)}
+    return sorted(problems, key=lambda one: (order.get(one.path, len(order)), one.path, one.line, one.column))
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean "..."?` where a known name is near, else nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def nearest_or_all(name: str, known: Iterable[str], else_: str) -> str:
+    """Return `nearest`; where no known name is near, `else_` and all of them."""
+    known = sorted(known)
+    return nearest(name, known) or f"; {else_} {', '.join(known)}"

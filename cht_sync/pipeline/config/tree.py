@@ -1,10 +1,11 @@
 """The tree of a configuration: what was written, with places, before anything is looked up.
 
-Values of settings are text, int, float, list, dict, and `Plugin` for a codec with a body.
+Values of settings are text, int, float, list, dict, `Plugin` for a codec with a body, and `UNREADABLE`.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,6 +14,21 @@ from cht_sync.pipeline.config.problems import Place
 
 SectionName = Literal["input", "filter", "output"]
 Comparison = Literal["eq", "neq", "lt", "gt", "lte", "gte"]
+
+
+class _Unreadable(enum.Enum):
+    VALUE = "unreadable"
+
+
+UNREADABLE = _Unreadable.VALUE
+"""Stands for a value that is wrong by itself, and has been said to be; nothing more is said of it."""
+
+
+def is_readable(value: Any) -> bool:
+    """Whether no part of a value is UNREADABLE."""
+    if isinstance(value, dict):
+        return all(is_readable(key) and is_readable(item) for key, item in value.items())
+    return all(map(is_readable, value)) if isinstance(value, list) else value is not UNREADABLE
 
 
 @dataclass(frozen=True)

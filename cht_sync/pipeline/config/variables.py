@@ -19,7 +19,7 @@ class UndefinedVariable(ValueError):
     def __init__(self, reference: str, name: str) -> None:
         super().__init__(
             f"Cannot evaluate `{reference}`. Replacement variable `{name}` is not defined in the environment "
-            "and there is no default value given"
+            f"and there is no default value given; set it, or write `${{{name}:default}}`"
         )
 
 

@@ -43,6 +43,7 @@ from cht_sync.pipeline.decorate import decorate_read
 from cht_sync.pipeline.monitor.metrics import InputMetrics
 from cht_sync.pipeline.plugins import (
     CodecChoice,
+    Contradictions,
     InputOptions,
     Password,
     PluginContext,
@@ -167,7 +168,7 @@ class Options(InputOptions):
     def __post_init__(self) -> None:
         problems = _problems(self)
         if problems:
-            raise ValueError("; ".join(problems))
+            raise Contradictions(problems)
 
 
 def _problems(options: Options) -> list[str]:

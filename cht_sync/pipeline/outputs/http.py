@@ -37,6 +37,7 @@ from cht_sync.pipeline.http.tls import VERSIONS, Tls, check_protocols
 from cht_sync.pipeline.monitor.metrics import OutputMetrics
 from cht_sync.pipeline.plugins import (
     CodecChoice,
+    Contradictions,
     OutputOptions,
     Password,
     PluginContext,
@@ -242,7 +243,7 @@ class Options(OutputOptions):
         if self.position_headers:
             problems += _problems_with_position(self)
         if problems:
-            raise ValueError("; ".join(problems))
+            raise Contradictions(problems)
 
     @property
     def tls(self) -> Tls:
