@@ -7,10 +7,11 @@ the first run parses, later ones use the manifest that it made.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from cht_sync.errors import ChtSyncError
 from cht_sync.files import private_folder
 from cht_sync.transform.options import TransformOptions
-from cht_sync.transform.results import NodeResult, RunOutcome
+from cht_sync.transform.results import FAILED, NodeResult, RunOutcome
 
 NO_NODE = "dbt"
 """The name of a failure that belongs to no node."""
@@ -36,16 +37,29 @@ class DbtRunner:
         self._options = options
         self._manifest: Any = None
 
-    def run(self, *, full_refresh: bool = False) -> RunOutcome:
-        """Run the selected models once. What fails is in the outcome, never raised."""
+    def run(
+        self, *, full_refresh: bool = False, select: Collection[str] = (), exclude: Collection[str] = ()
+    ) -> RunOutcome:
+        """Run the selected models once. What fails is in the outcome, never raised.
+
+        `select` narrows the options' selectors, `exclude` adds to what they exclude; both as dbt's.
+        """
+        words = self._chosen(select, exclude)
+        return self._outcome("run", ["--full-refresh", *words] if full_refresh else words)
+
+    def test(self, *, select: Collection[str] = (), exclude: Collection[str] = ()) -> RunOutcome:
+        """Run the tests of the selected models once, chosen as in `run`; what fails is in the outcome."""
+        return self._outcome("test", self._chosen(select, exclude))
+
+    def _outcome(self, command: str, words: Sequence[str]) -> RunOutcome:
         started_at = datetime.now(UTC)
         clock = time.monotonic()
         with _variables(self._options.environment()):
             unparsed = self._parse()
-            nodes = (unparsed,) if unparsed else self._run_models(full_refresh)
+            nodes = (unparsed,) if unparsed else self._nodes(command, words)
         return RunOutcome(
             run_id=uuid.uuid4().hex,
-            command="run",
+            command=command,
             started_at=started_at,
             seconds=time.monotonic() - clock,
             nodes=nodes,
@@ -54,25 +68,39 @@ class DbtRunner:
     def _parse(self) -> NodeResult | None:
         if self._manifest is not None:
             return None
-        done = self._invoke("parse")
+        done = self._invoke("parse", *self._vars())
         if not done.success:
             return _failure_of(done)
         self._manifest = done.result
         return None
 
-    def _run_models(self, full_refresh: bool) -> tuple[NodeResult, ...]:
+    def _chosen(self, select: Collection[str], exclude: Collection[str]) -> list[str]:
         words = ["--threads", str(self._options.threads)]
-        if full_refresh:
-            words.append("--full-refresh")
-        for selector in self._options.selectors:
+        wide = self._options.selectors
+        # A comma means both, words beside each other mean either.
+        narrow = (
+            [f"{one},{other}" for one in wide for other in select] if wide and select else [*wide, *select]
+        )
+        for selector in narrow:
             words += ["--select", selector]
-        done = self._invoke("run", *words)
+        for selector in (*self._options.exclude, *exclude):
+            words += ["--exclude", selector]
+        return words
+
+    def _nodes(self, command: str, words: Sequence[str]) -> tuple[NodeResult, ...]:
+        done = self._invoke(command, *words, *self._vars())
         if done.result is None:
             return (_failure_of(done),)
         nodes = tuple(_node(result) for result in done.result.results)
-        if not done.success and not any(node.status == "error" for node in nodes):
+        if not done.success and not any(node.status in FAILED for node in nodes):
             return (*nodes, _failure_of(done))
         return nodes
+
+    def _vars(self) -> list[str]:
+        values = dict(self._options.vars)
+        if self._options.batch_size is not None:
+            values["batch_size"] = self._options.batch_size
+        return ["--vars", json.dumps(values)] if values else []
 
     def _invoke(self, command: str, *words: str) -> Any:
         from dbt.cli.main import dbtRunner  # noqa: PLC0415 (a second, which only those who run it should pay)
