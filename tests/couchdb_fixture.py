@@ -47,7 +47,9 @@ class CouchDBServer:
 class CouchDBProcess:
     """One run after another of the server over the same data."""
 
-    def __init__(self, folder: Path, *, user: str, password: str, port: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, user: str, password: str, port: int = 0, session_timeout: int = 600
+    ) -> None:
         self.folder = folder
         self.port = port
         self._node, self._modules = installed_server()
@@ -56,6 +58,7 @@ class CouchDBProcess:
             "COUCHDB_USER": user,
             "COUCHDB_PASSWORD": password,
             "COUCHDB_DATA": str(folder / "data"),
+            "COUCHDB_SESSION_TIMEOUT": str(session_timeout),
         }
 
     def start(self) -> None:

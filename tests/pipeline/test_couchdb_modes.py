@@ -434,9 +434,18 @@ def test_a_selector_that_the_server_refuses_is_named(
         password=couchdb_server.password,
         selector='{"$no":1}',
     )
-    with pytest.raises(OperatorNeeded) as refusal:
+    with pytest.raises(OperatorNeeded, match=r'selector \{"\$no":1\}: Invalid operator: \$no$') as refusal:
         one.to_the_end()
-    assert "Correct the selector" in str(refusal.value.hint)
+    assert refusal.value.hint == "Correct the option selector of couchdb_changes."
+
+
+def test_a_position_that_the_server_refuses_is_not_blamed_on_the_selector(
+    couchdb: FakeCouchdb, reading: Callable[..., Reading]
+) -> None:
+    one = reading(selector='{"type":"person"}', initial_sequence="garbage")
+    with pytest.raises(OperatorNeeded, match="Malformed sequence") as refusal:
+        one.to_the_end()
+    assert "accept-server" in str(refusal.value.hint)
 
 
 def test_without_documents_an_event_says_which_changed_and_nothing_is_fetched(

@@ -377,10 +377,9 @@ def test_a_server_that_ends_every_feed_at_once_is_asked_who_it_is_no_more_often_
     assert looks <= 2 * feeds + 2
 
 
-def test_a_database_made_anew_on_a_server_that_does_not_tell_is_read_on(
+def test_a_database_made_anew_under_the_live_feed_is_read_from_its_start(
     couchdb_server: Any, couchdb_database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody can know it there; what comes after is not lost, and where to look is said once."""
     client = couchdb_server.client()
     client.write(couchdb_database, [{"_id": "old 1"}, {"_id": "old 2"}])
     login = {"user": couchdb_server.user, "password": couchdb_server.password}
@@ -394,9 +393,12 @@ def test_a_database_made_anew_on_a_server_that_does_not_tell_is_read_on(
         client.create_database(couchdb_database)
         client.write(couchdb_database, [{"_id": "new"}])
         one.until(lambda: "new" in one.revisions)
-    assert one.batches[-1].position is not None
-    assert one.batches[-1].position.instance_start_time is None
-    assert [record.levelname for record in caplog.records if "cht-sync verify" in record.message] == ["INFO"]
+    first, last = (batch.position for batch in (one.batches[0], one.batches[-1]))
+    assert first is not None
+    assert last is not None
+    assert first.server_uuid == last.server_uuid
+    assert None is not first.instance_start_time != last.instance_start_time is not None
+    assert [record.levelname for record in caplog.records if "made anew" in record.message] == ["ERROR"]
     client.close()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 from couchdb_fixture import CouchDBProcess, CouchDBServer
+from waiting import eventually
 
 
 @pytest.fixture
@@ -219,6 +220,195 @@ def test_a_recreated_database_has_another_birth_but_not_after_a_restart(tmp_path
     finally:
         node.stop()
     assert {path.name for path in tmp_path.iterdir()} == {"data", "couchdb.log"}
+
+
+def test_the_server_has_one_uuid_for_ever_and_another_server_another(tmp_path: Path) -> None:
+    uuids = []
+    for folder in ("a", "a", "b"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        node = CouchDBProcess(tmp_path / folder, user="medic", password="secret")
+        node.start()
+        try:
+            welcome = requests.get(f"http://127.0.0.1:{node.port}/", auth=("medic", "secret")).json()
+            databases = requests.get(
+                f"http://127.0.0.1:{node.port}/_all_dbs", auth=("medic", "secret")
+            ).json()
+        finally:
+            node.stop()
+        assert (welcome["couchdb"], welcome["vendor"]["name"], databases) == ("Welcome", "cht-sync", [])
+        uuids.append(welcome["uuid"])
+    assert len(uuids[0]) == 32
+    assert uuids[0] == uuids[1] != uuids[2]
+
+
+def test_a_database_made_anew_has_another_birth_however_soon(http: Http) -> None:
+    births = [http.session.get(http.url).json()["instance_start_time"]]
+    for _ in range(3):
+        http.session.delete(http.url)
+        http.session.put(http.url)
+        births.append(http.session.get(http.url).json()["instance_start_time"])
+    assert len(set(births)) == 4
+
+
+# Logins by cookie, as CouchDB 3.4 was recorded to answer.
+
+
+def cookie_of(response: requests.Response) -> str:
+    value, *attributes = response.headers["Set-Cookie"].split("; ")
+    names = [attribute.partition("=")[0] for attribute in attributes]
+    assert names == ["Version", "Expires", "Max-Age", "Path", "HttpOnly"]
+    return value.removeprefix("AuthSession=")
+
+
+@pytest.mark.parametrize("form", ["json", "data"])
+@pytest.mark.parametrize("name", ["name", "username"])
+def test_a_login_is_exchanged_for_a_cookie_that_takes_its_place(
+    couchdb_server: CouchDBServer, form: str, name: str
+) -> None:
+    login = {name: couchdb_server.user, "password": couchdb_server.password}
+    response = requests.post(f"{couchdb_server.url}/_session", **{form: login})  # type: ignore[arg-type]
+    assert response.json() == {"ok": True, "name": couchdb_server.user, "roles": ["_admin"]}
+    headers = {"Cookie": f"AuthSession={cookie_of(response)}"}
+    assert requests.get(f"{couchdb_server.url}/_all_dbs", headers=headers).status_code == 200
+    who = requests.get(f"{couchdb_server.url}/_session", headers=headers).json()
+    assert who["userCtx"] == {"name": couchdb_server.user, "roles": ["_admin"]}
+    assert who["info"] == {"authentication_handlers": ["cookie", "default"], "authenticated": "cookie"}
+
+
+def test_a_wrong_login_gets_no_cookie(couchdb_server: CouchDBServer) -> None:
+    login = {"name": couchdb_server.user, "password": "wrong"}
+    response = requests.post(f"{couchdb_server.url}/_session", json=login)
+    assert response.status_code == 401
+    assert response.json() == {"error": "unauthorized", "reason": "Name or password is incorrect."}
+    assert cookie_of(response) == ""
+    nobody = requests.post(f"{couchdb_server.url}/_session", json={})
+    assert nobody.json() == {"error": "bad_request", "reason": "request body must contain a username"}
+
+
+def test_only_a_cookie_of_this_server_counts(couchdb_server: CouchDBServer) -> None:
+    login = {"name": couchdb_server.user, "password": couchdb_server.password}
+    good = cookie_of(requests.post(f"{couchdb_server.url}/_session", json=login))
+
+    def asked(cookie: str) -> tuple[int, str]:
+        headers = {"Cookie": f"AuthSession={cookie}"}
+        response = requests.get(f"{couchdb_server.url}/_all_dbs", headers=headers)
+        return response.status_code, response.json().get("reason", "")
+
+    refused = (401, "You are not authorized to access this db.")
+    assert asked(f"{good[:-4]}{'AAAA' if good[-4:] != 'AAAA' else 'BBBB'}") == refused
+    assert asked("") == refused
+    assert asked("garbage") == (400, "Malformed AuthSession cookie. Please clear your cookies.")
+
+
+def test_who_is_asked_of_a_session_that_is_none_is_nobody(couchdb_server: CouchDBServer) -> None:
+    who = requests.get(f"{couchdb_server.url}/_session").json()
+    assert who["userCtx"] == {"name": None, "roles": []}
+    assert requests.get(f"{couchdb_server.url}/_session", auth=("x", "y")).status_code == 401
+    out = requests.delete(f"{couchdb_server.url}/_session")
+    assert (out.json(), cookie_of(out)) == ({"ok": True}, "")
+
+
+def test_a_cookie_is_renewed_while_it_is_used_and_ends(tmp_path: Path) -> None:
+    node = CouchDBProcess(tmp_path, user="medic", password="secret", session_timeout=1)
+    node.start()
+    url = f"http://127.0.0.1:{node.port}"
+    try:
+        login = {"name": "medic", "password": "secret"}
+        headers = {
+            "Cookie": f"AuthSession={cookie_of(requests.post(f'{url}/_session', json=login))}",
+            "Connection": "close",
+        }
+        renewed: list[str] = []
+
+        def has_ended() -> bool:
+            response = requests.get(f"{url}/_all_dbs", headers=headers)
+            if "Set-Cookie" in response.headers:
+                renewed.append(cookie_of(response))
+            return response.status_code == 401
+
+        eventually(has_ended)
+        assert renewed
+        later = {"Cookie": f"AuthSession={renewed[-1]}"}
+        assert requests.get(f"{url}/_all_dbs", headers=later).status_code == 200
+    finally:
+        node.stop()
+
+
+# Selectors.
+
+
+def selected(http: Http, selector: object, query: str = "") -> requests.Response:
+    return http.session.post(f"{http.url}/_changes?filter=_selector&{query}", json={"selector": selector})
+
+
+@pytest.mark.parametrize(
+    ("selector", "found"),
+    [
+        ({}, "abcd"),
+        ({"type": "x"}, "ac"),
+        ({"type": "x", "n": {"$gt": 1}}, "c"),
+        ({"type": "x", "$and": [{"n": {"$gte": 1}}, {"n": {"$lt": 3}}]}, "a"),
+        ({"$or": [{"n": 1}, {"n": 2}]}, "ab"),
+        ({"$not": {"type": "x"}}, "bd"),
+        ({"type": {"$in": ["x", "z"]}}, "acd"),
+        ({"in.side": "y"}, "b"),
+        ({"in": {"side": "y"}}, "b"),
+        ({"list": {"$elemMatch": {"$eq": 2}}}, "d"),
+        ({"_id": {"$regex": "^[ab]"}}, "ab"),
+        ({"_deleted": True}, "c"),
+    ],
+)
+def test_a_selector_lets_through_what_matches(http: Http, selector: object, found: str) -> None:
+    http.put("a", type="x", n=1)
+    http.put("b", type="y", n=2, **{"in": {"side": "y"}})
+    revision = http.put("c", type="x", n=3)
+    http.put("d", type="z", list=[1, 2])
+    http.put("c", type="x", n=3, _rev=revision, _deleted=True)
+    answer = selected(http, selector).json()
+    assert sorted(row["id"] for row in answer["results"]) == list(found)
+    assert (answer["last_seq"], answer["pending"]) == (5, 0)
+    assert all("doc" not in row for row in answer["results"])
+
+
+def test_pages_of_a_selector_go_on_after_the_last_match(http: Http) -> None:
+    documents = [{"_id": f"{number:04}", "even": number % 2 == 0} for number in range(1001)]
+    http.session.post(f"{http.url}/_bulk_docs", json={"docs": documents})
+    since, found = 0, []
+    while True:
+        page = selected(http, {"even": True}, f"limit=150&since={since}&include_docs=true").json()
+        found += [row["doc"]["_id"] for row in page["results"]]
+        since = page["last_seq"]
+        if len(page["results"]) < 150:
+            break
+    assert found == [document["_id"] for document in documents if document["even"]]
+    assert since == 1001
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("{}", "Selector must be specified in POST payload"),
+        ('{"selector":[]}', "Selector error: expected a JSON object"),
+        ('{"selector":{"$no":1}}', "Invalid operator: $no"),
+        ('{"selector":{"a":{"$or":[{"b":{"$no":1}}]}}}', "Invalid operator: $no"),
+        ('{"selector":{"a":{"$mod":1}}}', "Bad argument for operator $mod: 1"),
+        ('{"selector":{"a":{"$regex":"["}}}', 'Bad argument for operator $regex: "["'),
+        ('{"selector":', "invalid UTF-8 JSON"),
+    ],
+)
+def test_a_selector_that_is_none_is_refused(http: Http, body: str, reason: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    response = http.session.post(f"{http.url}/_changes?filter=_selector", data=body, headers=headers)
+    assert (response.status_code, response.json()["error"]) == (400, "bad_request")
+    assert response.json()["reason"].startswith(reason)
+
+
+def test_changes_may_be_asked_for_by_post_without_a_filter(http: Http) -> None:
+    http.put("a")
+    for body in ("{}", ""):
+        headers = {"Content-Type": "application/json"}
+        answer = http.session.post(f"{http.url}/_changes", data=body, headers=headers).json()
+        assert [row["id"] for row in answer["results"]] == ["a"]
 
 
 def test_without_its_settings_the_server_says_what_is_missing(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ ANSWER_TIMEOUT = 60.0
 """Seconds without a byte of an answer that is no live feed."""
 MISSED_HEARTBEATS = 3
 """So many heartbeats without a byte, and the connection counts as dead."""
-
+MALFORMED_SEQUENCE = "Malformed sequence supplied in 'since' parameter."
+"""What CouchDB says of a position that it does not know."""
 
 Authentication = Literal["basic", "session", "bearer"]
 
@@ -326,11 +327,15 @@ class CouchdbClient:
                 f"{self._server!r} does not exist: {said}",
                 hint="Create the database, or correct COUCHDB_DBS.",
             )
+        if status == 400 and asked is not None and asked.selector and said != MALFORMED_SEQUENCE:
+            raise OperatorNeeded(
+                f"{self._server!r} refuses the request with the selector {asked.selector}: {said}",
+                hint="Correct the option selector of couchdb_changes.",
+            )
         if status == 400:
-            mend = "Correct the selector. Or: " if asked is not None and asked.selector else ""
             raise OperatorNeeded(
                 f"{self._server!r} refuses the request: {said}",
-                hint=f"{mend}Its saved position may belong to another server. To read everything again: "
+                hint="Its saved position may belong to another server. To read everything again: "
                 "cht-sync accept-server --from-start; else correct COUCHDB_HOST.",
             )
         raise SourceUnavailable(f"{self._server!r} answered {status}: {said}")

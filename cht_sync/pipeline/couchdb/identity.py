@@ -2,9 +2,9 @@
 
 A database that was deleted and created again takes an old sequence without a word and reads from its
 start; only this tells. Sources: CouchDB's documentation, "/" and "/{db}", and recorded answers of
-CouchDB 3.4. Since that version `instance_start_time` is the time of the database's creation; older ones
-say "0", even older ones and other servers of the protocol when the process opened the file. The uuid is
-the server's; the nodes of a cluster are set up with one and the same.
+CouchDB 3.4. Since that version `instance_start_time` is the time of the database's creation, as it is with
+the embedded server; older ones say "0", even older ones and other servers of the protocol when the process
+opened the file. The uuid is the server's; the nodes of a cluster are set up with one and the same.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import msgspec
 
 TELLS_CREATION = (3, 4)
 """The first version whose `instance_start_time` can be believed."""
+EMBEDDED = "cht-sync"
+"""The vendor that the embedded server names."""
 NOT_TOLD = "0"
 
 
@@ -68,6 +70,8 @@ def identity(welcome: bytes, information: bytes) -> Identity:
 
 
 def _tells_creation(server: _Welcome) -> bool:
+    if server.vendor.name == EMBEDDED:
+        return True
     found = re.match(r"(\d+)\.(\d+)", server.version)
     return (
         "Apache" in server.vendor.name

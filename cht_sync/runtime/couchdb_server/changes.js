@@ -1,19 +1,23 @@
 'use strict';
 
-// GET /:db/_changes in CouchDB's wire format: feeds normal, longpoll and continuous.
+// GET and POST /:db/_changes in CouchDB's wire format: feeds normal, longpoll and continuous, and the
+// filter _selector.
 //
 // This takes the place of express-pouchdb's route, which holds a whole normal feed in memory, keeps
 // a continuous feed running after its client has gone, and never waits for a slow client. Here every
 // feed is a loop over short pages that waits for the socket, so memory stays flat.
 //
 // `seq` is PouchDB's integer. `pending` counts the sequence numbers that are still to come, of which
-// some may belong to superseded revisions: it is an upper bound, and exact when it is 0.
+// some may belong to superseded revisions or not match: it is an upper bound, and exact when it is 0.
 
 const { once } = require('node:events');
 const { sendJSON } = require('express-pouchdb/lib/utils');
+const { matcher, BadSelector } = require('./selector');
 
 const PAGE = 200; // rows
-const PARAMETERS = ['feed', 'since', 'limit', 'include_docs', 'heartbeat', 'timeout', 'style', 'conflicts'];
+const PARAMETERS = [
+  'feed', 'since', 'limit', 'include_docs', 'heartbeat', 'timeout', 'style', 'conflicts', 'filter',
+];
 const DEFAULT_PERIOD = 60000; // milliseconds, CouchDB's own, for heartbeat=true and for timeout
 
 class BadQuery extends Error {}
@@ -24,7 +28,15 @@ function wholeNumber(value, name, least) {
   return number;
 }
 
-function parse(query) {
+// What the rows of a feed must match; null for all.
+function wanted({ filter }, body) {
+  if (filter === undefined) return null;
+  if (filter !== '_selector') throw new BadQuery(`This server does not support the filter ${filter}`);
+  if (body?.selector === undefined) throw new BadQuery('Selector must be specified in POST payload');
+  return matcher(body.selector);
+}
+
+function parse(query, body) {
   const unknown = Object.keys(query).filter((name) => !PARAMETERS.includes(name));
   if (unknown.length > 0) throw new BadQuery(`This server does not support: ${unknown.join(', ')}`);
   const { feed = 'normal', since = '0', heartbeat, timeout } = query;
@@ -37,14 +49,18 @@ function parse(query) {
   let beat = null;
   if (heartbeat === 'true') beat = DEFAULT_PERIOD;
   else if (heartbeat !== undefined && heartbeat !== 'false') beat = wholeNumber(heartbeat, 'heartbeat', 1);
+  const matches = wanted(query, body);
+  const includeDocuments = query.include_docs === 'true';
   return {
     feed,
     since,
+    matches,
+    includeDocuments,
     limit: query.limit === undefined ? Infinity : wholeNumber(query.limit, 'limit', 0),
     heartbeat: beat,
     timeout: timeout === undefined ? DEFAULT_PERIOD : wholeNumber(timeout, 'timeout', 0),
     reading: {
-      include_docs: query.include_docs === 'true',
+      include_docs: includeDocuments || matches !== null,
       conflicts: query.conflicts === 'true',
       style: query.style === 'all_docs' ? 'all_docs' : 'main_only',
     },
@@ -87,14 +103,19 @@ class Feed {
 
   // All rows that there are now, as pages of JSON texts.
   async *pages() {
+    const { matches, includeDocuments } = this.options;
     while (this.goesOn) {
-      const limit = Math.min(PAGE, this.left);
+      const limit = matches ? PAGE : Math.min(PAGE, this.left);
       const page = await this.database.changes({ ...this.options.reading, since: this.since, limit });
       if (page.results.length === 0) return;
-      this.since = page.last_seq;
-      this.left -= page.results.length;
-      yield page.results.map(({ seq, id, changes, deleted, doc }) =>
-        JSON.stringify({ seq, id, changes, deleted, doc }));
+      const matching = matches ? page.results.filter(({ doc }) => matches(doc)) : page.results;
+      const rows = matching.slice(0, this.left);
+      this.since = rows.length < matching.length ? rows.at(-1).seq : page.last_seq;
+      this.left -= rows.length;
+      if (rows.length > 0) {
+        yield rows.map(({ seq, id, changes, deleted, doc }) =>
+          JSON.stringify({ seq, id, changes, deleted, doc: includeDocuments ? doc : undefined }));
+      }
       if (page.results.length < limit) return;
     }
   }
@@ -173,10 +194,10 @@ function changesFeed(stopping) {
   return async (request, response, next) => {
     let options;
     try {
-      options = parse(request.query);
+      options = parse(request.query, request.body);
     } catch (error) {
-      if (error instanceof BadQuery) sendJSON(response, 400, { error: 'bad_request', reason: error.message });
-      else next(error);
+      if (!(error instanceof BadQuery || error instanceof BadSelector)) next(error);
+      else sendJSON(response, 400, { error: 'bad_request', reason: error.message });
       return;
     }
     response.set({ 'Content-Type': 'application/json', 'Cache-Control': 'must-revalidate' });

@@ -1,17 +1,17 @@
 'use strict';
 
 // A server of the CouchDB protocol for one machine: express-pouchdb over PouchDB and LevelDB,
-// behind Basic authentication, with a feed and database information that a replicator can rely on.
+// behind a login, with a feed and information on server and databases that a replicator can rely on.
 //
 // Configured by environment variables only:
 //   COUCHDB_USER, COUCHDB_PASSWORD   the one login (required)
 //   COUCHDB_DATA                     folder of the databases (required; made if missing)
 //   COUCHDB_BIND_ADDRESS             default 127.0.0.1
 //   COUCHDB_PORT                     default 5984; 0 takes a free one
+//   COUCHDB_SESSION_TIMEOUT          seconds that a cookie counts, default 600
 //
 // Prints one line when it listens. SIGTERM and SIGINT end feeds, let running requests finish and exit 0.
 
-const { createHash, timingSafeEqual } = require('node:crypto');
 const { setMaxListeners } = require('node:events');
 const fs = require('node:fs');
 const path = require('node:path');
@@ -22,47 +22,34 @@ const express = require('express');
 const expressPouchDB = require('express-pouchdb');
 const { setDBOnReq, sendJSON, sendError } = require('express-pouchdb/lib/utils');
 const PouchDB = require('pouchdb');
+const { authentication, MalformedCookie } = require('./authentication');
 const { changesFeed } = require('./changes');
-const { databaseInformation } = require('./information');
+const { databaseInformation, welcome } = require('./information');
 
 const LEGAL_NAME = /^(_users|_replicator|_global_changes|[a-z][a-z0-9_$()+-]*)$/;
+const MALFORMED_COOKIE = 'Malformed AuthSession cookie. Please clear your cookies.';
 const PATIENCE = 5000; // milliseconds that running requests get after a signal
 const IDLE_CHECK = 20; // milliseconds
 
 function settings(environment) {
   const missing = ['COUCHDB_USER', 'COUCHDB_PASSWORD', 'COUCHDB_DATA'].filter((name) => !environment[name]);
   const port = Number(environment.COUCHDB_PORT ?? 5984);
+  const sessionTimeout = Number(environment.COUCHDB_SESSION_TIMEOUT ?? 600);
   const problems = missing.map((name) => `${name}: must be set`);
   if (!Number.isInteger(port) || port < 0 || port > 65535) {
     problems.push('COUCHDB_PORT: must be a number from 0 to 65535');
+  }
+  if (!Number.isInteger(sessionTimeout) || sessionTimeout < 1) {
+    problems.push('COUCHDB_SESSION_TIMEOUT: must be a number of at least 1');
   }
   return {
     problems,
     port,
     address: environment.COUCHDB_BIND_ADDRESS || '127.0.0.1',
-    login: `${environment.COUCHDB_USER}:${environment.COUCHDB_PASSWORD}`,
+    user: environment.COUCHDB_USER,
+    password: environment.COUCHDB_PASSWORD,
+    sessionTimeout,
     data: environment.COUCHDB_DATA,
-  };
-}
-
-function digest(text) {
-  return createHash('sha256').update(text).digest();
-}
-
-function basicAuthentication(login) {
-  const expected = digest(login);
-  return (request, response, next) => {
-    const [, credentials] = /^Basic +([A-Za-z0-9+/=]+) *$/i.exec(request.headers.authorization ?? '') ?? [];
-    const given = Buffer.from(credentials ?? '', 'base64').toString();
-    if (timingSafeEqual(digest(given), expected)) {
-      next();
-      return;
-    }
-    response.set('WWW-Authenticate', 'Basic realm="administrator"');
-    sendJSON(response, 401, {
-      error: 'unauthorized',
-      reason: credentials ? 'Name or password is incorrect.' : 'You are not authorized to access this db.',
-    });
   };
 }
 
@@ -88,12 +75,16 @@ function legalName(request, response, next) {
   });
 }
 
-async function application({ data, login }, stopping) {
+function badRequest(response, reason) {
+  sendJSON(response, 400, { error: 'bad_request', reason });
+}
+
+async function application({ data, user, password, sessionTimeout }, stopping) {
   fs.mkdirSync(data, { recursive: true, mode: 0o700 });
   const Pouch = PouchDB.defaults({ prefix: path.resolve(data) + path.sep });
   const protocol = expressPouchDB({
     mode: 'minimumForPouchDB',
-    overrideMode: { exclude: ['compression', 'routes/changes'] },
+    overrideMode: { exclude: ['compression', 'routes/changes', 'routes/root', 'routes/session-stub'] },
   });
   await protocol.setPouchDB(Pouch);
 
@@ -103,17 +94,23 @@ async function application({ data, login }, stopping) {
   };
   const app = express().disable('x-powered-by').enable('case sensitive routing');
   app.get('/_up', (_request, response) => sendJSON(response, 200, { status: 'ok', seeds: {} }));
-  app.use(basicAuthentication(login));
+  const { session, required } = authentication(user, password, sessionTimeout);
+  app.use(session);
+  app.use(required);
   app.use(readAsJson);
+  app.get('/', welcome(data));
   app.put('/:db', legalName);
   app.get('/:db', (request, _response, next) => {
     next(LEGAL_NAME.test(request.params.db) ? undefined : 'route');
   }, openDatabase, databaseInformation);
-  app.get('/:db/_changes', openDatabase, changesFeed(stopping));
+  app.route('/:db/_changes').get(openDatabase, changesFeed(stopping))
+    .post(express.json(), openDatabase, changesFeed(stopping));
   app.use(protocol);
   // The fourth parameter is what tells Express that this handles errors.
   app.use((error, _request, response, _next) => {
     if (response.headersSent) response.destroy(error);
+    else if (error instanceof MalformedCookie) badRequest(response, MALFORMED_COOKIE);
+    else if (error.type === 'entity.parse.failed') badRequest(response, 'invalid UTF-8 JSON');
     else sendError(response, error);
   });
   return app;
