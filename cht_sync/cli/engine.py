@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -228,7 +229,7 @@ def pipeline_test(pipeline_id: str | None, events_file: Any, **options: Any) -> 
     start = _start({**options, "pipeline_id": pipeline_id if _is_single(options) else None})
     found = start.find()
     start.warn(found)
-    pipelines = start.loader.load_all(found)
+    pipelines = replace(start.loader, keeps_letters=False).load_all(found)
     if events_file is None:
         click.echo("Configuration OK")
         return

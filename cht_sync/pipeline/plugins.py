@@ -36,7 +36,8 @@ from cht_sync.pipeline.common_options import (
 )
 from cht_sync.pipeline.contracts import Filter, Input, Output
 from cht_sync.pipeline.conversions import CONVERSIONS, Password
-from cht_sync.pipeline.dead_letter import MOST_BYTES
+from cht_sync.pipeline.dead_letter import MOST_BYTES, DeadLetterFile
+from cht_sync.pipeline.dead_letters.line import Origin
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.monitor.metrics import PipelineMetrics, PluginMetrics
 from cht_sync.pipeline.options import Contradictions, Option, option, options_of
@@ -114,8 +115,9 @@ class PluginContext:
     `option_defaults` are what the settings of the pipeline say for options that its configuration leaves out,
     by name, for all plugins that have them: Logstash's `pipeline.ecs_compatibility` is one.
     `dead_letter_folder` is that of the setting path.dead_letter_queue, None for the usual one, and
-    `dead_letter_bytes` how many its file may have. `batch_size`
-    and `batch_delay` (seconds) are those of the settings pipeline.batch, None where they are not set.
+    `dead_letter_bytes` how many its file may have; `dead_letter_store` takes the place of the file.
+    `batch_size` and `batch_delay` (seconds) are those of the settings pipeline.batch, None where they are not
+    set.
     """
 
     pipeline_id: str
@@ -127,6 +129,7 @@ class PluginContext:
     dead_letter_folder: Path | None = None
     dead_letter_bytes: int = MOST_BYTES
     batch_size: int | None = None
+    dead_letter_store: Callable[[Origin], DeadLetterFile] | None = None
     batch_delay: float | None = None
 
     @property
@@ -135,6 +138,27 @@ class PluginContext:
         return self.dead_letter_folder or self.data_folder / "dead_letter_queue"
 
     def metrics_of(self, kind: type[AnyPlugin]) -> AnyPlugin:
+    def dead_letter_file(self, address: str) -> DeadLetterFile:
+        """Where the output that is being built keeps what is refused for good.
+
+        `address` is where it delivers, without credentials.
+        """
+        metrics = self.plugin_metrics or PluginMetrics("output", "", "", shown=False)
+        sources = {one.source for one in self.metrics.inputs if one.source is not None}
+        origin = Origin(
+            self.pipeline_id,
+            metrics.kind,
+            metrics.name or None,
+            metrics.id or None,
+            address,
+            sources.pop().partition("/")[2] if len(sources) == 1 else None,
+        )
+        if self.dead_letter_store is not None:
+            return self.dead_letter_store(origin)
+        return DeadLetterFile(
+            self.data_folder, self.pipeline_id, self.dead_letter_folder, self.dead_letter_bytes, origin
+        )
+
         """Return the metrics of the plugin that is being built; ones that nobody sees outside a pipeline."""
         metrics = self.plugin_metrics
         return metrics if isinstance(metrics, kind) else kind("", "", "", shown=False)

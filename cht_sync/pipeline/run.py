@@ -136,7 +136,7 @@ class _InputRunner:
             counts = self._metrics.of(output, OutputMetrics)
             counts.worked(len(share), len(share), time.perf_counter_ns() - began)
         if self._keeper is None and part.rejected:
-            self._named.dead_letters.append(part.rejected)
+            self._named.dead_letters.append(part.rejected, self._counts)
             self._metrics.buried(len(part.rejected))
             codes = ", ".join(sorted({one.code for one in part.rejected}))
             log.error("%s: %d changes are now dead letters: %s", self._named.id, len(part.rejected), codes)

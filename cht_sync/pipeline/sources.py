@@ -10,7 +10,7 @@ import contextlib
 import glob
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from cht_sync.pipeline.addresses import problems_of
 from cht_sync.pipeline.config import load
 from cht_sync.pipeline.config.problems import Place, flat, problem, raise_all
 from cht_sync.pipeline.dead_letter import MOST_BYTES, DeadLetterFile
+from cht_sync.pipeline.dead_letters.folder import problems_with
+from cht_sync.pipeline.dead_letters.line import Origin
 from cht_sync.pipeline.engine_settings import EngineSettings, settings_of
 from cht_sync.pipeline.inputs.couchdb_changes import CouchdbChanges
 from cht_sync.pipeline.inputs.pipeline import PipelineInput
@@ -146,11 +148,17 @@ def pipeline_settings(settings: EngineSettings, place: Place) -> PipelineSetting
 
 @dataclass(frozen=True)
 class Loader:
-    """Makes pipelines of sources. `python_filter` says whether the filter `python` is allowed."""
+    """Makes pipelines of sources. `python_filter` says whether the filter `python` is allowed.
+
+    `keeps_letters` says that they are to run: that dead letters can be kept is made sure then.
+    `dead_letter_store` takes the place of the files for them.
+    """
 
     env: Mapping[str, str]
     data_folder: Path
     python_filter: bool = False
+    keeps_letters: bool = True
+    dead_letter_store: Callable[[Origin], DeadLetterFile] | None = None
 
     def load(self, source: PipelineSource, metrics: PipelineMetrics | None = None) -> NamedPipeline:
         """Check and build one pipeline; connects to nothing. Raises ConfigError."""
@@ -165,6 +173,7 @@ class Loader:
             python_filter=self.python_filter,
             dead_letter_folder=settings.dead_letter_folder,
             dead_letter_bytes=settings.dead_letter_bytes,
+            dead_letter_store=self.dead_letter_store,
             batch_size=settings.batch_size,
             batch_delay=None if settings.batch_delay is None else settings.batch_delay / 1000,
             option_defaults=(
@@ -173,12 +182,22 @@ class Loader:
                 else {"ecs_compatibility": settings.ecs_compatibility}
             ),
         )
-        pipeline = load(
-            source.config if isinstance(source.config, str) else list(source.config),
-            self.env,
-            context,
-            support_escapes=settings.support_escapes,
-        )
+        problems: list[ConfigError] = []
+        if self.keeps_letters:
+            problems += problems_with(self.data_folder, settings.dead_letter_folder, source.id)
+        try:
+            pipeline = load(
+                source.config if isinstance(source.config, str) else list(source.config),
+                self.env,
+                context,
+                support_escapes=settings.support_escapes,
+            )
+        except ConfigError as error:
+            raise_all([*flat(error), *problems])
+            raise
+        if problems:
+            pipeline.close()
+        raise_all(problems)
         letters = DeadLetterFile(
             self.data_folder, source.id, settings.dead_letter_folder, settings.dead_letter_bytes
         )

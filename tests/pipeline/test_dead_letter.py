@@ -13,6 +13,7 @@ from cht_sync.errors import DeadLettersFull
 from cht_sync.pipeline import dead_letter
 from cht_sync.pipeline.contracts import Rejected
 from cht_sync.pipeline.dead_letter import DeadLetterFile
+from cht_sync.pipeline.dead_letters.line import number_of
 
 LETTER = Rejected("a", "1-a", "7-x", "22003", "out of range", '{"n":1e140000}')
 
@@ -26,14 +27,23 @@ def test_each_letter_is_a_line_that_says_everything(tmp_path: Path) -> None:
     file.append([LETTER, LETTER])
     file.append([Rejected(None, None, None, "malformed", "no JSON")])
     path = tmp_path / "dead_letter_queue" / "medic.jsonl"
-    first, _, last = read(path)
+    first, second, last = read(path)
     assert first.pop("at")
+    assert number_of(first.pop("id")) + 1 == number_of(second["id"]) < number_of(last["id"])
     assert first == {
+        "pipeline": "medic",
+        "kind": None,
+        "plugin_type": None,
+        "plugin_id": None,
+        "address": None,
+        "database": None,
         "document_id": "a",
         "revision": "1-a",
         "sequence": "7-x",
         "code": "22003",
+        "status": None,
         "reason": "out of range",
+        "response": None,
         "document": '{"n":1e140000}',
     }
     assert last["code"] == "malformed"

@@ -23,8 +23,8 @@ from cht_sync.pipeline.http.proxy import Proxy
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 REDIRECTS = frozenset({301, 302, 307, 308})
 MOST_REDIRECTS = 50
-SAID = 300
-"""Characters of an answer that are kept."""
+SAID = 2_000
+"""Bytes of an answer that are kept."""
 MOST_DISCARDED = 1 << 20
 """Bytes of an answer that are read past to use its connection again."""
 
@@ -199,7 +199,8 @@ def _read(response: urllib3.BaseHTTPResponse) -> str:
         response.release_conn()
     else:
         response.close()
-    return said.decode(errors="replace")
+    cut = f" (cut at {SAID} bytes)" if discarded else ""
+    return said.decode(errors="replace") + cut
 
 
 def _short(error: BaseException) -> str:

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cht_sync import backoff
-from cht_sync.pipeline.contracts import Batch, Rejected
+from cht_sync.pipeline.contracts import Batch
 from cht_sync.pipeline.dead_letter import DeadLetterFile
+from cht_sync.pipeline.dead_letters.line import RefusedEvent, whole_event
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.http.bodies import Body
 from cht_sync.pipeline.http.client import Answer, HttpClient, NoAnswer, Request, Unsendable
@@ -27,15 +28,18 @@ log = logging.getLogger(__name__)
 TOO_LARGE = "HTTP 413"
 UNAUTHORIZED = 401
 COMPRESSION_LEVEL = 6
+LONGEST_REASON = 300
+"""Characters; the response of a letter has more."""
 
 
 class _Refused(Exception):
     """These events are refused for good."""
 
-    def __init__(self, code: str, reason: str) -> None:
+    def __init__(self, code: str, reason: str, answer: Answer | None = None) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
+        self.answer = answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,20 +151,22 @@ class PlainOutput:
     def _try(self, request: Request) -> str | None:
         """Send a request; None when it was accepted, else why it shall be tried again. Raises _Refused."""
         try:
-            status, said = self._send(request)
+            answer = self._send(request)
         except Unsendable as error:
             raise _Refused("unsendable", str(error)) from None
         except NoAnswer as failure:
             if self._verdicts.retries:
                 return str(failure)
             raise _Refused("no_answer", str(failure)) from None
+        status, said = answer
         if self._verdicts.accepts(status):
             self._metrics.sent(len(request.body or b""))
             return None
         if self._verdicts.may_recover(status):
             return f"the server answered {status}"
         self._metrics.answered()
-        raise _Refused(f"HTTP {status}", said)
+        reason = said[:LONGEST_REASON] or "the server gave no reason"
+        raise _Refused(f"HTTP {status}", reason, answer)
 
     def _send(self, request: Request) -> Answer:
         if self._tokens is None:
@@ -185,15 +191,18 @@ def _signed(request: Request, tokens: TokenSource) -> Request:
     return replace(request, headers={**others, "Authorization": f"Bearer {tokens.token()}"})
 
 
-def _rejected(event: Event, refusal: _Refused) -> Rejected:
+def _rejected(event: Event, refusal: _Refused) -> RefusedEvent:
     document_id, sequence = event.metadata.get("_id"), event.metadata.get("seq")
-    return Rejected(
+    status, response = refusal.answer or (None, None)
+    return RefusedEvent(
         None if document_id is None else str(document_id),
         _revision(event),
         None if sequence is None else str(sequence),
         refusal.code,
         refusal.reason,
-        event.to_json().decode(),
+        whole_event(event),
+        status,
+        response,
     )
 
 

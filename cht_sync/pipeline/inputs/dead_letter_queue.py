@@ -19,7 +19,7 @@ from typing import Any
 
 from cht_sync.errors import ConfigError, SourceUnavailable
 from cht_sync.pipeline.contracts import Batch, Input, Position, Rejected
-from cht_sync.pipeline.dead_letter import file_of
+from cht_sync.pipeline.dead_letters.file import file_of
 from cht_sync.pipeline.decorate import decorate_read
 from cht_sync.pipeline.document import decode_json
 from cht_sync.pipeline.event import Event

@@ -27,7 +27,6 @@ from urllib3.util import make_headers
 
 from cht_sync.errors import ConfigError
 from cht_sync.pipeline.contracts import Output
-from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.http.bodies import CONTENT_TYPES, body_maker
 from cht_sync.pipeline.http.client import Behaviour, HttpClient, check_address
@@ -334,9 +333,7 @@ def _problems_with_position(options: Options) -> list[str]:
 )
 def build(options: Options, context: PluginContext) -> Output:
     """Make the output; nothing is connected before the first request."""
-    dead_letters = DeadLetterFile(
-        context.data_folder, context.pipeline_id, context.dead_letter_folder, context.dead_letter_bytes
-    )
+    dead_letters = context.dead_letter_file(_shown(options.url))
     metrics = context.metrics_of(OutputMetrics)
     if not options.tls.verifies:
         # Said once; the library would say it with every request.
