@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from typing import Any
 
 from cht_sync.pipeline.event import Event
@@ -18,6 +19,17 @@ ORIGINAL = "[event][original]"
 def is_ecs(choice: str) -> bool:
     """Whether the names are those of the schema."""
     return choice != "disabled"
+
+
+class HostField:
+    """Sets on which host an event was read, `[host][name]` or `host`, where the event does not say it."""
+
+    def __init__(self, ecs_compatibility: str) -> None:
+        self.name = socket.gethostname()
+        self._field = "[host][name]" if is_ecs(ecs_compatibility) else "host"
+
+    def set(self, event: Event) -> None:
+        set_unless_there(event, self._field, self.name)
 
 
 def set_unless_there(event: Event, field: str, value: Any) -> None:

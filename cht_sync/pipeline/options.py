@@ -16,6 +16,18 @@ from typing import Any
 from cht_sync.pipeline.conversions import CONVERSIONS, Kind, WrongValue, as_list, refuse_blocks
 
 
+def whole(least: int, most: int | None = None) -> Callable[[Any], None]:
+    """Return the check of a whole number, or of each one of several, within bounds."""
+    wanted = f"a whole number from {least} {'on' if most is None else f'to {most}'}"
+
+    def check(value: Any) -> None:
+        for number in value if isinstance(value, tuple) else (value,):
+            if number != int(number) or number < least or (most is not None and number > most):
+                raise ValueError(f"expected {wanted}, got {number}")
+
+    return check
+
+
 class Contradictions(ValueError):
     """Several reasons for which options do not fit together, each a text of its own in `reasons`."""
 

@@ -43,8 +43,14 @@ def plugin_docs() -> str:
     for kind, title, common, about in KINDS:
         shared = options_of(common)
         parts += [f"## {title}\n\n{about}\n", f"All of them take:\n\n{_table(shared)}"]
+        first: dict[Any, Registration[Any, Any]] = {}
         for registration in _built_in(kind):
-            parts.append("\n".join(_described(registration, shared)))
+            same = first.setdefault(registration.build, registration)
+            parts.append(
+                "\n".join(
+                    _described(registration, shared) if same is registration else _alias(same, registration)
+                )
+            )
         refused = refusals(kind)
         if refused:
             parts.append("### Refused\n\n" + "".join(f"- `{name}` {why}\n" for name, why in refused.items()))
@@ -79,6 +85,11 @@ def _described(registration: Registration[Any, Any], shared: Mapping[str, Option
     if refused:
         yield "Refused:\n"
         yield "".join(f"- `{name}` {why}\n" for name, why in sorted(refused.items()))
+
+
+def _alias(known: Registration[Any, Any], other: Registration[Any, Any]) -> Iterator[str]:
+    yield f"### {other.kind} {other.name}\n"
+    yield f"Another name of [{known.name}](#{_anchor(known.kind, known.name)}).\n"
 
 
 def _text(registration: Registration[Any, Any]) -> str:

@@ -40,7 +40,7 @@ from cht_sync.pipeline.dead_letter import MOST_BYTES, DeadLetterFile
 from cht_sync.pipeline.dead_letters.line import Origin
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.monitor.metrics import PipelineMetrics, PluginMetrics
-from cht_sync.pipeline.options import Contradictions, Option, option, options_of
+from cht_sync.pipeline.options import Contradictions, Option, option, options_of, whole
 
 __all__ = [
     "Codec",
@@ -70,6 +70,7 @@ __all__ = [
     "register_filter",
     "register_input",
     "register_output",
+    "whole",
 ]
 
 PluginKind = Literal["input", "filter", "output", "codec"]

@@ -11,12 +11,6 @@ def check_delimiter(text: str) -> None:
         raise ValueError("the delimiter must not be empty")
 
 
-def check_positive(value: float) -> None:
-    """Refuse a number below 1. Raises ValueError."""
-    if value < 1:
-        raise ValueError("must be 1 or more")
-
-
 class Units:
     """Keeps what has no delimiter yet; longer than `most_bytes`, it is refused."""
 

@@ -93,10 +93,32 @@ def test_a_batch_is_as_large_as_the_option_says_else_the_settings(tmp_path: Path
         assert len(batch.events) == size
 
 
-@pytest.mark.parametrize(("option", "value"), [("threads", 0), ("batch_size", 0)])
-def test_numbers_that_make_no_sense_are_refused(option: str, value: int) -> None:
-    with pytest.raises(ConfigError, match=option):
-        generated(f"{option} => {value}")
+@pytest.mark.parametrize(
+    ("kind", "plugin", "value", "wanted"),
+    [
+        ("input", "generator", "count => -1", "a whole number from 0 on"),
+        ("input", "generator", "count => 1.5", "a whole number from 0 on"),
+        ("input", "generator", "threads => 0", "a whole number from 1 on"),
+        ("input", "generator", "batch_size => 0", "a whole number from 1 on"),
+        ("input", "file", "discover_interval => -1", "a whole number from 0 on"),
+        ("input", "file", "file_chunk_size => 0", "a whole number from 1 on"),
+        ("input", "file", "path => []", "got an empty array"),
+        ("input", "couchdb_changes", "port => 70000", "a whole number from 1 to 65535"),
+        ("input", "couchdb_changes", "reconnect_delay => -1", "expected 0 or more"),
+        ("filter", "drop", "percentage => 101", "a number from 0 to 100"),
+        ("output", "pipeline", "send_to => []", "the events would go nowhere"),
+        ("output", "http", "retryable_codes => [1]", "a whole number from 100 to 599"),
+        ("output", "http", "automatic_retries => -1", "a whole number from 0 on"),
+        ("codec", "json_lines", "decode_size_limit_bytes => 0", "a whole number from 1 on"),
+    ],
+)
+def test_values_that_are_impossible_are_refused(kind: str, plugin: str, value: str, wanted: str) -> None:
+    block = f"{plugin} {{ {value} }}"
+    text = f"output {{ stdout {{ codec => {block} }} }}" if kind == "codec" else f"{kind} {{ {block} }}"
+    with pytest.raises(ConfigError) as refused:
+        load(text, {}, PluginContext("main", Path()))
+    where = f'option "{value.split(maxsplit=1)[0]}" of'
+    assert any(where in line and wanted in line for line in str(refused.value).splitlines())
 
 
 @pytest.mark.parametrize("name", ["null", "sink"])

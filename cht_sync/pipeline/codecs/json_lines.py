@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cht_sync.pipeline.charset import check_charset
 from cht_sync.pipeline.codecs.json import Json
 from cht_sync.pipeline.ecs import ECS_CHOICES, ECS_DEFAULT
-from cht_sync.pipeline.plugins import Codec, CodecOptions, PluginContext, option, register_codec
+from cht_sync.pipeline.plugins import Codec, CodecOptions, PluginContext, option, register_codec, whole
 from cht_sync.pipeline.references import parse_reference
 from cht_sync.pipeline.units import check_delimiter
 
@@ -25,7 +25,10 @@ class Options(CodecOptions):
         "string", default="UTF-8", check=check_charset, help="The character set of what is read."
     )
     decode_size_limit_bytes: int = option(
-        "number", default=DEFAULT_LIMIT, help="The longest line of a stream; a longer one stops the input."
+        "number",
+        default=DEFAULT_LIMIT,
+        check=whole(1),
+        help="The longest line of a stream; a longer one stops the input.",
     )
     target: str | None = option(
         "string",

@@ -15,10 +15,18 @@ from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.plugins import FilterOptions, PluginContext, option, register_filter
 
 
+def _check_percentage(value: float) -> None:
+    if not 0 <= value <= 100:
+        raise ValueError(f"expected a number from 0 to 100, got {value}")
+
+
 @dataclass(frozen=True)
 class Options(FilterOptions):
     percentage: float = option(
-        "number", default=100, help="How many of a hundred events are dropped, by chance."
+        "number",
+        default=100,
+        check=_check_percentage,
+        help="How many of a hundred events are dropped, by chance.",
     )
 
 

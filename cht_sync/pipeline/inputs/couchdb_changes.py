@@ -50,6 +50,7 @@ from cht_sync.pipeline.plugins import (
     option,
     register_input,
 )
+    whole,
 
 MOST_CHANGES = 1000
 """In one batch, where neither the option nor the settings say it."""
@@ -71,6 +72,11 @@ def _check_selector(text: str | None) -> None:
 
 
 def _at_least_one(value: float | None) -> None:
+def _not_negative(value: float) -> None:
+    if value < 0:
+        raise ValueError(f"expected 0 or more, got {value}")
+
+
     if value is not None and value < 1:
         raise ValueError("expected at least 1")
 
@@ -81,7 +87,7 @@ class Options(InputOptions):
 
     db: str = option("string", required=True, help="Database, as it goes into the URL (percent-encoded).")
     host: str = option("string", default="localhost", help="Host.")
-    port: int = option("number", default=5984, help="Port.")
+    port: int = option("number", default=5984, check=whole(1, 65_535), help="Port.")
     secure: bool = option("boolean", default=False, help="Use https.")
     ca_file: Path | None = option(
         "path", default=None, help="With https: a PEM file of the authority that is trusted."
@@ -125,7 +131,9 @@ class Options(InputOptions):
         help="Connect again when the feed ends or fails; false: the input ends then, in order or with an "
         "error.",
     )
-    reconnect_delay: float = option("number", default=10, help="Longest pause in seconds before that.")
+    reconnect_delay: float = option(
+        "number", default=10, check=_not_negative, help="Longest pause in seconds before that."
+    )
     codec: CodecChoice | None = option("codec", default="plain", help="No effect: rows are JSON.")
     mode: Mode = option(
         "string",
@@ -147,7 +155,7 @@ class Options(InputOptions):
     )
     batch_size: int | None = option(
         "number",
-        check=_at_least_one,
+        check=whole(1),
         help="Most changes in one batch; unset: pipeline.batch.size, else 1000 (not in Logstash).",
     )
     sequence_store: str = option(

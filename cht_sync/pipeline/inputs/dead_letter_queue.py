@@ -23,12 +23,11 @@ from cht_sync.pipeline.dead_letters.file import file_of
 from cht_sync.pipeline.decorate import decorate_read
 from cht_sync.pipeline.document import decode_json
 from cht_sync.pipeline.event import Event
-from cht_sync.pipeline.plugins import InputOptions, PluginContext, option, register_input
+from cht_sync.pipeline.plugins import InputOptions, PluginContext, option, register_input, whole
 from cht_sync.pipeline.replay.acknowledged import InOrder
 from cht_sync.pipeline.replay.lines import FileLines
 from cht_sync.pipeline.replay.sincedb import Sincedb
 from cht_sync.pipeline.timestamp import Timestamp
-from cht_sync.pipeline.units import check_positive
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ class Options(InputOptions):
     )
     batch_size: int | None = option(
         "number",
-        check=check_positive,
+        check=whole(1),
         help="Most letters in one batch; unset: pipeline.batch.size, else 250 (not in Logstash)",
     )
     clean_consumed: bool = option(

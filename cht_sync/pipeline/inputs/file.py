@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from pathlib import Path
 from cht_sync.errors import SourceUnavailable
 from cht_sync.pipeline.contracts import Batch, Input, Position, Rejected
 from cht_sync.pipeline.decorate import decorate_read
-from cht_sync.pipeline.ecs import ECS_CHOICES, ECS_DEFAULT, ECS_HELP, is_ecs, set_unless_there
+from cht_sync.pipeline.ecs import ECS_CHOICES, ECS_DEFAULT, ECS_HELP, HostField, is_ecs, set_unless_there
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.plugins import (
     CodecChoice,
@@ -35,6 +34,7 @@ from cht_sync.pipeline.plugins import (
     PluginContext,
     option,
     register_input,
+    whole,
 )
 from cht_sync.pipeline.replay.acknowledged import InOrder
 from cht_sync.pipeline.replay.completed import Completed
@@ -42,7 +42,7 @@ from cht_sync.pipeline.replay.durations import seconds_of
 from cht_sync.pipeline.replay.found import found_files
 from cht_sync.pipeline.replay.lines import ARCHIVES, FileLines, is_whole_archive
 from cht_sync.pipeline.replay.sincedb import Sincedb
-from cht_sync.pipeline.units import check_delimiter, check_positive
+from cht_sync.pipeline.units import check_delimiter
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,8 @@ NO_EFFECT = "No effect"
 
 
 def _check_paths(paths: tuple[str, ...]) -> None:
+    if not paths:
+        raise ValueError("expected a path, got an empty array")
     for path in paths:
         if not Path(path).is_absolute():
             raise ValueError(f"{path!r} must be absolute")
@@ -116,11 +118,14 @@ class Options(InputOptions):
         "string", default="1", check=seconds_of, help="Seconds, or `500 ms`; times discover_interval."
     )
     discover_interval: int = option(
-        "number", default=15, help="How many stat_intervals lie between two looks for new files."
+        "number",
+        default=15,
+        check=whole(0),
+        help="How many stat_intervals lie between two looks for new files.",
     )
-    file_chunk_size: int = option("number", default=32_768, help="Bytes read at once.")
+    file_chunk_size: int = option("number", default=32_768, check=whole(1), help="Bytes read at once.")
     file_chunk_count: int | None = option(
-        "number", help=f"{NO_EFFECT}: a file is read to its end before the next one."
+        "number", check=whole(1), help=f"{NO_EFFECT}: a file is read to its end before the next one."
     )
     start_position: str = option(
         "string", default="end", choices=("beginning", "end"), help=f"{NO_EFFECT} with mode read."
@@ -135,10 +140,12 @@ class Options(InputOptions):
         help="Positions of files that are gone are forgotten after as long: days, or `12 hours`.",
     )
     close_older: str = option("string", default="1 hour", help=f"{NO_EFFECT}: one file is open at a time.")
-    max_open_files: int | None = option("number", help=f"{NO_EFFECT}: one file is open at a time.")
+    max_open_files: int | None = option(
+        "number", check=whole(1), help=f"{NO_EFFECT}: one file is open at a time."
+    )
     batch_size: int | None = option(
         "number",
-        check=check_positive,
+        check=whole(1),
         help="Most lines in one batch; unset: pipeline.batch.size, else 1000 (not in Logstash)",
     )
     ecs_compatibility: str = option("string", default=ECS_DEFAULT, choices=ECS_CHOICES, help=ECS_HELP)
@@ -173,10 +180,8 @@ class Files:
         self._options = options
         self._decoder = decoder
         self._decorate = decorate_read(options)
-        self._host = socket.gethostname()
-        ecs = is_ecs(options.ecs_compatibility)
-        self._host_field = "[host][name]" if ecs else "host"
-        self._path_field = "[log][file][path]" if ecs else "path"
+        self._host = HostField(options.ecs_compatibility)
+        self._path_field = "[log][file][path]" if is_ecs(options.ecs_compatibility) else "path"
         self._pause = seconds_of(options.stat_interval) * options.discover_interval
         self._sincedb = sincedb
         self._batch_size = int(batch_size)
@@ -337,8 +342,8 @@ class Files:
 
     def _made(self, event: Event, path: Path) -> Event:
         event.metadata["path"] = str(path)
-        event.metadata["host"] = self._host
-        set_unless_there(event, self._host_field, self._host)
+        event.metadata["host"] = self._host.name
+        self._host.set(event)
         set_unless_there(event, self._path_field, os.fspath(path))
         self._decorate(event)
         return event

@@ -7,7 +7,6 @@ outputs take. Behaviour as of logstash-input-generator 3.1.
 from __future__ import annotations
 
 import contextlib
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import Any
 
 from cht_sync.pipeline.contracts import Batch, Input, Position
 from cht_sync.pipeline.decorate import decorate_read
-from cht_sync.pipeline.ecs import ECS_CHOICES, ECS_DEFAULT, ECS_HELP, is_ecs, set_unless_there
+from cht_sync.pipeline.ecs import ECS_CHOICES, ECS_DEFAULT, ECS_HELP, HostField, is_ecs
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.plugins import (
     CodecChoice,
@@ -26,9 +25,9 @@ from cht_sync.pipeline.plugins import (
     PluginContext,
     option,
     register_input,
+    whole,
 )
 from cht_sync.pipeline.templates import text_of
-from cht_sync.pipeline.units import check_positive
 
 FROM_STANDARD_INPUT = "stdin"
 MOST_EVENTS = 1000
@@ -43,13 +42,15 @@ class Options(InputOptions):
         help="The line; `stdin` means one line read from standard input at the start.",
     )
     lines: tuple[Any, ...] | None = option("array", help="The lines, in order; `message` is not used then.")
-    count: int = option("number", default=0, help="How often all lines are given; 0: without end.")
+    count: int = option(
+        "number", default=0, check=whole(0), help="How often all lines are given; 0: without end."
+    )
     threads: int = option(
-        "number", default=1, check=check_positive, help="How many sequences of lines run side by side."
+        "number", default=1, check=whole(1), help="How many sequences of lines run side by side."
     )
     batch_size: int | None = option(
         "number",
-        check=check_positive,
+        check=whole(1),
         help="Most events in one batch; unset: pipeline.batch.size, else 1000 (not in Logstash)",
     )
     codec: CodecChoice = option("codec", default="plain", help="How a line becomes events.")
@@ -70,10 +71,8 @@ class Generator:
         self._batch_size = batch_size
         self._decoder = decoder
         self._decorate = decorate_read(options)
-        self._host = socket.gethostname()
-        ecs = is_ecs(options.ecs_compatibility)
-        self._host_field = "[host][name]" if ecs else "host"
-        self._sequence_field = "[event][sequence]" if ecs else "sequence"
+        self._host = HostField(options.ecs_compatibility)
+        self._sequence_field = "[event][sequence]" if is_ecs(options.ecs_compatibility) else "sequence"
         self._events: Iterator[Event] = iter(())
 
     def start(self, position: Position | None, stop: threading.Event) -> None:
@@ -110,7 +109,7 @@ class Generator:
 
     def _completed(self, event: Event, number: int) -> Event:
         self._decorate(event)
-        set_unless_there(event, self._host_field, self._host)
+        self._host.set(event)
         with contextlib.suppress(ValueError):  # a line of JSON may have a text where the map would be
             event.set(self._sequence_field, number)
         return event

@@ -42,6 +42,7 @@ from cht_sync.pipeline.plugins import (
     PluginContext,
     option,
     register_output,
+    whole,
 )
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection, Timeouts
 from cht_sync.pipeline.postgrest.output import PostgrestOutput
@@ -152,13 +153,20 @@ class Options(OutputOptions):
         help="Try again what may succeed later; false: that is a dead letter at once, too.",
     )
     retryable_codes: tuple[float, ...] = option(
-        "number", many=True, default=RETRYABLE, help="Statuses after which the request is tried again."
+        "number",
+        many=True,
+        default=RETRYABLE,
+        check=whole(100, 599),
+        help="Statuses after which the request is tried again.",
     )
     ignorable_codes: tuple[float, ...] = option(
-        "number", many=True, default=(), help="Statuses that count as success."
+        "number", many=True, default=(), check=whole(100, 599), help="Statuses that count as success."
     )
     automatic_retries: int = option(
-        "number", default=1, help="How often a request is repeated at once when its connection breaks."
+        "number",
+        default=1,
+        check=whole(0),
+        help="How often a request is repeated at once when its connection breaks.",
     )
     retry_non_idempotent: bool = option(
         "boolean", default=False, help="Repeat POST and PATCH at once, too, when a connection breaks."

@@ -20,10 +20,19 @@ def _must_be_true(value: bool) -> None:
         raise ValueError("false would drop events while the other pipeline is busy; leave it out")
 
 
+def _check_addresses(addresses: tuple[str, ...]) -> None:
+    if not addresses:
+        raise ValueError("expected an address, got an empty array: the events would go nowhere")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options(OutputOptions):
     send_to: tuple[str, ...] = option(
-        "string", many=True, required=True, help="Addresses of input pipelines; each gets every event."
+        "string",
+        many=True,
+        required=True,
+        check=_check_addresses,
+        help="Addresses of input pipelines; each gets every event.",
     )
     ensure_delivery: bool = option(
         "boolean", default=True, check=_must_be_true, help="Wait for the other pipeline; false is refused."
