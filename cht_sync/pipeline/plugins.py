@@ -129,8 +129,8 @@ class PluginContext:
     option_defaults: Mapping[str, Any] = field(default_factory=dict)
     dead_letter_folder: Path | None = None
     dead_letter_bytes: int = MOST_BYTES
-    batch_size: int | None = None
     dead_letter_store: Callable[[Origin], DeadLetterFile] | None = None
+    batch_size: int | None = None
     batch_delay: float | None = None
 
     @property
@@ -138,7 +138,6 @@ class PluginContext:
         """The folder of the pipelines' dead letters."""
         return self.dead_letter_folder or self.data_folder / "dead_letter_queue"
 
-    def metrics_of(self, kind: type[AnyPlugin]) -> AnyPlugin:
     def dead_letter_file(self, address: str) -> DeadLetterFile:
         """Where the output that is being built keeps what is refused for good.
 
@@ -160,6 +159,7 @@ class PluginContext:
             self.data_folder, self.pipeline_id, self.dead_letter_folder, self.dead_letter_bytes, origin
         )
 
+    def metrics_of(self, kind: type[AnyPlugin]) -> AnyPlugin:
         """Return the metrics of the plugin that is being built; ones that nobody sees outside a pipeline."""
         metrics = self.plugin_metrics
         return metrics if isinstance(metrics, kind) else kind("", "", "", shown=False)
