@@ -71,12 +71,12 @@ def _check_selector(text: str | None) -> None:
         raise ValueError(f"expected a JSON object: {error}") from None
 
 
-def _at_least_one(value: float | None) -> None:
 def _not_negative(value: float) -> None:
     if value < 0:
         raise ValueError(f"expected 0 or more, got {value}")
 
 
+def _at_least_one(value: float | None) -> None:
     if value is not None and value < 1:
         raise ValueError("expected at least 1")
 
