@@ -49,8 +49,8 @@ from cht_sync.pipeline.plugins import (
     PluginContext,
     option,
     register_input,
-)
     whole,
+)
 
 MOST_CHANGES = 1000
 """In one batch, where neither the option nor the settings say it."""
