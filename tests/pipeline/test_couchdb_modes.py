@@ -15,7 +15,7 @@ from running_pipeline import RunningPipeline
 from waiting import eventually
 from warehouse.served import Served, served
 
-from cht_sync.errors import LoginRefused, OperatorNeeded, SourceError
+from cht_sync.errors import ConfigError, LoginRefused, OperatorNeeded, SourceError
 from cht_sync.pipeline import sweep
 from cht_sync.pipeline.couchdb.reader import ChangesReader
 from cht_sync.pipeline.event import Event
@@ -239,6 +239,40 @@ def test_a_database_made_anew_becomes_tombstones_in_each_mode(
     run_until(lambda: line.tombstones() == {"a", "c", "d", "e"})
     assert line.rows() == couchdb.documents()
     run_until(lambda: line.progress("rereading") == (False,))
+
+
+# From where.
+
+
+def test_a_sequence_of_another_database_stops_the_start_and_the_file_stays(
+    couchdb: FakeCouchdb, reading: Callable[..., Reading]
+) -> None:
+    couchdb.create("other")
+    couchdb.write("a", "b")
+    couchdb.write("x", database="other")
+    first = reading(mode="normal")
+    first.to_the_end()
+    saved = first.file.read_text()
+    for changed in ({"db": "other"}, {"host": "localhost"}, {"port": 1}):
+        with pytest.raises(ConfigError, match=r"belongs to 127\.0\.0\.1:"):
+            reading(**{"mode": "normal", **changed})
+    assert first.file.read_text() == saved
+    first.file.unlink()
+    other = reading(mode="normal", db="other")
+    other.to_the_end()
+    assert other.ids == ["x"]
+
+
+def test_a_sequence_that_another_pipeline_saved_since_the_check_stops_the_start(
+    couchdb: FakeCouchdb, tmp_path: Path
+) -> None:
+    options = {"host": "127.0.0.1", "port": couchdb.port, "sequence_path": str(tmp_path / "sequence")}
+    checked = build(Options(db="other", **options), PluginContext("main", tmp_path))
+    couchdb.write("a")
+    before = Reading(tmp_path, couchdb.port, mode="normal")
+    before.to_the_end()
+    with pytest.raises(ConfigError, match="belongs to"):
+        checked.start(None, threading.Event())
 
 
 # As whom.

@@ -13,7 +13,8 @@ feed, and with an error at the first failure.
 With `sequence_store => "postgrest"` the file is written for Logstash's sake and never read: it knows nothing
 of which database at the other end it belongs to, and one that was emptied or replaced must be filled from the
 start. The position there also says which CouchDB and which instance of the database it belongs to, so that
-a replaced one is noticed; one that is kept in the file does not.
+a replaced one is noticed; one that is kept in the file does not. Beside the file, `<sequence_path>.source`
+says host, port and database: a sequence of another one stops the pipeline at start.
 
 With a `selector` a document that ceases to match is not heard of any more: what was made of it stays as it
 was. While nothing matches, the position stays too; after a restart the changes since then are looked through
@@ -212,8 +213,11 @@ class CouchdbChanges:
         self._metrics = context.metrics_of(InputMetrics)
         self._metrics.source = self.name
         path = Path(options.sequence_path) if options.sequence_path else Path.home() / ".couchdb_seq"
-        self._file = SequenceFile(path, authoritative=not kept_elsewhere)
+        where = f"{options.host.lower()}:{options.port}/{unquote(options.db).strip('/')}"
+        self._file = SequenceFile(path, authoritative=not kept_elsewhere, source=where)
         self.position_file: Path | None = None if kept_elsewhere else path.absolute()
+        if not kept_elsewhere:
+            self._file.load()
         self._batch_size = options.batch_size or context.batch_size or MOST_CHANGES
         self._batch_delay = context.batch_delay or 0.0
         decorate = decorate_read(options)
@@ -242,6 +246,7 @@ class CouchdbChanges:
         known = None
         if self.source is None:
             saved = self._file.load()
+            self._file.adopt()
             position = Position(self.name, saved) if saved else None
         else:
             known = _identity(position) if position else Identity()
@@ -353,5 +358,8 @@ def _identity(position: Position) -> Identity:
 
 @register_input("couchdb_changes", Options)
 def build(options: Options, context: PluginContext) -> CouchdbChanges:
-    """Make the input; nothing is connected before `start`."""
+    """Make the input; nothing is connected before `start`.
+
+    Raises ConfigError where the saved sequence belongs to another database.
+    """
     return CouchdbChanges(options, context)
