@@ -1,0 +1,1 @@
+create database for_tests_by_hand;
