@@ -19,6 +19,7 @@ from typing import Any
 from cht_sync.errors import ChtSyncError
 from cht_sync.files import private_folder
 from cht_sync.transform.options import TransformOptions
+from cht_sync.transform.package import Package, PackageStore
 from cht_sync.transform.results import FAILED, NodeResult, RunOutcome
 
 NO_NODE = "dbt"
@@ -31,10 +32,11 @@ class DbtRunner:
     Raises ChtSyncError where dbt is not installed.
     """
 
-    def __init__(self, options: TransformOptions) -> None:
+    def __init__(self, options: TransformOptions, package: Package | None = None) -> None:
         if importlib.util.find_spec("dbt") is None:
             raise ChtSyncError("dbt is not installed", hint="pip install 'cht-sync[local]', or: make local")
         self._options = options
+        self._package = package or PackageStore(options).current()
         self._manifest: Any = None
 
     def run(
@@ -63,6 +65,8 @@ class DbtRunner:
             started_at=started_at,
             seconds=time.monotonic() - clock,
             nodes=nodes,
+            package_origin=self._package.origin,
+            package_commit=self._package.commit,
         )
 
     def _parse(self) -> NodeResult | None:
@@ -120,7 +124,7 @@ class DbtRunner:
                 command,
                 *words,
                 f"--target-path={work / 'target'}",
-                f"--project-dir={self._options.project}",
+                f"--project-dir={self._package.project}",
                 f"--profiles-dir={self._options.profiles}",
             ]
         )
