@@ -13,6 +13,7 @@ from psycopg2 import sql
 from cht_sync import render
 from cht_sync.errors import ChtSyncError, SettingsError
 from cht_sync.files import private_folder
+from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
 from cht_sync.runtime.service import Say, Service
 from cht_sync.settings import Settings
 from cht_sync.warehouse.connection import owner_endpoint
@@ -46,7 +47,7 @@ class Logstash(Service):
         return [sys.executable, "-m", "cht_sync", "pipeline", "run", *folder, *api]
 
     def environment(self) -> Mapping[str, str]:
-        return render.variables(self._settings)
+        return {**render.variables(self._settings), ENVIRONMENT: str(self._settings.environment)}
 
     def work_folder(self) -> Path:
         return self._folder

@@ -20,6 +20,7 @@ import urllib3
 from requests.auth import HTTPBasicAuth
 
 from cht_sync.errors import LoginRefused, OperatorNeeded, SourceError, SourceUnavailable
+from cht_sync.pipeline.couchdb.hints import to_correct
 from cht_sync.pipeline.couchdb.identity import Identity, identity
 from cht_sync.pipeline.couchdb.login import LoginGate, Verdict
 from cht_sync.pipeline.couchdb.session import CookieSession, session_for
@@ -325,7 +326,7 @@ class CouchdbClient:
         if status == 404:
             raise SourceUnavailable(
                 f"{self._server!r} does not exist: {said}",
-                hint="Create the database, or correct COUCHDB_DBS.",
+                hint=f"Create the database, or correct {to_correct('COUCHDB_DBS', 'db')}.",
             )
         if status == 400 and asked is not None and asked.selector and said != MALFORMED_SEQUENCE:
             raise OperatorNeeded(
@@ -336,7 +337,7 @@ class CouchdbClient:
             raise OperatorNeeded(
                 f"{self._server!r} refuses the request: {said}",
                 hint="Its saved position may belong to another server. To read everything again: "
-                "cht-sync accept-server --from-start; else correct COUCHDB_HOST.",
+                f"cht-sync accept-server --from-start; else correct {to_correct('COUCHDB_HOST', 'host')}.",
             )
         raise SourceUnavailable(f"{self._server!r} answered {status}: {said}")
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cht_sync.errors import LoginRefused, SourceUnavailable
+from cht_sync.pipeline.couchdb.hints import to_correct
 
 PAUSE = 300.0
 """Seconds after a refused login; CouchDB's lock-out lasts as long."""
@@ -27,11 +28,14 @@ SourceUnavailable where the login works and only this database is closed to it."
 
 
 class LoginGate:
-    """The shared knowledge of whether a login works; `mend` names what to correct where it does not."""
+    """The shared knowledge of whether a login works; `mend` names what to correct where it does not.
 
-    def __init__(self, user: str, mend: str = "COUCHDB_USER and COUCHDB_PASSWORD") -> None:
+    Unset, that is user and password.
+    """
+
+    def __init__(self, user: str, mend: str | None = None) -> None:
         self._user = user
-        self._mend = mend
+        self._mend = mend or to_correct("COUCHDB_USER and COUCHDB_PASSWORD", "username and password")
         self._one_at_a_time = threading.Lock()
         self._works = False
         self._closed_until = 0.0

@@ -20,11 +20,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cht_sync import backoff
-from cht_sync.errors import LoginRefused, OperatorNeeded, SourceError, SourceUnavailable
+from cht_sync.errors import LoginRefused, OperatorNeeded, SourceError, SourceUnavailable, sentences
 from cht_sync.pipeline.contracts import Position, Rejected
 from cht_sync.pipeline.couchdb.client import CouchdbClient, Feed, Wait
 from cht_sync.pipeline.couchdb.events import EventMaker
 from cht_sync.pipeline.couchdb.handoff import Gathered, Handoff
+from cht_sync.pipeline.couchdb.hints import to_correct
 from cht_sync.pipeline.couchdb.identity import Identity
 from cht_sync.pipeline.couchdb.rows import (
     NO_DOCUMENT,
@@ -188,8 +189,9 @@ class ChangesReader(threading.Thread):
     def _pause(self, failure: SourceError, seconds: float) -> None:
         if not self._stop_reading.is_set():
             hint = f" {failure.hint}" if failure.hint else ""
-            self._metrics.lost(f"{failure}.{hint}", serious=isinstance(failure, LoginRefused))
-            log.warning("%s: %s; next try in %.1f s.%s", self._source, failure, seconds, hint)
+            self._metrics.lost(sentences(failure), serious=isinstance(failure, LoginRefused))
+            said = str(failure).rstrip(".")
+            log.warning("%s: %s; next try in %.1f s.%s", self._source, said, seconds, hint)
             self._stop_reading.wait(seconds)
 
     def _identify(self) -> bool:
@@ -205,8 +207,8 @@ class ChangesReader(threading.Thread):
             raise OperatorNeeded(
                 f"CouchDB's uuid is {found.server_uuid} and was {self._known.server_uuid}: this is another "
                 f"server than the one that {self._source} was read from, and nothing is read",
-                hint="Correct COUCHDB_HOST; or, if it takes the other's place: cht-sync accept-server "
-                "--from-start; or, if it goes on with the same data: cht-sync accept-server --continue.",
+                hint=f"Correct {to_correct('COUCHDB_HOST', 'host')}; or, if it takes the other's place: "
+                "cht-sync accept-server --from-start; or, if it goes on with the same data: cht-sync accept-server --continue.",
             )
         before, self._known = self._known, self._known.completed_by(found)
         self._in_doubt = False

@@ -8,7 +8,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from cht_sync import backoff
-from cht_sync.errors import DeliveryError, DestinationMisconfigured, DestinationUnavailable, DocumentRefused
+from cht_sync.errors import (
+    DeliveryError,
+    DestinationMisconfigured,
+    DestinationUnavailable,
+    DocumentRefused,
+    sentences,
+)
 from cht_sync.pipeline.monitor.metrics import OutputMetrics
 
 log = logging.getLogger(__name__)
@@ -44,9 +50,10 @@ def until_done(
             seconds = next(delays)
             loudness = logging.WARNING if isinstance(error, DestinationUnavailable) else logging.ERROR
             hint = f" {error.hint}" if error.hint else ""
-            log.log(loudness, "%s: %s; next try in %.2g s.%s", source, error, seconds, hint)
+            reason = str(error).rstrip(".")
+            log.log(loudness, "%s: %s; next try in %.2g s.%s", source, reason, seconds, hint)
             # What a refusal says may quote the document.
-            said = error.code if isinstance(error, DocumentRefused) else f"{error}.{hint}"
+            said = error.code if isinstance(error, DocumentRefused) else sentences(error)
             metrics.failed(said, serious=loudness == logging.ERROR)
             stop.wait(seconds)
         else:
