@@ -208,7 +208,8 @@ class ChangesReader(threading.Thread):
                 f"CouchDB's uuid is {found.server_uuid} and was {self._known.server_uuid}: this is another "
                 f"server than the one that {self._source} was read from, and nothing is read",
                 hint=f"Correct {to_correct('COUCHDB_HOST', 'host')}; or, if it takes the other's place: "
-                "cht-sync accept-server --from-start; or, if it goes on with the same data: cht-sync accept-server --continue.",
+                "cht-sync accept-server --from-start; or, if it goes on with the same data: cht-sync "
+                "accept-server --continue.",
             )
         before, self._known = self._known, self._known.completed_by(found)
         self._in_doubt = False
