@@ -199,7 +199,8 @@ class Settings:
     dbt_postgres_schema: str = _variable(DBT, "Schema of the models", parse=checks.identifier, default="dbt")
     cht_pipeline_branch_url: str = _variable(
         DBT, "The package of models: a folder, a tarball, or a git repository with #branch, #tag or "
-        "#commit; unset: our own", example="https://git.example.org/health/cht-pipeline.git#main",
+        "#commit; unset: our own", parse=checks.package_address,
+        example="https://git.example.org/health/cht-pipeline.git#main",
     )  # fmt: skip
     cht_pipeline_token: str = _variable(
         DBT, "Opens a private repository or tarball; never written into the address", secret=True, issued=True

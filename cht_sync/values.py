@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 import yaml
 
@@ -141,6 +143,62 @@ def database_that_names_roles(value: str) -> str:
             f"is longer than {POSTGRES_NAME_LIMIT - len(longest_suffix)} bytes (roles are named after it)"
         )
     return value
+
+
+GIT_REVISION = re.compile(r"(?![-/.])(?!.*(?:\.\.|//|@\{|\.lock$|[/.]$))[^\x00-\x20\x7f~^:?*\[\\]+")
+"""A branch, tag or commit: git's rule for names of references (git-check-ref-format), and no option."""
+
+
+def package_address(value: str) -> str:
+    """A folder, a tarball, or a git repository with `#branch`, `#tag` or `#commit`; see docs/packages.md."""
+    if re.search(r"[\x00-\x1f\x7f]", value):
+        raise Invalid("has a control character in it")
+    scheme, colon, _ = value.partition(":")
+    if not colon or "/" in scheme:
+        return value  # a path
+    if scheme.lower() not in {"https", "http", "file"}:
+        raise Invalid(
+            "is neither a path, file:// nor https:// (a private repository: with CHT_PIPELINE_TOKEN)"
+        )
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError:
+        raise Invalid("is no address") from None
+    if parts.username is not None or parts.password is not None:
+        raise Invalid("carries credentials; they belong in CHT_PIPELINE_TOKEN")
+    if "#" in value and not GIT_REVISION.fullmatch(parts.fragment):
+        raise Invalid("does not end in the name of a branch, a tag or a commit after #")
+    if parts.scheme == "file":
+        if host not in {"", "localhost"} or not parts.path.startswith("/") or parts.query:
+            raise Invalid("is no file:///absolute/path")
+    else:
+        _check_remote(parts, host)
+    return value
+
+
+def _check_remote(parts: SplitResult, host: str) -> None:
+    if not host or not parts.path.strip("/"):
+        raise Invalid("names no host or no repository")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise Invalid("would send everything in the clear; use https://")
+    if is_tarball(parts.path):
+        if parts.fragment:
+            raise Invalid("is a tarball, which has no branches: leave out what comes after #")
+    elif parts.query:
+        raise Invalid("has a query, as no git repository's address has")
+
+
+def is_tarball(path: str) -> bool:
+    return path.lower().endswith((".tar.gz", ".tgz"))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def couchdb_databases(value: str) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ PARSERS: list[Callable[[str], Any]] = [
     values.database_that_names_roles,
     values.couchdb_databases,
     values.jwt_secret,
+    values.package_address,
     values.one_of("a", "b"),
 ]
 
@@ -160,3 +161,53 @@ def test_a_signing_secret_is_counted_in_bytes() -> None:
     assert values.jwt_secret("é" * 16) == "é" * 16
     with pytest.raises(Invalid, match="is shorter than 32 bytes"):
         values.jwt_secret("e" * 31)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://git.example.org/health/cht-pipeline.git#main",
+        "https://git.example.org/health/cht-pipeline#v1.2",
+        "https://git.example.org/health/cht-pipeline",
+        "https://git.example.org/health/cht-pipeline.git#feature/new-forms",
+        "https://git.example.org:8443/cht-pipeline-1.0.tar.gz?ref=1",
+        "http://localhost:3000/cht-pipeline.git#main",
+        "http://[::1]:3000/cht-pipeline.git#main",
+        "file:///srv/cht-pipeline.git#0123456789abcdef0123456789abcdef01234567",
+        "file:///srv/cht-pipeline",
+        "/srv/with spaces/and#signs",
+        "packages/mine.tgz",
+    ],
+)
+def test_a_package_is_a_folder_a_tarball_or_a_git_repository(address: str) -> None:
+    assert values.package_address(address) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("https://token@git.example.org/repo.git#main", "CHT_PIPELINE_TOKEN"),
+        ("https://me:token@git.example.org/repo.git#main", "CHT_PIPELINE_TOKEN"),
+        ("https://:token@git.example.org/repo.git#main", "CHT_PIPELINE_TOKEN"),
+        ("git@git.example.org:health/repo.git", "https://"),
+        ("ssh://git@git.example.org/repo.git", "https://"),
+        ("ext::sh -c id", "neither"),
+        ("http://git.example.org/repo.git#main", "in the clear"),
+        ("http://127.0.0.1.example.org/repo.git#main", "in the clear"),
+        ("https://git.example.org/repo.git#--upload-pack=id", "after #"),
+        ("https://git.example.org/repo.git#", "after #"),
+        ("https://git.example.org/repo.git#a..b", "after #"),
+        ("https://git.example.org/repo.git#a:b", "after #"),
+        ("https://git.example.org/repo.git#a b", "after #"),
+        ("https://git.example.org/repo.git?token=1#main", "query"),
+        ("https://git.example.org/repo.tar.gz#main", "tarball"),
+        ("https://git.example.org", "no repository"),
+        ("https:///repo.git", "no host"),
+        ("https://git.example.org:port/repo.git", "no address"),
+        ("file://server/share", "file:///"),
+        ("/srv/a\nb", "control character"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused_with_the_reason(address: str, reason: str) -> None:
+    with pytest.raises(Invalid, match=reason):
+        values.package_address(address)
