@@ -132,7 +132,7 @@ run_options = _together(
         "-w",
         "--pipeline.workers",
         metavar="N",
-        help="Accepted; events go through the filters one after another, in order.",
+        help="No effect: events of an input go through the filters in one thread, in order.",
     ),
     _setting(
         "--pipeline.ordered",
@@ -178,6 +178,16 @@ run_options = _together(
     ),
 )
 
+flags_without_effect = _together(
+    _setting("-l", "--path.logs", hidden=True),
+    _setting("-p", "--path.plugins", multiple=True, hidden=True),
+    _setting("-i", "--interactive", hidden=True),
+    _setting("--config.debug", is_flag=True, default=None, hidden=True),
+    _setting("--pipeline.unsafe_shutdown", is_flag=True, default=None, hidden=True),
+    _setting("--log.format.json.fix_duplicate_message_fields", hidden=True),
+)
+"""Those of Logstash that a start script may have; they are named in one warning."""
+
 
 @main.group()
 def pipeline() -> None:
@@ -187,6 +197,7 @@ def pipeline() -> None:
 @pipeline.command("run", cls=EngineCommand)
 @configuration_options
 @run_options
+@flags_without_effect
 @click.version_option(__version__, "-V", "--version", prog_name="cht-sync")
 def pipeline_run(**options: Any) -> None:
     """Run pipelines until they end or SIGTERM or Ctrl-C comes; both drain, a second one abandons.

@@ -23,8 +23,10 @@ LOOK_AGAIN = 0.2
 """Seconds between two looks whether the sender is to stop."""
 GRACE = 10.0
 """Seconds that a sender that is to stop leaves the other pipeline to deliver what it has taken."""
+MISSING_AFTER = 10.0
+"""Seconds without a listener, as while one is replaced, before it is said that there is none."""
 SAY_AGAIN = 60.0
-"""Seconds after which it is said once more that nobody listens."""
+"""Seconds after which that is said once more."""
 
 
 @dataclass(eq=False)
@@ -100,10 +102,10 @@ class Addresses:
     def send(self, address: str, events: Sequence[Event], stop: threading.Event) -> bool:
         """Wait until the listener has delivered the events; False when `stop` was set before that.
 
-        Where nobody listens it waits, and says so.
+        Where nobody listens it waits, and says so when that lasts.
         """
         delivery = Delivery(events)
-        say_at = time.monotonic()
+        say_at: float | None = None
         leave_at: float | None = None
         with self._changed:
             self._waiting.setdefault(address, deque()).append(delivery)
@@ -114,7 +116,11 @@ class Addresses:
                     if not delivery.taken or time.monotonic() >= leave_at:
                         self._withdraw(address, delivery)
                         return False
-                if address not in self._listeners and time.monotonic() >= say_at and not stop.is_set():
+                if address in self._listeners:
+                    say_at = None
+                elif say_at is None:
+                    say_at = time.monotonic() + MISSING_AFTER
+                elif time.monotonic() >= say_at and not stop.is_set():
                     self._say_nobody(address)
                     say_at = time.monotonic() + SAY_AGAIN
                 self._changed.wait(LOOK_AGAIN)
@@ -130,9 +136,11 @@ class Addresses:
     def _say_nobody(self, address: str) -> None:
         near = difflib.get_close_matches(address, list(self._listeners), n=1)
         log.error(
-            'no pipeline listens at the address "%s"%s; events wait for it',
+            'no pipeline listens at the address "%s"%s; events wait until one with '
+            'input { pipeline { address => "%s" } } runs',
             address,
             f'; did you mean "{near[0]}"?' if near else "",
+            address,
         )
 
 

@@ -46,6 +46,21 @@ class Startup:
         """path.data."""
         return self.loader.data_folder
 
+    @property
+    def is_single(self) -> bool:
+        """Whether one pipeline is given as files or text, and not a list of several."""
+        return any(name in self.settings for name in CONFIG)
+
+    def letter_folders(self) -> list[Path]:
+        """Where the pipelines that are wanted keep their dead letters. Raises ConfigError."""
+        usual = self.data_folder / "dead_letter_queue"
+        common: Path = self.settings["path.dead_letter_queue"] or usual
+        if self.folder is None or self.is_single:
+            return [common]
+        return list(
+            dict.fromkeys([common, *(one.settings.dead_letter_folder or usual for one in self.find())])
+        )
+
     def find(self) -> list[PipelineSource]:
         """The pipelines that are wanted now; may be asked again. Raises ConfigError."""
         settings = self.settings
@@ -67,7 +82,14 @@ class Startup:
         absent = self.settings.absent.union(*(source.absent for source in sources))
         if absent:
             log.warning("settings of Logstash that have no effect here: %s", ", ".join(sorted(absent)))
-        if any(name in self.settings for name in CONFIG) and self.folder is not None:
+        several = {source.id: source.settings.workers for source in sources if source.settings.workers > 1}
+        if several:
+            log.warning(
+                "pipeline.workers has no effect here (%s): what each input reads goes through the filters in "
+                "one thread, in order",
+                ", ".join(f"{id}: {workers}" for id, workers in sorted(several.items())),
+            )
+        if self.is_single and self.folder is not None:
             path = self.folder / LIST_FILE
             if path.exists():
                 log.warning("%s is ignored, because path.config or config.string is given", path)

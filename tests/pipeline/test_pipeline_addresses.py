@@ -14,7 +14,7 @@ from engine_runs import PATIENCE, Running, json_lines
 from waiting import eventually
 
 from cht_sync.errors import ConfigError
-from cht_sync.pipeline.addresses import Addresses, problems_of
+from cht_sync.pipeline.addresses import MISSING_AFTER, Addresses, problems_of
 from cht_sync.pipeline.contracts import Batch
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.inputs.pipeline import Options as InputOptions
@@ -124,9 +124,11 @@ def test_what_a_pipeline_took_and_did_not_deliver_goes_to_the_next_that_listens(
     assert sending.finished() is True
 
 
-def test_where_nobody_listens_it_waits_and_says_so(
-    addresses: Addresses, listen: Listen, caplog: pytest.LogCaptureFixture
+def test_where_nobody_listens_for_long_it_waits_and_says_so(
+    addresses: Addresses, listen: Listen, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert MISSING_AFTER == 10.0
+    monkeypatch.setattr("cht_sync.pipeline.addresses.MISSING_AFTER", 0.05)
     listen("medicc")
     with caplog.at_level(logging.ERROR):
         sending = Sending(output(addresses, "medic"), Event())
@@ -135,6 +137,19 @@ def test_where_nobody_listens_it_waits_and_says_so(
     assert sending.result is None
     take(listen("medic")).ack()
     assert sending.finished() is True
+
+
+def test_a_listener_that_comes_a_little_later_is_no_error(
+    addresses: Addresses, listen: Listen, caplog: pytest.LogCaptureFixture
+) -> None:
+    sending = Sending(output(addresses, "medic"), Event({"n": 1}))
+    eventually(lambda: addresses._waiting.get("medic"))
+    first = listen("medic")
+    take(first)
+    first.close()  # as in a reload: the next one takes what this one did not deliver
+    take(listen("medic")).ack()
+    assert sending.finished() is True
+    assert caplog.records == []
 
 
 def test_a_stop_ends_the_waiting_without_delivery(addresses: Addresses, listen: Listen) -> None:
@@ -217,7 +232,7 @@ def test_dropping_events_on_purpose_is_refused(tmp_path: Path) -> None:
         load_all([config], {}, tmp_path)
 
 
-def test_events_go_through_a_chain_of_pipelines(tmp_path: Path) -> None:
+def test_events_go_through_a_chain_of_pipelines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "in").write_text("".join(f"{n}\n" for n in range(3000)))
     out = tmp_path / "out.jsonl"
     running = Running(
@@ -234,6 +249,7 @@ def test_events_go_through_a_chain_of_pipelines(tmp_path: Path) -> None:
     events = json_lines(out)
     assert [event["message"] for event in events] == [str(n) for n in range(3000)]
     assert {event["second"] for event in events} == {"yes"}
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_a_stop_in_the_middle_of_a_chain_acknowledges_nothing_that_is_not_at_its_end(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_a_reload_that_changes_nothing_touches_nothing(start: Start) -> None:
 
 
 def test_what_was_sent_to_a_pipeline_that_is_reloaded_is_delivered_by_the_next(
-    start: Start, tmp_path: Path
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "lines.json").write_text("".join(f'{{"n":{n}}}\n' for n in range(5_000)))
     sender = replaying(tmp_path, 0)
@@ -263,3 +263,4 @@ def test_what_was_sent_to_a_pipeline_that_is_reloaded_is_delivered_by_the_next(
     eventually(lambda: out.read_bytes().count(b"\n") >= 5_000)
     engine.stop()
     assert [line["n"] for line in json_lines(out)] == list(range(5_000))
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

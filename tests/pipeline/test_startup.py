@@ -152,6 +152,23 @@ def test_settings_without_effect_are_named_in_one_warning(
     )
 
 
+def test_more_than_one_worker_is_said_to_have_no_effect_in_one_line(
+    folder: Path, settings: Prepare, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "pipelines.yml").write_text(
+        "- {pipeline.id: one, path.config: one.conf}\n"
+        "- {pipeline.id: two, path.config: one.conf, pipeline.workers: 8}\n"
+        "- {pipeline.id: three, path.config: one.conf, pipeline.workers: 1}\n"
+    )
+    startup = settings("", {"pipeline.workers": "4"})
+    startup.warn(startup.find())
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "pipeline.workers has no effect here (one: 4, two: 8): what each input reads goes through the "
+        "filters in one thread, in order"
+    )
+
+
 @pytest.mark.parametrize("name", sorted(ABSENT))
 def test_every_setting_of_logstash_without_effect_is_accepted(settings: Prepare, name: str) -> None:
     assert settings(f"{name}: 1").settings.absent == {name}
