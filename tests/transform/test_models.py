@@ -157,6 +157,8 @@ def test_a_date_that_is_none_costs_its_field_only(warehouse: Warehouse, dbt: Dbt
         ("2019-06-13T00:00:00.000Z", "2019-06-13"),
         ("2023-02-29", None),
         ("2023-13-01", None),
+        ("2023-00-10", None),
+        ("2023-01-00", None),
         ("0000-01-01", None),
         ("2001-01-270", None),
         ("27/01/2001", None),
@@ -190,6 +192,7 @@ def test_a_moment_is_read_in_every_form_that_apps_write(warehouse: Warehouse, db
         ("123456789012345678901234567890", None),
         ("Thu Sep 06 2018", None),
         (True, None),
+        ("2018-00-01", None),
         (None, None),
     ]
     for number, (written, _) in enumerate(moments):

@@ -25,7 +25,21 @@ CHECKOUT = Path(__file__).parents[2]
 MEDIC = "medic"
 SENTINEL = "medic-sentinel"
 OWN_PACKAGE = CHECKOUT / "dbt" / "packages" / "cht_pipeline"
-MODELS = ("document_metadata", "contact", "person", "place", "data_record")
+MODELS = (
+    "document_metadata",
+    "contact",
+    "contact_hierarchy",
+    "person",
+    "patient",
+    "place",
+    "data_record",
+    "user",
+    "telemetry",
+    "telemetry_devices",
+    "feedback",
+    "sentinel_info",
+)
+"""Those that follow documents by their id."""
 
 
 @dataclass

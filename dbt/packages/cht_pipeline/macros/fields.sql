@@ -13,18 +13,9 @@
   nullif(doc #>> '{ {{- varargs | join(',') -}} }', '')
 {%- endmacro %}
 
-{# CHT's hierarchy: "contact" has a configurable contact_type, the older types speak for themselves. #}
-{% macro contact_type() -%}
-  coalesce({{ field('contact_type') }}, {{ field('type') }})
-{%- endmacro %}
-
-{% macro is_contact() -%}
-  doc ->> 'type' in ('contact', 'person', 'clinic', 'health_center', 'district_hospital')
-{%- endmacro %}
-
-{% macro is_person() -%}
-  {%- set types = var('person_types') | map('replace', "'", "''") | join("', '") -%}
-  (doc ->> 'type' = 'person' or (doc ->> 'type' = 'contact' and coalesce(doc ->> 'contact_type', '') in ('{{ types }}')))
+{# The id of a document at a path of keys in doc; of the same collation as uuid, so that indexes serve joins. #}
+{% macro document_id() -%}
+  (nullif(doc #>> '{ {{- varargs | join(',') -}} }', '') collate "C")
 {%- endmacro %}
 
 {# A date at the start of a text (2001-01-27, 2001/1/27, 2001-01-27T10:00:00Z), else null. #}
@@ -71,7 +62,7 @@
 {%- endmacro %}
 
 {% macro year_month_day(text) -%}
-  replace(substring({{ text }} from '^(?!0000)[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}(?![0-9])'), '/', '-')
+  replace(substring({{ text }} from '^(?!0000)[0-9]{4}[-/](?:0?[1-9]|1[0-2])[-/](?:0?[1-9]|[12][0-9]|3[01])(?![0-9])'), '/', '-')
 {%- endmacro %}
 
 {# Whether the calendar has that day. jsonpath is PostgreSQL's way to ask without an error, before 16. #}

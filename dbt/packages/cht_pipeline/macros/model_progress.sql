@@ -16,11 +16,29 @@
   {%- endif -%}
 {% endmacro %}
 
-{# As a literal, since the planner guesses a third of the table for a value that it cannot see. #}
-{% macro model_progress(model_relation) %}
-  {{- timestamp_literal(
-    "select saved_timestamp from " ~ model_progress_table() ~ " where model = '" ~ model_relation.identifier ~ "'"
-  ) -}}
+{#
+  What changed since a model's last run:
+    since       the stamp up to which it has read, a literal: the planner guesses a third of the table
+                for a value that it cannot see
+    many        whether these are so many documents that looking each up is the slower way
+    everything  whether one of the documents that the model's meta names under depends_on_documents is
+                among them: then every row is made anew
+#}
+{% macro changes_since_last_run(model_relation, metadata) %}
+  {%- if not execute -%}
+    {{ return({'since': "'-infinity'::timestamp", 'many': false, 'everything': false}) }}
+  {%- endif -%}
+  {%- set documents = config.get('meta', {}).get('depends_on_documents', []) -%}
+  {%- set found = run_query(
+    "with progress as (select coalesce((select saved_timestamp from " ~ model_progress_table()
+    ~ " where model = '" ~ model_relation.identifier ~ "'), '-infinity') as since)"
+    ~ " select quote_literal(since) || '::timestamp',"
+    ~ " (select saved_timestamp from " ~ metadata ~ " where saved_timestamp > since"
+    ~ " order by saved_timestamp offset " ~ var('many_changes') ~ " limit 1) is not null,"
+    ~ " exists (select from " ~ metadata ~ " where uuid = any('{" ~ documents | join(',') ~ "}') and saved_timestamp > since)"
+    ~ " from progress"
+  ).rows[0] -%}
+  {{ return({'since': found[0], 'many': found[1], 'everything': found[2]}) }}
 {% endmacro %}
 
 {# In the transaction of the model's rows. #}

@@ -1,6 +1,5 @@
 {{ config(
-    incremental_strategy='delete+insert',
-    unique_key='uuid',
+    incremental_strategy='replace_same',
     indexes=[{'columns': ['uuid']}, {'columns': ['saved_timestamp']}],
 ) }}
 
@@ -10,6 +9,8 @@
 select
   _id as uuid,
   source,
+  split_part(source, '/', 1) as instance,
+  substring(source from '/(.*)$') as dbname,
   _rev,
   _deleted,
   saved_timestamp,
@@ -17,8 +18,8 @@ select
 from {{ documents }}
 {%- if is_incremental() %}
 {# All rows of an id are replaced together, over all databases: see macros/documents.sql. #}
-where _id in (
+where _id = any(array(
   select _id from {{ documents }}
   where saved_timestamp > {{ timestamp_literal('select max(saved_timestamp) from ' ~ this) }}
-)
+))
 {%- endif %}

@@ -6,7 +6,7 @@ select
   saved_timestamp,
   {{ as_timestamp(field('reported_date')) }} as reported,
   {{ contact_type() }} as contact_type,
-  {{ field('parent', '_id') }} as parent_uuid,
+  {{ document_id('parent', '_id') }} as parent_uuid,
   {{ field('name') }} as name,
   {{ field('phone') }} as phone,
   {{ field('alternative_phone') }} as phone2,
@@ -14,5 +14,4 @@ select
   {{ as_timestamp(field('muted')) }} as muted,
   {{ field('external_id') }} as external_id,
   {{ field('notes') }} as notes
-from {{ changed_documents() }} as document
-where {{ is_contact() }}
+from {{ changed_documents(contact_doc_types()) }} as document

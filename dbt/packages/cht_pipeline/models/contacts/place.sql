@@ -1,4 +1,7 @@
-{{ config(indexes=[{'columns': ['uuid']}, {'columns': ['parent_uuid']}, {'columns': ['place_id']}]) }}
+{{ config(
+    indexes=[{'columns': ['uuid']}, {'columns': ['parent_uuid']}, {'columns': ['place_id']}],
+    meta={'depends_on_documents': ['settings']},
+) }}
 
 select
   uuid,
@@ -6,10 +9,10 @@ select
   saved_timestamp,
   {{ as_timestamp(field('reported_date')) }} as reported,
   {{ contact_type() }} as contact_type,
-  {{ field('parent', '_id') }} as parent_uuid,
+  {{ document_id('parent', '_id') }} as parent_uuid,
   {{ field('name') }} as name,
   {{ field('place_id') }} as place_id,
-  {{ field('contact', '_id') }} as contact_uuid,
+  {{ document_id('contact', '_id') }} as contact_uuid,
   {{ field('external_id') }} as external_id
-from {{ changed_documents() }} as document
-where {{ is_contact() }} and not {{ is_person() }}
+from {{ changed_documents(contact_doc_types()) }} as document
+where not {{ is_person() }}

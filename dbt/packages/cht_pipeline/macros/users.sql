@@ -1,0 +1,4 @@
+{# A value over the documents of one user: that of "user-settings", else that of the other. #}
+{% macro of_either(value) -%}
+  coalesce(max({{ value }}) filter (where doc ->> 'type' = 'user-settings'), max({{ value }}))
+{%- endmacro %}

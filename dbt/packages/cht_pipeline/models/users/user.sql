@@ -1,0 +1,24 @@
+{{ config(indexes=[{'columns': ['uuid']}, {'columns': ['contact_uuid']}]) }}
+
+{#
+  A user is two documents of one id: "user-settings" in the CHT's database, and "user" in _users, which
+  logs in. The settings are asked first. All documents of a changed id are read, so they can be joined here.
+#}
+select
+  uuid,
+  uuid as user_id,
+  {{ of_either('source') }} as source,
+  max(saved_timestamp) as saved_timestamp,
+  {{ of_either(field('name')) }} as name,
+  {{ of_either(field('fullname')) }} as full_name,
+  coalesce({{ of_either(document_id('contact_id')) }}, {{ of_either('facility_uuid') }}) as contact_uuid,
+  {{ of_either('facility_uuid') }} as facility_uuid,
+  {{ of_either(field('language')) }} as language,
+  {{ of_either(field('roles')) }} as roles,
+  {{ of_either(field('phone')) }} as phone,
+  {{ of_either(field('email')) }} as email,
+  bool_or(doc ->> 'type' = 'user') as has_login
+from {{ changed_documents(['user-settings', 'user']) }} as document,
+  lateral (select coalesce({{ document_id('facility_id', '0') }}, {{ document_id('facility_id') }}) as facility_uuid)
+    as facility
+group by uuid, split_part(source, '/', 1)
