@@ -1,0 +1,298 @@
+"""The oracle: whatever happened in between, the incremental models equal a full refresh.
+
+Two pipelines write at the same time, with transactions that stay open; runs come in between, and are cut in
+two with changes in the middle. Every model of our package is compared, all columns.
+
+`ORACLE_EXAMPLES=200 pytest -s tests/transform/test_oracle.py` looks longer, `ORACLE_SEED=...` again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import psycopg2
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from postgres_fixture import PostgresServer
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+
+from cht_sync.transform.options import TransformOptions
+from cht_sync.transform.runner import DbtRunner
+
+from .oracle_documents import ALL_IDS, documents
+from .warehouse import MEDIC, SENTINEL, create_warehouse, run
+
+EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES", "0"))
+IN_EVERY_RUN_OF_THE_TESTS = 4
+REFRESHED = "refreshed"
+"""The schema of the full refresh."""
+PATIENCE = 60
+
+
+@dataclass(frozen=True)
+class Change:
+    """A revision of a document, as the feed has it."""
+
+    doc_id: str
+    revision: str
+    doc: Any
+    deleted: bool
+    source: str | None
+
+
+@dataclass
+class Pipeline:
+    """Writes to one database, on a thread of its own: whoever has to wait for the other waits there."""
+
+    database: str
+    connection: Connection
+    thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    under_way: list[Future[None]] = field(default_factory=list)
+    open: bool = False
+    written: bool = False
+
+    @property
+    def holds_the_line(self) -> bool:
+        """Whether others' writes wait for the end of this one's transaction."""
+        return self.open and self.written
+
+    def start(self, work: Callable[[], None]) -> None:
+        self.under_way.append(self.thread.submit(work))
+
+    def settle(self) -> None:
+        for work in self.under_way:
+            work.result(PATIENCE)
+        self.under_way.clear()
+
+    def write(self, changes: Sequence[Change]) -> None:
+        """One transaction, unless one is open."""
+        self.written = True
+        commit = not self.open
+        self.start(lambda: self._write(changes, commit=commit))
+
+    def end(self, *, keep: bool) -> None:
+        self.open = self.written = False
+        self.start(self.connection.commit if keep else self.connection.rollback)
+
+    def _write(self, changes: Sequence[Change], *, commit: bool) -> None:
+        with self.connection.cursor() as cursor:
+            for change in changes:
+                cursor.execute(
+                    sql.SQL("""
+                        insert into {} (_id, _rev, doc, _deleted, source) values (%s, %s, %s, %s, %s)
+                        on conflict (_id) do update set (_rev, doc, _deleted, source)
+                          = (excluded._rev, excluded.doc, excluded._deleted, excluded.source)
+                    """).format(sql.Identifier("v1", self.database)),
+                    (
+                        change.doc_id,
+                        change.revision,
+                        None if change.doc is None else json.dumps(change.doc),
+                        change.deleted,
+                        change.source,
+                    ),
+                )
+        if commit:
+            self.connection.commit()
+
+
+@dataclass(frozen=True)
+class World:
+    """The server's database, the models as the loop makes them, and what makes them anew."""
+
+    owner: Connection
+    options: TransformOptions
+    incremental: DbtRunner
+    refreshed: DbtRunner
+    pipelines: tuple[Pipeline, Pipeline]
+
+    def empty(self) -> None:
+        """As before the first run of a new installation."""
+        with self.owner, self.owner.cursor() as cursor:
+            for pipeline in self.pipelines:
+                cursor.execute(sql.SQL("truncate {}").format(sql.Identifier("v1", pipeline.database)))
+            for schema in (self.options.schema, REFRESHED):
+                names = {"schema": sql.Identifier(schema), "role": sql.Identifier(self.options.user)}
+                cursor.execute(sql.SQL("drop schema if exists {schema} cascade").format(**names))
+                cursor.execute(sql.SQL("create schema {schema} authorization {role}").format(**names))
+
+    def table(self, schema: str, model: str) -> list[str]:
+        with self.owner, self.owner.cursor() as cursor:
+            cursor.execute(
+                sql.SQL("select to_jsonb(model)::text from {} as model").format(sql.Identifier(schema, model))
+            )
+            return sorted(row for (row,) in cursor.fetchall())
+
+
+@pytest.fixture(scope="module")
+def world(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("oracle")
+    options = create_warehouse(postgres_server, folder / "incremental")
+    refreshed = replace(options, schema=REFRESHED, work_folder=folder / "refreshed")
+    dsn = postgres_server.dsn(options.database)
+    with ExitStack() as stack:
+        owner, medic, sentinel = (stack.enter_context(closing(psycopg2.connect(dsn))) for _ in range(3))
+        pipelines = (Pipeline(MEDIC, medic), Pipeline(SENTINEL, sentinel))
+        for pipeline in pipelines:
+            stack.callback(pipeline.thread.shutdown)
+        yield World(owner, options, DbtRunner(options), DbtRunner(refreshed), pipelines)
+
+
+@st.composite
+def changes(draw: st.DrawFn, database: str) -> Change:
+    doc_id = draw(st.sampled_from(ALL_IDS))
+    deleted = draw(st.integers(0, 4)) == 0
+    bare = deleted and draw(st.booleans())
+    return Change(
+        doc_id,
+        f"1-{draw(st.integers(0, 2**32)):x}",
+        {"_id": doc_id, "_deleted": True} if bare else draw(documents(doc_id)),
+        deleted,
+        draw(st.sampled_from([f"couch/{database}"] * 4 + [None])),
+    )
+
+
+DATABASES = st.sampled_from([0, 1])
+
+
+class Oracle(RuleBasedStateMachine):
+    """Each rule is something that happens in an installation."""
+
+    world: ClassVar[World]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: dict[int, Sequence[Change]] = {}
+        self.models: tuple[str, ...] = ()
+        self.holder: Pipeline | None = None
+        """Whose open transaction has written: the writes of the other wait for its end."""
+
+    @initialize(data=st.data())
+    def a_new_installation(self, data: st.DataObject) -> None:
+        self.world.empty()
+        for number in (0, 1):
+            self.some_changes(data, number, at_most=12)
+
+    @rule(data=st.data(), number=DATABASES)
+    def write(self, data: st.DataObject, number: int) -> None:
+        self.some_changes(data, number)
+
+    @rule(number=DATABASES)
+    def write_the_same_again(self, number: int) -> None:
+        if number in self.last:
+            self.world.pipelines[number].write(self.last[number])
+            self.settle()
+
+    @rule(number=DATABASES)
+    def begin(self, number: int) -> None:
+        pipeline = self.world.pipelines[number]
+        if not pipeline.open:
+            pipeline.open, pipeline.written = True, False
+
+    @precondition(lambda self: any(pipeline.open for pipeline in self.world.pipelines))
+    @rule(keep=st.booleans() | st.just(True))
+    def end(self, keep: bool) -> None:
+        ending = self.holder or next(pipeline for pipeline in self.world.pipelines if pipeline.open)
+        ending.end(keep=keep)
+        self.settle()
+
+    @rule()
+    def run(self) -> None:
+        outcome = run(self.world.incremental)
+        # As they were built: each after those that it reads.
+        self.models = tuple(node.name for node in outcome.nodes if node.kind == "model")
+
+    @precondition(lambda self: self.models)
+    @rule(data=st.data(), number=DATABASES)
+    def run_and_write_in_the_middle(self, data: st.DataObject, number: int) -> None:
+        cut = data.draw(st.integers(1, len(self.models) - 1), label="models before")
+        self.run_only(self.models[:cut])
+        self.some_changes(data, number)
+        self.run_only(self.models[cut:])
+
+    @precondition(lambda self: self.models)
+    @rule(data=st.data())
+    def make_a_model_and_what_reads_it_anew(self, data: st.DataObject) -> None:
+        model = data.draw(st.sampled_from(self.models), label="model")
+        outcome = self.world.incremental.run(full_refresh=True, select=[f"{model}+"])
+        assert outcome.succeeded, outcome.failures
+
+    @precondition(lambda self: self.models)
+    @rule()
+    def compare(self) -> None:
+        run(self.world.incremental)
+        run(self.world.refreshed, full_refresh=True)
+        for model in self.models:
+            incremental = self.world.table(self.world.options.schema, model)
+            refreshed = self.world.table(REFRESHED, model)
+            assert incremental == refreshed, model
+
+    def teardown(self) -> None:
+        while any(pipeline.open for pipeline in self.world.pipelines):
+            self.end(keep=True)
+        self.run()
+        self.compare()
+
+    def some_changes(self, data: st.DataObject, number: int, at_most: int = 5) -> None:
+        pipeline = self.world.pipelines[number]
+        written = data.draw(
+            st.lists(
+                changes(pipeline.database),
+                min_size=1,
+                max_size=at_most,
+                unique_by=lambda change: change.doc_id,
+            )
+        )
+        self.last[number] = written
+        pipeline.write(written)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait for the writes that can be done; others wait for the end of the holder's transaction."""
+        if self.holder and not self.holder.holds_the_line:
+            self.holder.settle()
+            self.holder = None
+        for pipeline in [self.holder] if self.holder else self.world.pipelines:
+            pipeline.settle()
+            if pipeline.holds_the_line:
+                self.holder = pipeline
+                return
+
+    def run_only(self, models: Sequence[str]) -> None:
+        outcome = self.world.incremental.run(select=models)
+        assert outcome.succeeded, outcome.failures
+
+
+def test_incremental_models_equal_a_full_refresh(world: World) -> None:
+    number = int(os.environ.get("ORACLE_SEED", secrets.randbelow(2**32)))
+    print(f"ORACLE_SEED={number}")
+    # What is found is made smaller only where there is time.
+    phases = [Phase.generate, Phase.shrink] if EXAMPLES else [Phase.generate]
+    Oracle.world = world
+    run_state_machine_as_test(
+        seed(number)(Oracle),
+        settings=settings(
+            max_examples=EXAMPLES or IN_EVERY_RUN_OF_THE_TESTS,
+            stateful_step_count=12,
+            deadline=None,
+            database=None,
+            print_blob=False,
+            phases=phases,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
