@@ -55,9 +55,15 @@ def test_an_event_comes_back_with_what_is_known_of_its_refusal(
     assert str(event.get("@timestamp")) == "2020-01-02T03:04:05.678Z"
     about = event.metadata["dead_letter_queue"]
     assert about.pop("entry_time").endswith("+00:00")
+    assert about.pop("id").isalnum()
     assert about == {
         "plugin_type": "output",
         "plugin_id": "medic",
+        "pipeline": "medic",
+        "address": None,
+        "database": None,
+        "status": None,
+        "response": None,
         "reason": "no room",
         "code": "HTTP 400",
         "document_id": "id-1",
