@@ -1,4 +1,4 @@
-"""Dead letters in the operator's hand: list, show, replay, drop. Nothing is ever deleted."""
+"""The table of dead letters in the operator's hand: list, show, replay, drop. Nothing is ever deleted."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ COLUMNS = ("id", "database", "doc_id", "rev", "seq", "code", "reason", "at", "cl
 ALL_COLUMNS = (*COLUMNS, "source", "fingerprint", "document")
 TRIES = 3
 """So often a replay looks again when the pipeline wrote the row in the same moment."""
+
+NAMES_NO_DOCUMENT = "names no document, so that nothing can be fetched; look at it with: dead-letters show"
 
 Letter = dict[str, Any]
 
@@ -54,6 +56,16 @@ def open_ids(connection: Connection, schema: str, database: str | None) -> list[
     return [letter["id"] for letter in listed(connection, schema, database, closed=False)]
 
 
+def known(connection: Connection, schema: str, fingerprints: Sequence[str]) -> dict[str, int]:
+    """Return those of the fingerprints that the table has, open or closed, with the letters' numbers."""
+    query = sql.SQL("select fingerprint, id from {} where fingerprint = any(%s)").format(
+        sql.Identifier(schema, "dead_letters")
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, (list(fingerprints),))
+        return dict(cursor.fetchall())
+
+
 class Replay:
     """Replays letters: the document as it is now becomes the row, as a repair makes it."""
 
@@ -70,13 +82,25 @@ class Replay:
         if letter["closed_at"] is not None:
             return f"is closed already ({letter['closed_by']})"
         if not document_id:
-            return "names no document, so that nothing can be fetched; look at it with: dead-letters show"
-        if database not in self._settings.couchdb_dbs:
-            return f"is of {database}, which is none of COUCHDB_DBS"
-        problem = self._store(database, document_id)
+            return NAMES_NO_DOCUMENT
+        problem = self._store_synced(database, document_id)
         if problem is None:
             _close(self._connection, schema, [letter_id], ClosedBy.STORED)
         return problem
+
+    def replay_copy(self, fingerprint: str, database: str, document_id: str | None) -> str | None:
+        """Store the document of a letter that only a file has; return why not. Raises ChtSyncError."""
+        number = known(self._connection, self._settings.postgres_schema, [fingerprint]).get(fingerprint)
+        if number is not None:
+            return f"is letter {number} of the table; replay that one"
+        if not document_id:
+            return NAMES_NO_DOCUMENT
+        return self._store_synced(database, document_id)
+
+    def _store_synced(self, database: str, document_id: str) -> str | None:
+        if database not in self._settings.couchdb_dbs:
+            return f"is of {database}, which is none of COUCHDB_DBS"
+        return self._store(database, document_id)
 
     def _store(self, database: str, document_id: str) -> str | None:
         maker = self._makers.get(database) or RowMaker(self._settings, database)

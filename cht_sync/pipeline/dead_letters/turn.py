@@ -58,17 +58,17 @@ def turn_at(path: Path) -> Iterator[Turn]:
 
 
 @contextmanager
-def only_replay_of(path: Path) -> Iterator[None]:
-    """Hold the right to deliver letters of this file again. Raises ChtSyncError where another one does."""
-    lock = _beside(Path(os.path.realpath(path)), "replay")
+def only_operator_of(path: Path) -> Iterator[None]:
+    """Hold the right to settle letters of this file. Raises ChtSyncError where another process does."""
+    lock = _beside(Path(os.path.realpath(path)), "operator")
     descriptor = _open(lock)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ChtSyncError(
-                f"letters of {path} are being replayed by another process",
-                hint="Wait until that has ended: both would deliver the same letters.",
+                f"letters of {path} are being replayed or dropped by another process",
+                hint="Wait until that has ended, and look what is left with: cht-sync dead-letters list",
             ) from None
         yield
     finally:
