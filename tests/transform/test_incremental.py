@@ -11,7 +11,7 @@ from psycopg2 import sql
 
 from cht_sync.transform.runner import DbtRunner
 
-from .warehouse import MEDIC, MODELS, SENTINEL, Warehouse, run
+from .warehouse import FORMS, MEDIC, MODELS, SENTINEL, Warehouse, run
 
 SHAPES: list[Any] = [
     None,
@@ -79,7 +79,7 @@ def test_documents_that_are_no_rows_of_a_model_are_not_read_again(
     newest = warehouse.row("document_metadata", "not-a-person")["saved_timestamp"]
     with warehouse.connection, warehouse.connection.cursor() as cursor:
         cursor.execute("select model, to_jsonb(saved_timestamp) #>> '{}' from dbt.model_progress")
-        assert dict(cursor.fetchall()) == dict.fromkeys(MODELS[1:], newest)
+        assert dict(cursor.fetchall()) == dict.fromkeys((*MODELS[1:], *FORMS), newest)
 
 
 def _password(warehouse: Warehouse) -> str:

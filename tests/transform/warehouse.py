@@ -40,6 +40,8 @@ MODELS = (
     "sentinel_info",
 )
 """Those that follow documents by their id."""
+FORMS = ("assessment", "delivery", "immunization", "pregnancy")
+"""Those of the generator's forms."""
 
 
 @dataclass

@@ -68,6 +68,7 @@
   where {{ is_changed('uuid', changes, metadata) }}
   {%- endif %};
 
+  {{ replace_rejected_values(arguments.temp_relation, changes, metadata) }}
   {{ replace_rows(arguments) }}
 {% endmacro %}
 

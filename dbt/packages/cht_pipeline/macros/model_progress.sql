@@ -25,18 +25,29 @@
                 among them: then every row is made anew
 #}
 {% macro changes_since_last_run(model_relation, metadata) %}
+  {{- return(changes_after(
+    "select saved_timestamp from " ~ model_progress_table() ~ " where model = '" ~ model_relation.identifier ~ "'",
+    metadata,
+    config.get('meta', {}).get('depends_on_documents', [])
+  )) -}}
+{% endmacro %}
+
+{# The same after the stamp that a query finds. #}
+{% macro changes_after(stamp, documents, depends_on=[]) %}
   {%- if not execute -%}
     {{ return({'since': "'-infinity'::timestamp", 'many': false, 'everything': false}) }}
   {%- endif -%}
-  {%- set documents = config.get('meta', {}).get('depends_on_documents', []) -%}
+  {%- set everything = "false" -%}
+  {%- if depends_on -%}
+    {%- set everything = "exists (select from " ~ documents ~ " where saved_timestamp > since and uuid in ('"
+      ~ depends_on | join("', '") ~ "'))" -%}
+  {%- endif -%}
   {%- set found = run_query(
-    "with progress as (select coalesce((select saved_timestamp from " ~ model_progress_table()
-    ~ " where model = '" ~ model_relation.identifier ~ "'), '-infinity') as since)"
+    "with progress as (select coalesce((" ~ stamp ~ "), '-infinity') as since)"
     ~ " select quote_literal(since) || '::timestamp',"
-    ~ " (select saved_timestamp from " ~ metadata ~ " where saved_timestamp > since"
-    ~ " order by saved_timestamp offset " ~ var('many_changes') ~ " limit 1) is not null,"
-    ~ " exists (select from " ~ metadata ~ " where uuid = any('{" ~ documents | join(',') ~ "}') and saved_timestamp > since)"
-    ~ " from progress"
+    ~ " (select saved_timestamp from " ~ documents ~ " where saved_timestamp > since"
+    ~ " order by saved_timestamp offset " ~ var('many_changes') ~ " limit 1) is not null, "
+    ~ everything ~ " from progress"
   ).rows[0] -%}
   {{ return({'since': found[0], 'many': found[1], 'everything': found[2]}) }}
 {% endmacro %}
@@ -48,15 +59,6 @@
   from {{ ref('document_metadata') }}
   on conflict (model) do update set saved_timestamp = excluded.saved_timestamp
   where model_progress.saved_timestamp <> excluded.saved_timestamp
-{% endmacro %}
-
-{# Runs a query for one timestamp; nothing found is -infinity. #}
-{% macro timestamp_literal(query) %}
-  {%- if not execute -%}
-    {{ return("'-infinity'::timestamp") }}
-  {%- endif -%}
-  {%- set found = run_query("select quote_literal(coalesce((" ~ query ~ "), '-infinity'))") -%}
-  {{ return(found.columns[0].values()[0] ~ "::timestamp") }}
 {% endmacro %}
 
 {# A table just made has no statistics, and the first incremental run would be planned without. #}

@@ -2,3 +2,8 @@
 {% macro of_either(value) -%}
   coalesce(max({{ value }}) filter (where doc ->> 'type' = 'user-settings'), max({{ value }}))
 {%- endmacro %}
+
+{# The place of a user; the first of several. #}
+{% macro facility_of_user() -%}
+  coalesce({{ document_id('facility_id', '0') }}, {{ document_id('facility_id') }})
+{%- endmacro %}

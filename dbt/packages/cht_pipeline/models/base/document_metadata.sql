@@ -18,8 +18,6 @@ select
 from {{ documents }}
 {%- if is_incremental() %}
 {# All rows of an id are replaced together, over all databases: see macros/documents.sql. #}
-where _id = any(array(
-  select _id from {{ documents }}
-  where saved_timestamp > {{ timestamp_literal('select max(saved_timestamp) from ' ~ this) }}
-))
+{%- set changes = changes_after('select max(saved_timestamp) from ' ~ this, documents) %}
+where {{ is_one_of('_id', 'select _id from ' ~ documents ~ ' where saved_timestamp > ' ~ changes.since, changes) }}
 {%- endif %}

@@ -13,5 +13,6 @@ select
   {{ as_boolean(field('is_active')) }} as active,
   {{ as_timestamp(field('muted')) }} as muted,
   {{ field('external_id') }} as external_id,
-  {{ field('notes') }} as notes
+  {{ field('notes') }} as notes,
+  {{ rejected() }}
 from {{ changed_documents(contact_doc_types()) }} as document

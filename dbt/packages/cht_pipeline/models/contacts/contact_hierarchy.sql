@@ -9,41 +9,64 @@
 
 with recursive
 {%- if is_incremental() %}
-{%- set metadata = ref('document_metadata') %}
-{%- set changes = changes_since_last_run(this, metadata) %}
+{%- set changes = changes_since_last_run(this, ref('document_metadata')) %}
+{%- set is_changed = is_changed('uuid', changes, ref('document_metadata')) %}
 {#
   A contact is made anew when it changed, and when a contact above it changed in what its descendants
   show of it. Those are found by walking down from the latter: a contact that left a place has itself
-  changed. OFFSET 0 has each step of the walk look up by index.
+  changed. LIMIT ALL has each step of the walk look up by index.
 #}
 changed as materialized (
-  select {{ shown }} from {{ contact }} where {{ is_changed('uuid', changes, metadata) }}
+  select {{ shown }}
+  from {{ contact }}
+  where {{ is_changed }}
 ),
 
 changed_before as materialized (
-  select {{ shown }} from {{ this }} where {{ is_changed('uuid', changes, metadata) }}
+  select {{ shown }}
+  from {{ this }}
+  where {{ is_changed }}
+),
+
+appeared as (
+  select * from changed
+  except all
+  select * from changed_before
+),
+
+disappeared as (
+  select * from changed_before
+  except all
+  select * from changed
 ),
 
 affected (uuid) as (
-  select different.uuid
+  select uuid
   from (
-    (table changed except all table changed_before)
+    select * from appeared
     union all
-    (table changed_before except all table changed)
+    select * from disappeared
   ) as different
   union
   select child.uuid
-  from affected, lateral (select uuid from {{ contact }} where parent_uuid = affected.uuid offset 0) as child
+  from affected
+  cross join lateral (
+    select uuid
+    from {{ contact }}
+    where parent_uuid = affected.uuid
+    limit all
+  ) as child
 ),
 
 wanted as materialized (
   select {{ shown }}, saved_timestamp
   from {{ contact }}
-  where uuid = any(array(select uuid from changed union select uuid from affected))
+  where uuid = any(array(select uuid from changed)) or uuid = any(array(select uuid from affected))
 ),
 {%- else %}
 wanted as (
-  select {{ shown }}, saved_timestamp from {{ contact }}
+  select {{ shown }}, saved_timestamp
+  from {{ contact }}
 ),
 {%- endif %}
 
@@ -56,9 +79,9 @@ climb as (
   select
     wanted.*,
     parent_uuid collate "C" as next_uuid,
-    '{}'::text[] collate "C" as ancestor_uuids,
-    '{}'::text[] as ancestor_names,
-    '{}'::text[] as ancestor_types,
+    '{}'::text [] collate "C" as ancestor_uuids,
+    '{}'::text [] as ancestor_names,
+    '{}'::text [] as ancestor_types,
     true as complete
   from wanted
   union all
@@ -69,14 +92,15 @@ climb as (
     climb.contact_type,
     climb.parent_uuid,
     climb.saved_timestamp,
-    parent.parent_uuid collate "C",
-    array_prepend(climb.next_uuid, climb.ancestor_uuids),
-    array_prepend(parent.name, climb.ancestor_names),
-    array_prepend(parent.contact_type, climb.ancestor_types),
-    parent.uuid is not null
+    parent.parent_uuid collate "C" as next_uuid,
+    array_prepend(climb.next_uuid, climb.ancestor_uuids) as ancestor_uuids,
+    array_prepend(parent.name, climb.ancestor_names) as ancestor_names,
+    array_prepend(parent.contact_type, climb.ancestor_types) as ancestor_types,
+    parent.uuid is not null as complete
   from climb
   left join lateral (
-    select {{ shown }} from {{ contact }}
+    select {{ shown }}
+    from {{ contact }}
     where uuid = climb.next_uuid and source is not distinct from climb.source
     order by parent_uuid, contact_type, name
     limit 1

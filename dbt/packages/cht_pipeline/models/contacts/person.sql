@@ -16,6 +16,7 @@ select
   {{ field('patient_id') }} as patient_id,
   {{ field('sex') }} as sex,
   {{ as_date(field('date_of_birth')) }} as date_of_birth,
-  {{ as_timestamp(field('date_of_death')) }} as date_of_death
+  {{ as_timestamp(field('date_of_death')) }} as date_of_death,
+  {{ rejected() }}
 from {{ changed_documents(contact_doc_types()) }} as document
 where {{ is_person() }}

@@ -13,6 +13,7 @@ select
   {{ field('name') }} as name,
   {{ field('place_id') }} as place_id,
   {{ document_id('contact', '_id') }} as contact_uuid,
-  {{ field('external_id') }} as external_id
+  {{ field('external_id') }} as external_id,
+  {{ rejected() }}
 from {{ changed_documents(contact_doc_types()) }} as document
 where not {{ is_person() }}

@@ -4,7 +4,11 @@
 with recursive used as (
   select min(contact_type) as id from {{ ref('contact') }}
   union all
-  select (select min(contact_type) from {{ ref('contact') }} where contact_type > used.id)
+  select (
+    select min(contact.contact_type)
+    from {{ ref('contact') }} as contact
+    where contact.contact_type > used.id
+  ) as id
   from used
   where used.id is not null
 ),
@@ -19,4 +23,11 @@ select
   id,
   id in ('person', '{{ person_types() | map('replace', "'", "''") | join("', '") }}') as person,
   id in (select configured.id from configured) as configured
-from (select used.id from used where used.id is not null union select configured.id from configured) as types
+from (
+  select used.id
+  from used
+  where used.id is not null
+  union
+  select configured.id
+  from configured
+) as types

@@ -11,5 +11,6 @@ select
   {{ field('meta', 'source') }} as feedback_source,
   {{ field('meta', 'url') }} as url,
   coalesce({{ field('info', 'cause') }}, {{ field('info') }}) as cause,
-  {{ field('info', 'message') }} as message
+  {{ field('info', 'message') }} as message,
+  {{ rejected() }}
 from {{ changed_documents(['feedback']) }} as document

@@ -20,6 +20,7 @@ select
   {{ as_numeric(field('metrics', 'boot_time', 'max')) }} as boot_time_max,
   {{ as_integer(field('metrics', 'boot_time', 'count')) }} as boot_time_count,
   {{ as_integer(field('dbInfo', 'doc_count')) }} as doc_count_on_local_db,
-  doc -> 'metrics' as metrics
-from {{ changed_documents(['telemetry']) }} as document,
-  lateral (select {{ telemetry_day() }} as day) as period
+  doc -> 'metrics' as metrics,
+  {{ rejected() }}
+from {{ changed_documents(['telemetry']) }} as document
+cross join lateral (select {{ telemetry_day() }} as day) as period

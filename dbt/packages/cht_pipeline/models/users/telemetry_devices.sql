@@ -14,6 +14,7 @@ select
   {{ as_numeric(field('device', 'deviceInfo', 'storage', 'free')) }} as storage_free,
   {{ as_numeric(field('device', 'deviceInfo', 'storage', 'total')) }} as storage_total,
   {{ as_numeric(field('device', 'deviceInfo', 'network', 'upSpeed')) }} as network_up_speed,
-  {{ as_numeric(field('device', 'deviceInfo', 'network', 'downSpeed')) }} as network_down_speed
-from {{ changed_documents(['telemetry']) }} as document,
-  lateral (select {{ telemetry_day() }} as day) as period
+  {{ as_numeric(field('device', 'deviceInfo', 'network', 'downSpeed')) }} as network_down_speed,
+  {{ rejected() }}
+from {{ changed_documents(['telemetry']) }} as document
+cross join lateral (select {{ telemetry_day() }} as day) as period

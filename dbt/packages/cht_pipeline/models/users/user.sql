@@ -18,7 +18,6 @@ select
   {{ of_either(field('phone')) }} as phone,
   {{ of_either(field('email')) }} as email,
   bool_or(doc ->> 'type' = 'user') as has_login
-from {{ changed_documents(['user-settings', 'user']) }} as document,
-  lateral (select coalesce({{ document_id('facility_id', '0') }}, {{ document_id('facility_id') }}) as facility_uuid)
-    as facility
+from {{ changed_documents(['user-settings', 'user']) }} as document
+cross join lateral (select {{ facility_of_user() }} as facility_uuid) as facility
 group by uuid, split_part(source, '/', 1)
