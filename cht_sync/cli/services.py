@@ -1,10 +1,8 @@
-"""Single services: the data generator, the ingest server, dbt."""
+"""Single services: the data generator, the ingest server."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import sys
 import threading
 from functools import partial
 
@@ -12,7 +10,7 @@ import click
 
 from cht_sync import logs
 from cht_sync.cli.group import main
-from cht_sync.cli.options import bar, environment_option, log_options, reachable_settings
+from cht_sync.cli.options import bar, log_options, reachable_settings
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 from cht_sync.generator.couchdb import Client
@@ -22,11 +20,8 @@ from cht_sync.generator.steady import steady
 from cht_sync.ingest.config import IngestConfig
 from cht_sync.ingest.server import serve
 from cht_sync.runtime import control
-from cht_sync.runtime.dbt import transform_options
 from cht_sync.settings import STATE_FOLDER, Settings, default_home
 from cht_sync.shutdown import stop_on_signals
-from cht_sync.transform.loop import loop, run_once
-from cht_sync.transform.options import TransformOptions
 
 
 @main.command(short_help="Write documents of fictional people.")
@@ -96,39 +91,9 @@ def ingest_serve(port: int | None, log_format: str) -> None:
         serve(IngestConfig.from_env(environ), stop)
 
 
-@main.group()
-def dbt() -> None:
-    """Run the models of the cht-pipeline package."""
-
-
-@dbt.command("run")
-@click.option("--full-refresh", is_flag=True, help="Build incremental models anew.")
-@environment_option
-def dbt_run(environment: str, full_refresh: bool) -> None:
-    """Run all models once; exit code 1 when one fails."""
-    logs.configure()
-    outcome = run_once(_transform_options(environment, full_refresh=full_refresh))
-    sys.exit(0 if outcome.succeeded else 1)
-
-
-@dbt.command("loop")
-@log_options
-@environment_option
-def dbt_loop(environment: str, log_format: str) -> None:
-    """Run the models whenever data changed, at most every DATAEMON_INTERVAL seconds, until SIGTERM."""
-    logs.configure(style=log_format)
-    with stop_on_signals() as stop:
-        loop(_transform_options(environment), stop)
-
-
 def _starts_couchdb() -> bool:
     state = control.running(default_home() / STATE_FOLDER)
     return state is not None and any(one.name == "couchdb" for one in state.services)
-
-
-def _transform_options(environment: str, *, full_refresh: bool = False) -> TransformOptions:
-    options = transform_options(reachable_settings(Environment(environment)))
-    return dataclasses.replace(options, full_refresh=full_refresh)
 
 
 def _steady(

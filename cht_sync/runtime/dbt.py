@@ -15,7 +15,7 @@ from cht_sync.runtime.service import Say, Service
 from cht_sync.settings import CHECKOUT, Settings
 from cht_sync.transform.options import TransformOptions
 from cht_sync.transform.package import locate_package
-from cht_sync.transform.results import last_run
+from cht_sync.transform.summary import summary
 from cht_sync.warehouse.connection import dbt_endpoint
 
 OWN_PACKAGE = CHECKOUT / "dbt" / "packages" / "cht_pipeline"
@@ -63,6 +63,7 @@ class Dbt(Service):
 
     def __init__(self, settings: Settings, *, wait_for_documents: bool) -> None:
         self._settings = settings
+        self.port = settings.dbt_metrics_port
         self._options = transform_options(settings)
         self._wait_for_documents = wait_for_documents and not settings.cht_pipeline_branch_url
         self._started_at = datetime.now(UTC)
@@ -84,7 +85,7 @@ class Dbt(Service):
         schema = self._settings.dbt_postgres_schema
         try:
             with dbt_endpoint(self._settings).connect() as connection:
-                last = last_run(connection, schema)
+                last = summary(connection, schema)
                 if last is None or last.last_run < self._started_at:
                     return False
                 if not self._wait_for_documents or last.result == "failed":

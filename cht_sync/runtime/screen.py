@@ -19,6 +19,7 @@ from rich.text import Text
 from cht_sync.runtime import postgres
 from cht_sync.runtime.control import elapsed
 from cht_sync.runtime.data_generator import CHANGES_PER_SECOND, FIRST_DOCUMENTS
+from cht_sync.runtime.dbt_screen import dbt_lines
 from cht_sync.runtime.state import EnvironmentState, ServiceState
 from cht_sync.settings import CHECKOUT, Settings, file_name
 
@@ -125,19 +126,10 @@ def status_view(status: dict[str, Any]) -> RenderableType:
         databases,
         *(Text(f"! {one['name']}: {one['problem']}", "red") for one in status["databases"] if one["problem"]),
         Text(),
-        _dbt_line(status["dbt"]),
+        *dbt_lines(status["dbt"]),
     ]
     parts += [Text(f"! {problem}", "red") for problem in status["problems"]]
     return Group(*parts)
-
-
-def _dbt_line(dbt: dict[str, Any] | None) -> Text:
-    if dbt is None:
-        return Text("dbt: no run yet", "dim")
-    line = Text(f"dbt: last run {_age(dbt['last_run'])} ago, {dbt['seconds']:.1f} s, ")
-    if dbt["result"] == "success":
-        return line.append("success", "green")
-    return line.append("failed: " + ", ".join(dbt["failed"]), "red")
 
 
 def _age(moment: str | None) -> str:
@@ -156,8 +148,8 @@ def _where(one: ServiceState, settings: Settings) -> str:
         "postgrest": f"http://127.0.0.1:{one.port}",
         "logstash": f"http://127.0.0.1:{one.port} (monitoring), one pipeline each for {databases}",
         "data-generator": f"{FIRST_DOCUMENTS} documents, then {CHANGES_PER_SECOND:g} change a second",
-        "dbt": f"schema {settings.dbt_postgres_schema}, "
-        f"every {settings.dataemon_interval:g} s when data changed",
+        "dbt": f"schema {settings.dbt_postgres_schema}, every {settings.dataemon_interval:g} s when data "
+        f"changed; http://127.0.0.1:{one.port}/metrics",
     }
     return places.get(one.name, "")
 

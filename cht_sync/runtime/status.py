@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ from cht_sync.errors import ChtSyncError
 from cht_sync.runtime.couchdb_counts import CouchdbCounts
 from cht_sync.runtime.state import EnvironmentState, ServiceState
 from cht_sync.settings import Settings
-from cht_sync.transform.results import last_run
+from cht_sync.transform.summary import Problem, Reached, Summary, Tests, summary
 from cht_sync.warehouse.connection import dbt_endpoint
 from cht_sync.warehouse.progress import DatabaseProgress, read_progress
 
@@ -19,12 +20,13 @@ from cht_sync.warehouse.progress import DatabaseProgress, read_progress
 def gather(state: EnvironmentState, settings: Settings) -> dict[str, Any]:
     """Ask every part; what does not answer is None, with the reason under `problems`."""
     problems: list[str] = []
+    databases = _databases(settings, problems)
     return {
         "environment": state.environment.value,
         "runtime": state.runtime,
         "services": [_service(one) for one in state.services],
-        "databases": _databases(settings, problems),
-        "dbt": _dbt(settings, problems),
+        "databases": databases,
+        "dbt": _dbt(settings, _behind(databases), problems),
         "problems": problems,
     }
 
@@ -95,18 +97,71 @@ def _sources(settings: Settings) -> dict[str, str]:
     return {database: settings.source(database) for database in settings.couchdb_dbs}
 
 
-def _dbt(settings: Settings, problems: list[str]) -> dict[str, Any] | None:
+def _behind(databases: list[dict[str, Any]]) -> float | None:
+    """Seconds behind CouchDB, the greatest of all databases; None where one is not known."""
+    behind = [one["seconds_behind"] for one in databases]
+    return None if None in behind else max(behind, default=None)
+
+
+def _dbt(settings: Settings, behind: float | None, problems: list[str]) -> dict[str, Any] | None:
     try:
         with dbt_endpoint(settings).connect() as connection:
-            last = last_run(connection, settings.dbt_postgres_schema)
+            found = summary(connection, settings.dbt_postgres_schema)
     except (ChtSyncError, psycopg2.Error) as error:
         problems.append(f"dbt: {str(error).strip().splitlines()[0]}")
         return None
-    if last is None:
-        return None
+    return None if found is None else _models(found, behind)
+
+
+def _models(found: Summary, behind: float | None) -> dict[str, Any]:
     return {
-        "last_run": last.last_run.isoformat(timespec="seconds"),
-        "result": last.result,
-        "seconds": round(last.seconds, 2),
-        "failed": last.failed,
+        "last_run": found.last_run.isoformat(timespec="seconds"),
+        "result": found.result,
+        "seconds": round(found.seconds, 2),
+        "failed": found.failed,
+        "failing": [_problem(one) for one in found.problems],
+        "skipped": list(found.skipped),
+        "freshness": _freshness(found.reached, behind) if found.reached else None,
+        "tests": _tests(found.tests) if found.tests else None,
+        "package": dataclasses.asdict(found.package),
     }
+
+
+def _problem(one: Problem) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "message": one.message,
+        "compiled_sql": one.compiled_path,
+        "since": one.since,
+        "retry_at": one.retry_at,
+    }
+
+
+def _freshness(reached: Reached, behind: float | None) -> dict[str, Any]:
+    """`seconds` is the way from CouchDB into the models; the others are parts of it."""
+    return {
+        "seconds": None if behind is None else round(reached.median + behind, 2),
+        "median": round(reached.median, 2),
+        "greatest": round(reached.greatest, 2),
+        "greatest_of_last_hour": _rounded(reached.greatest_of_hour),
+        "pipeline_seconds_behind": _rounded(behind),
+        "documents": reached.documents,
+        "at": reached.at.isoformat(timespec="seconds"),
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 2)
+
+
+def _tests(tests: Tests) -> dict[str, Any]:
+    return {
+        "at": tests.at.isoformat(timespec="seconds"),
+        "passed": tests.passed,
+        "warned": [_result_of_test(one) for one in tests.warned],
+        "failed": [_result_of_test(one) for one in tests.failed],
+    }
+
+
+def _result_of_test(one: Problem) -> dict[str, str]:
+    return {"name": one.name, "message": one.message, "compiled_sql": one.compiled_path}

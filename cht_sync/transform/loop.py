@@ -1,26 +1,29 @@
-"""Running the models: once, or whenever data changed."""
+"""Running the models and their tests: once, or whenever data changed."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg2
-from psycopg2.extensions import connection as Connection
 
 from cht_sync.backoff import delays
 from cht_sync.errors import ChtSyncError
-from cht_sync.transform import results
-from cht_sync.transform.changes import Newest, connected, newest_change, sole_runner
+from cht_sync.transform.changes import connected, sole_runner
+from cht_sync.transform.follower import LOOK_EVERY, Follower
+from cht_sync.transform.health import Health
+from cht_sync.transform.history import History
+from cht_sync.transform.metrics import Metrics
+from cht_sync.transform.monitor import serving
 from cht_sync.transform.options import TransformOptions
-from cht_sync.transform.pace import Pace
+from cht_sync.transform.package import PackageStore
+from cht_sync.transform.recorder import Recorder, first_line
 from cht_sync.transform.results import RunOutcome
 from cht_sync.transform.runner import DbtRunner
 
-LOOK_EVERY = 1.0
-"""Seconds between two looks for changes, at most; less where `interval` is less."""
+LOOPBACK = "127.0.0.1"
 
 log = logging.getLogger(__name__)
 
@@ -28,105 +31,81 @@ log = logging.getLogger(__name__)
 def run_once(options: TransformOptions) -> RunOutcome:
     """Run the models now, after any run that is under way, and record the outcome.
 
-    A model that fails is in the outcome. Raises ChtSyncError where PostgreSQL cannot be reached or
-    dbt is not installed.
+    A model that fails is in the outcome. Raises ChtSyncError where PostgreSQL cannot be reached, there
+    is no package, or dbt is not installed.
     """
-    runner = DbtRunner(options)
+    return _once(options, lambda runner: runner.run(full_refresh=options.full_refresh))
+
+
+def run_tests_once(options: TransformOptions) -> RunOutcome:
+    """Run the package's tests now, as `run_once` does the models."""
+    return _once(options, lambda runner: runner.test())
+
+
+def loop(options: TransformOptions, stop: threading.Event, *, metrics_host: str = LOOPBACK) -> None:
+    """Run the models whenever data changed, at most every `interval` seconds, until `stop` is set.
+
+    Neither a failing model nor a PostgreSQL that is away ends it. With `full_refresh`, everything is
+    built anew until that has succeeded once. Raises ChtSyncError where there is no package, or dbt is
+    not installed.
+    """
+    metrics, health = Metrics(), Health()
+    with serving(metrics_host, options.metrics_port, metrics, health):
+        follower = Follower(options, stop, metrics, health)
+        away = _Away(stop, metrics, health)
+        while not stop.is_set():
+            try:
+                with connected(options) as connection:
+                    away.over()
+                    follower.follow(connection)
+            except psycopg2.Error as error:
+                away.wait(first_line(error))
+
+
+def _once(options: TransformOptions, work: Callable[[DbtRunner], RunOutcome]) -> RunOutcome:
+    package = PackageStore(options).current()
+    runner = DbtRunner(options, package)
+    recorder = Recorder(History(options.schema, options.results_days), Metrics())
     try:
         with connected(options) as connection:
             while True:
                 with sole_runner(connection, options.schema) as ours:
                     if ours:
-                        outcome = runner.run(full_refresh=options.full_refresh)
-                        _say(outcome)
-                        results.record(connection, options.schema, outcome)
+                        outcome = work(runner).without_values()
+                        recorder.record(connection, outcome, package_note=package.note)
                         return outcome
                 time.sleep(LOOK_EVERY)  # unlike a wait in the server, this can be interrupted
     except psycopg2.Error as error:
         raise ChtSyncError(
-            f"dbt: {_first_line(error)}", hint="Is PostgreSQL running? See: cht-sync status"
+            f"dbt: {first_line(error)}", hint="Is PostgreSQL running? See: cht-sync status"
         ) from error
 
 
-def loop(options: TransformOptions, stop: threading.Event) -> None:
-    """Run the models whenever data changed, at most every `interval` seconds, until `stop` is set.
+class _Away:
+    """Waits while PostgreSQL is away, longer each time, and says a reason once."""
 
-    Neither a failing model nor a PostgreSQL that is away ends it. With `full_refresh`, everything is
-    built anew until that has succeeded once. Raises ChtSyncError where dbt is not installed.
-    """
-    follower = _Follower(options, stop)
-    while not stop.is_set():
-        try:
-            with connected(options) as connection:
-                follower.follow(connection)
-        except psycopg2.Error as error:
-            follower.lost(_first_line(error))
-
-
-class _Follower:
-    """What survives the loss of a connection: the warm dbt, what was seen, how long we wait already."""
-
-    def __init__(self, options: TransformOptions, stop: threading.Event) -> None:
-        self._options = options
+    def __init__(self, stop: threading.Event, metrics: Metrics, health: Health) -> None:
         self._stop = stop
-        self._runner = DbtRunner(options)
-        self._pace = Pace(options.interval)
-        self._full_refresh = options.full_refresh
-        self._trouble = ""
+        self._metrics = metrics
+        self._health = health
+        self._reason = ""
         self._waits = _new_waits()
 
-    def follow(self, connection: Connection) -> None:
-        """Run until `stop` is set. Raises psycopg2.Error when the connection is lost."""
-        while not self._stop.is_set():
-            newest = newest_change(connection, self._options.raw_schema)
-            self._found()
-            if self._pace.due(newest, time.monotonic()):
-                with sole_runner(connection, self._options.schema) as ours:
-                    if ours:
-                        self._run(connection, newest)
-            self._stop.wait(min(LOOK_EVERY, self._options.interval))
-
-    def lost(self, reason: str) -> None:
-        """Wait before the next try, longer each time; say a reason once."""
-        if reason != self._trouble:
-            self._trouble = reason
+    def wait(self, reason: str) -> None:
+        self._metrics.postgres(up=False)
+        self._health.turn()
+        self._health.trouble("postgres", f"PostgreSQL is away: {reason}")
+        if reason != self._reason:
+            self._reason = reason
             log.warning("PostgreSQL is away, trying again: %s", reason)
         self._stop.wait(next(self._waits))
 
-    def _found(self) -> None:
-        if self._trouble:
+    def over(self) -> None:
+        if self._reason:
             log.info("PostgreSQL is back")
-            self._trouble = ""
+            self._reason = ""
             self._waits = _new_waits()
-
-    def _run(self, connection: Connection, newest: Newest) -> None:
-        started = time.monotonic()
-        outcome = self._runner.run(full_refresh=self._full_refresh)
-        self._pace.ran(newest, started=started, ended=time.monotonic(), succeeded=outcome.succeeded)
-        if outcome.succeeded:
-            self._full_refresh = False
-        _say(outcome)
-        results.record(connection, self._options.schema, outcome)
 
 
 def _new_waits() -> Iterator[float]:
     return delays(first=0.5, most=30)
-
-
-def _say(outcome: RunOutcome) -> None:
-    if outcome.succeeded:
-        log.info("%d models in %.1f s", outcome.models, outcome.seconds)
-        return
-    for failure in outcome.failures:
-        log.error("%s failed: %s", failure.name, " ".join(failure.message.split()))
-    log.error(
-        "%d models in %.1f s, %d failed, %d not tried",
-        outcome.models,
-        outcome.seconds,
-        len(outcome.failures),
-        len(outcome.skipped),
-    )
-
-
-def _first_line(error: psycopg2.Error) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

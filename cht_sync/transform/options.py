@@ -52,6 +52,10 @@ class TransformOptions:
     results_days: int = 14
     metrics_port: int = 0
 
+    def variables(self) -> dict[str, Any]:
+        """What dbt is given as `--vars`."""
+        return {**self.vars, **({} if self.batch_size is None else {"batch_size": self.batch_size})}
+
     def environment(self) -> dict[str, str]:
         """The variables that our profile and both generations of the real cht-pipeline read.
 

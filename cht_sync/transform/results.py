@@ -1,20 +1,14 @@
-"""What became of a run, and the table `dbt_results` that keeps it."""
+"""What became of a run of dbt, node by node."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from psycopg2 import sql
-from psycopg2.extensions import connection as Connection
-from psycopg2.extensions import cursor as Cursor
-from psycopg2.extras import Json
-
-TABLE = "dbt_results"
-KEPT = timedelta(days=14)
-
+from cht_sync.transform.messages import without_values
 
 FAILED = frozenset({"error", "fail"})
+GOOD = frozenset({"success", "pass", "warn"})
 
 
 @dataclass(frozen=True)
@@ -80,75 +74,17 @@ class RunOutcome:
         """How many models were built."""
         return sum(node.kind == "model" and node.status == "success" for node in self.nodes)
 
+    @property
+    def built(self) -> int:
+        """How many nodes did what they should: models that were built, tests that passed or only warned."""
+        return sum(node.kind != "operation" and node.status in GOOD for node in self.nodes)
 
-@dataclass(frozen=True)
-class LastRun:
-    """The newest row, as `cht-sync status` shows it: start (UTC), "success" or "failed", failed models."""
+    @property
+    def rows(self) -> int:
+        """How many rows the models changed, as far as PostgreSQL said."""
+        return sum(node.rows or 0 for node in self.nodes if node.kind == "model" and node.status == "success")
 
-    last_run: datetime
-    result: str
-    seconds: float
-    failed: list[str]
-
-
-def record(connection: Connection, schema: str, outcome: RunOutcome) -> None:
-    """Keep the outcome, and forget those that are older than `KEPT`.
-
-    Makes the table where there is none. Raises psycopg2.Error.
-    """
-    table = sql.Identifier(schema, TABLE)
-    with connection, connection.cursor() as cursor:
-        if not _exists(cursor, table):
-            cursor.execute(
-                sql.SQL("""create table if not exists {} (
-                    run_id text primary key,
-                    started_at timestamptz not null,
-                    finished_at timestamptz not null,
-                    seconds double precision not null,
-                    result text not null check (result in ('success', 'failed')),
-                    models integer not null,
-                    failed jsonb not null,
-                    skipped jsonb not null
-                )""").format(table)
-            )
-        cursor.execute(
-            sql.SQL("insert into {} values (%s, %s, %s, %s, %s, %s, %s, %s)").format(table),
-            (
-                outcome.run_id,
-                outcome.started_at,
-                outcome.started_at + timedelta(seconds=outcome.seconds),
-                outcome.seconds,
-                outcome.result,
-                outcome.models,
-                Json([{"name": failure.name, "message": failure.message} for failure in outcome.failures]),
-                Json(list(outcome.skipped)),
-            ),
-        )
-        cursor.execute(
-            sql.SQL("delete from {} where started_at < %s").format(table), (outcome.started_at - KEPT,)
-        )
-
-
-def last_run(connection: Connection, schema: str) -> LastRun | None:
-    """Return the newest recorded run; None before the first. Raises psycopg2.Error."""
-    table = sql.Identifier(schema, TABLE)
-    with connection, connection.cursor() as cursor:
-        if not _exists(cursor, table):
-            return None
-        cursor.execute(
-            sql.SQL("""
-                select started_at, result, seconds, jsonb_path_query_array(failed, '$[*].name')
-                from {} order by started_at desc limit 1
-            """).format(table)
-        )
-        row = cursor.fetchone()
-    if row is None:
-        return None
-    started_at, result, seconds, failed = row
-    return LastRun(started_at.astimezone(UTC), result, seconds, failed)
-
-
-def _exists(cursor: Cursor, table: sql.Identifier) -> bool:
-    # Asked first: "create if not exists" would need the right to create, and say so in the server's log.
-    cursor.execute("select to_regclass(%s) is not null", (table.as_string(cursor),))
-    return cursor.fetchone() == (True,)
+    def without_values(self) -> RunOutcome:
+        """The same with messages that say nothing of what is in documents."""
+        nodes = tuple(replace(node, message=without_values(node.message)) for node in self.nodes)
+        return replace(self, nodes=nodes)

@@ -53,6 +53,14 @@ class DbtRunner:
         """Run the tests of the selected models once, chosen as in `run`; what fails is in the outcome."""
         return self._outcome("test", self._chosen(select, exclude))
 
+    def tests(self) -> tuple[str, ...]:
+        """The names of all tests of the package, whatever is selected; none where it cannot be parsed."""
+        with _variables(self._options.environment()):
+            if self._parse() is not None:
+                return ()
+        nodes = (*self._manifest.nodes.values(), *self._manifest.unit_tests.values())
+        return tuple(node.name for node in nodes if node.resource_type in ("test", "unit_test"))
+
     def _outcome(self, command: str, words: Sequence[str]) -> RunOutcome:
         started_at = datetime.now(UTC)
         clock = time.monotonic()
@@ -101,9 +109,7 @@ class DbtRunner:
         return nodes
 
     def _vars(self) -> list[str]:
-        values = dict(self._options.vars)
-        if self._options.batch_size is not None:
-            values["batch_size"] = self._options.batch_size
+        values = self._options.variables()
         return ["--vars", json.dumps(values)] if values else []
 
     def _invoke(self, command: str, *words: str) -> Any:

@@ -63,7 +63,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
         seen.release()
         return newest_change(connection, raw_schema)
 
-    monkeypatch.setattr("cht_sync.transform.loop.newest_change", look)
+    monkeypatch.setattr("cht_sync.transform.follower.newest_change", look)
     return seen
 
 

@@ -12,8 +12,9 @@ from dbt.cli.main import dbtRunner
 
 from cht_sync.errors import ChtSyncError
 from cht_sync.transform.loop import run_once
-from cht_sync.transform.results import RunOutcome, last_run
+from cht_sync.transform.results import RunOutcome
 from cht_sync.transform.runner import DbtRunner
+from cht_sync.transform.summary import summary
 
 from .warehouse import MODELS, OWN_PACKAGE, SENTINEL, Warehouse
 
@@ -42,7 +43,7 @@ def test_a_broken_model_is_named_and_the_others_still_run(
     assert failure.name == "person"
     assert "no_such_column" in failure.message
     assert fresh.row("data_record", "report")
-    shown = last_run(fresh.connection, "dbt")
+    shown = summary(fresh.connection, "dbt")
     assert shown is not None
     assert (shown.result, shown.failed, shown.last_run) == ("failed", ["person"], outcome.started_at)
     assert fresh.options.password not in "".join(capfd.readouterr())
@@ -54,7 +55,7 @@ def test_a_broken_model_is_named_and_the_others_still_run(
     assert outcome.result == "success"
     assert built(outcome) >= {*MODELS, "reader"}
     assert fresh.row("person", "amina")["name"] == "Amina"
-    shown = last_run(fresh.connection, "dbt")
+    shown = summary(fresh.connection, "dbt")
     assert shown is not None
     assert (shown.result, shown.failed) == ("success", [])
 
@@ -68,7 +69,7 @@ def test_a_project_that_cannot_be_parsed_is_a_failed_run(warehouse: Warehouse, t
 
 
 def test_before_the_first_run_there_is_no_last_run(fresh: Warehouse) -> None:
-    assert last_run(fresh.connection, "dbt") is None
+    assert summary(fresh.connection, "dbt") is None
 
 
 def test_selectors_choose_what_is_run(warehouse: Warehouse, dbt: DbtRunner, tmp_path: Path) -> None:
@@ -108,8 +109,8 @@ def test_results_can_be_read_by_the_owner_and_by_dbt(fresh: Warehouse) -> None:
         dbname=options.database,
     )
     with closing(as_dbt) as connection:
-        assert last_run(connection, "dbt") == last_run(fresh.connection, "dbt")
-    shown = last_run(fresh.connection, "dbt")
+        assert summary(connection, "dbt") == summary(fresh.connection, "dbt")
+    shown = summary(fresh.connection, "dbt")
     assert shown is not None
     assert (shown.last_run, shown.seconds) == (outcome.started_at, outcome.seconds)
 

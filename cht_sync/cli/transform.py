@@ -1,0 +1,116 @@
+"""Running the models of the cht-pipeline package and their tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import click
+
+from cht_sync import logs
+from cht_sync.cli.group import main
+from cht_sync.cli.options import environment_option, log_options, reachable_settings
+from cht_sync.environments import Environment
+from cht_sync.errors import SettingsError
+from cht_sync.runtime.dbt import transform_options
+from cht_sync.shutdown import stop_on_signals
+from cht_sync.transform.loop import LOOPBACK, loop, run_once, run_tests_once
+from cht_sync.transform.options import TransformOptions
+from cht_sync.values import Invalid, mapping
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+OWNER_ONLY = 0o077
+
+CHOICE = (
+    click.option("--select", multiple=True, help="Which models, as dbt's; default: DBT_SELECT, else all."),
+    click.option("--exclude", multiple=True, help="Which models not, as dbt's; default: DBT_EXCLUDE."),
+    click.option("--threads", type=click.IntRange(min=1), help="Models at a time; default: DBT_THREADS."),
+    click.option("--vars", "variables", metavar="YAML", help="Variables of the package, over DBT_VARS."),
+)
+BUILDING = (
+    click.option("--full-refresh", is_flag=True, help="Build incremental models anew."),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        help="Most documents that a model takes in a run, where the package has batch_size; "
+        "default: DBT_BATCH_SIZE.",
+    ),
+)
+
+
+def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+@main.group()
+def dbt() -> None:
+    """Run the models of the cht-pipeline package."""
+
+
+@dbt.command("run")
+@_with(*CHOICE, *BUILDING)
+@environment_option
+def dbt_run(environment: str, **given: Any) -> None:
+    """Run the models once; exit code 1 when one fails."""
+    logs.configure()
+    sys.exit(0 if run_once(_options(environment, **given)).succeeded else 1)
+
+
+@dbt.command("test")
+@_with(*CHOICE)
+@environment_option
+def dbt_test(environment: str, **given: Any) -> None:
+    """Run the tests of the models once; exit code 1 when one fails."""
+    logs.configure()
+    sys.exit(0 if run_tests_once(_options(environment, **given)).succeeded else 1)
+
+
+@dbt.command("loop")
+@_with(*CHOICE, *BUILDING)
+@click.option("--metrics-host", default=LOOPBACK, show_default=True, help="Where DBT_METRICS_PORT listens.")
+@log_options
+@environment_option
+def dbt_loop(environment: str, log_format: str, metrics_host: str, **given: Any) -> None:
+    """Run the models whenever data changed, at most every DATAEMON_INTERVAL seconds, until SIGTERM."""
+    logs.configure(style=log_format)
+    with stop_on_signals() as stop:
+        loop(_options(environment, **given), stop, metrics_host=metrics_host)
+
+
+def _options(
+    environment: str,
+    *,
+    select: tuple[str, ...],
+    exclude: tuple[str, ...],
+    threads: int | None,
+    variables: str | None,
+    full_refresh: bool = False,
+    batch_size: int | None = None,
+) -> TransformOptions:
+    # What dbt writes may quote documents: its log, and SQL with values in it.
+    os.umask(OWNER_ONLY)
+    options = transform_options(reachable_settings(Environment(environment)))
+    return replace(
+        options,
+        selectors=select or options.selectors,
+        exclude=exclude or options.exclude,
+        threads=threads or options.threads,
+        vars={**options.vars, **(_variables(variables) if variables else {})},
+        full_refresh=full_refresh,
+        batch_size=batch_size or options.batch_size,
+    )
+
+
+def _variables(text: str) -> dict[str, Any]:
+    try:
+        return dict(mapping(text))
+    except Invalid as error:
+        raise SettingsError([f"--vars {text!r} {error}"]) from error

@@ -1,0 +1,205 @@
+"""The loop's turns: what is due now, and what becomes of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+
+from cht_sync.errors import ChtSyncError
+from cht_sync.transform.changes import Newest, newest_change, sole_runner
+from cht_sync.transform.freshness import Freshness, measure
+from cht_sync.transform.health import Health
+from cht_sync.transform.history import History
+from cht_sync.transform.metrics import Metrics
+from cht_sync.transform.options import TransformOptions
+from cht_sync.transform.pace import Pace
+from cht_sync.transform.package import Package, PackageStore
+from cht_sync.transform.recorder import Recorder, first_line
+from cht_sync.transform.results import RunOutcome
+from cht_sync.transform.retries import Retries, dbt_failed
+from cht_sync.transform.runner import DbtRunner
+from cht_sync.transform.summary import covered_until, last_tests
+from cht_sync.transform.testing import PassOfTests
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks for changes, at most; less where `interval` is less."""
+
+log = logging.getLogger(__name__)
+
+
+class Follower:
+    """What survives the loss of a connection: the warm dbt, what was seen, what fails, how far models are.
+
+    Raises ChtSyncError where there is no package to run, or no dbt.
+    """
+
+    def __init__(
+        self, options: TransformOptions, stop: threading.Event, metrics: Metrics, health: Health
+    ) -> None:
+        self._options = options
+        self._stop = stop
+        self._metrics = metrics
+        self._health = health
+        self._store = PackageStore(options)
+        self._package = self._store.current()
+        self._runner = DbtRunner(options, self._package)
+        self._recorder = Recorder(History(options.schema, options.results_days), metrics)
+        self._pace = Pace(options.interval)
+        self._retries = Retries(options.interval)
+        self._tests = PassOfTests(options.test_interval)
+        self._full_refresh = options.full_refresh
+        self._dbt_works = False
+        self._covered: Newest = None
+        self._remembers = False
+        self._refused = ""
+        metrics.package(self._package)
+
+    def follow(self, connection: Connection) -> None:
+        """Go round until `stop` is set. Raises psycopg2.Error when the connection is lost."""
+        self._recorder.catch_up(connection)
+        self._remember(connection)
+        while not self._stop.is_set():
+            self._turn(connection)
+            self._stop.wait(min(LOOK_EVERY, self._options.interval))
+
+    def _turn(self, connection: Connection) -> None:
+        self._health.turn()
+        newest = newest_change(connection, self._options.raw_schema)
+        self._metrics.postgres(up=True)
+        self._health.well("postgres")
+        self._metrics.waiting(some=newest is not None and newest != self._covered)
+        with self._health.at_work():
+            self._renew_package()
+            if self._is_due(newest):
+                with sole_runner(connection, self._options.schema) as ours:
+                    if ours:
+                        self._work(connection, newest)
+
+    def _is_due(self, newest: Newest) -> bool:
+        now = time.monotonic()
+        return (
+            self._pace.due(newest, now)
+            or self._retries.any_due(now)
+            or self._tests.running
+            or self._tests_are_due(now)
+        )
+
+    def _work(self, connection: Connection, newest: Newest) -> None:
+        """Models first, then what failed, then a portion of the tests: none makes another one starve."""
+        if self._pace.due(newest, time.monotonic()):
+            self._run(connection, newest)
+        for full_refresh in (False, True):
+            if selectors := self._retries.due(time.monotonic(), full_refresh=full_refresh):
+                self._retry(connection, selectors, full_refresh=full_refresh)
+        self._test(connection)
+
+    def _run(self, connection: Connection, newest: Newest) -> None:
+        started = time.monotonic()
+        outcome = self._runner.run(full_refresh=self._full_refresh, exclude=self._retries.all())
+        outcome = self._noted(outcome, full_refresh=self._full_refresh)
+        self._dbt_works = not dbt_failed(outcome)
+        more = is_full(outcome, self._options.batch_size)
+        self._pace.ran(newest, started=started, ended=time.monotonic(), succeeded=self._dbt_works, again=more)
+        freshness = None
+        if self._dbt_works:
+            self._full_refresh = False
+            self._health.well("dbt")
+            if outcome.models and not more:
+                freshness = self._measured(connection, newest)
+        else:
+            self._health.trouble("dbt", f"dbt fails: {outcome.failures[0].message}")
+        if outcome.nodes:
+            self._record(connection, outcome, freshness)
+
+    def _retry(self, connection: Connection, selectors: Collection[str], *, full_refresh: bool) -> None:
+        outcome = self._runner.run(
+            full_refresh=full_refresh, select=selectors, exclude=self._retries.others(selectors)
+        )
+        outcome = self._noted(outcome, tried=selectors, full_refresh=full_refresh)
+        self._record(connection, outcome)
+
+    def _noted(self, outcome: RunOutcome, *, full_refresh: bool, tried: Collection[str] = ()) -> RunOutcome:
+        outcome = outcome.without_values()
+        self._retries.note(
+            outcome, now=time.monotonic(), at=datetime.now(UTC), tried=tried, full_refresh=full_refresh
+        )
+        return outcome
+
+    def _measured(self, connection: Connection, newest: Newest) -> Freshness | None:
+        before, self._covered = self._covered, newest
+        if before is None or newest is None or newest <= before:
+            return None
+        try:
+            return measure(connection, self._options.raw_schema, after=before, until=newest)
+        except psycopg2.Error as error:
+            log.warning("how fresh the models are cannot be measured: %s", first_line(error))
+            return None
+
+    def _record(
+        self, connection: Connection, outcome: RunOutcome, freshness: Freshness | None = None
+    ) -> None:
+        self._recorder.record(
+            connection,
+            outcome,
+            failing=self._retries.failing,
+            freshness=freshness,
+            until=self._covered,
+            package_note=self._package.note,
+        )
+
+    def _tests_are_due(self, now: float) -> bool:
+        return self._dbt_works and self._tests.due(now)
+
+    def _test(self, connection: Connection) -> None:
+        now = time.monotonic()
+        if self._tests_are_due(now):
+            self._tests.begin(self._runner.tests(), now)
+        if self._tests.running:
+            portion = self._runner.test(select=self._tests.portion(), exclude=self._retries.all())
+            if whole := self._tests.ran(portion.without_values()):
+                self._record(connection, whole)
+
+    def _renew_package(self) -> None:
+        try:
+            package = self._store.update(time.monotonic())
+        except ChtSyncError as error:
+            if str(error) != self._refused:
+                self._refused = str(error)
+                log.warning("the package is not renewed: %s", error)
+            return
+        if package is not None:
+            self._refused = ""
+            self._use(package)
+
+    def _use(self, package: Package) -> None:
+        self._package = package
+        self._runner = DbtRunner(self._options, package)
+        self._pace.reset()
+        self._retries.reset()
+        self._tests.restart(time.monotonic())
+        self._metrics.package(package)
+
+    def _remember(self, connection: Connection) -> None:
+        """What an earlier process recorded: how far the models were, and when the tests ran."""
+        if self._remembers:
+            return
+        self._covered = covered_until(connection, self._options.schema)
+        tested_at = last_tests(connection, self._options.schema)
+        if tested_at is not None:
+            ago = (datetime.now(UTC) - tested_at).total_seconds()
+            self._tests.wait(self._options.test_interval - ago, time.monotonic())
+        self._remembers = True
+
+
+def is_full(outcome: RunOutcome, batch_size: int | None) -> bool:
+    """Whether a model took as many rows as it may in a run: there may be more."""
+    return batch_size is not None and any(
+        node.kind == "model" and node.status == "success" and (node.rows or 0) >= batch_size
+        for node in outcome.nodes
+    )

@@ -1,0 +1,113 @@
+"""What the loop counts, for Prometheus."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
+
+from cht_sync.transform.freshness import Freshness
+from cht_sync.transform.package import Package
+from cht_sync.transform.results import RunOutcome
+from cht_sync.transform.retries import Failing
+
+PREFIX = "cht_sync_dbt"
+
+
+class Metrics:
+    """The figures of one loop, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._runs = self._counter("runs", "Runs of dbt by their result", ("result",))
+        for result in ("success", "failed"):
+            self._runs.labels(result)
+        self._seconds = self._gauge("run_seconds", "Duration of the last run")
+        self._model_seconds = self._gauge("model_seconds", "Duration of a model's last build", ("model",))
+        self._rows = self._counter("rows", "Rows that PostgreSQL said a model changed", ("model",))
+        self._failing = self._gauge("models_failing", "Models that fail now")
+        self._failing_model = self._gauge("model_failing", "1 for each model that fails now", ("model",))
+        self._last_run = self._gauge("last_run_timestamp_seconds", "End of the last run")
+        self._last_success = self._gauge(
+            "last_success_timestamp_seconds", "End of the last run in which nothing failed"
+        )
+        self._documents = self._counter("documents", "Documents that runs have taken")
+        self._freshness = self._gauge(
+            "freshness_seconds",
+            "From storing a document to the end of the run that took it, over the last run with any",
+            ("of",),
+        )
+        self._pipeline = self._gauge("pipeline_behind_seconds", "How far the pipelines were behind CouchDB")
+        self._waiting = self._gauge("waiting_seconds", "Since when changes wait that no run has covered")
+        self._waiting.set_function(self._waiting_seconds)
+        self._tests = self._gauge("tests", "Tests of the last pass by their result", ("result",))
+        self._last_tests = self._gauge("last_tests_timestamp_seconds", "End of the last pass of tests")
+        self._package = self._gauge("package_info", "Which package runs", ("origin", "commit", "note"))
+        self._postgres = self._gauge("postgres_up", "1 while PostgreSQL can be reached")
+        self._lock = threading.Lock()
+        self._waiting_since: float | None = None
+
+    def text(self) -> bytes:
+        """All figures in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def postgres(self, *, up: bool) -> None:
+        """Whether PostgreSQL can be reached."""
+        self._postgres.set(up)
+
+    def waiting(self, *, some: bool) -> None:
+        """Whether there are changes that no run has covered."""
+        with self._lock:
+            if not some:
+                self._waiting_since = None
+            elif self._waiting_since is None:
+                self._waiting_since = time.monotonic()
+
+    def package(self, package: Package) -> None:
+        """Which package runs from now on."""
+        self._package.clear()
+        self._package.labels(package.origin, package.commit or "", package.note).set(1)
+
+    def ran(
+        self, outcome: RunOutcome, *, failing: Collection[Failing], freshness: Freshness | None = None
+    ) -> None:
+        """A run has ended; `failing` is all that fails now."""
+        self._runs.labels(outcome.result).inc()
+        self._seconds.set(outcome.seconds)
+        self._last_run.set(time.time())
+        if outcome.succeeded and not failing:
+            self._last_success.set(time.time())
+        for node in outcome.nodes:
+            if node.kind == "model" and node.status == "success":
+                self._model_seconds.labels(node.name).set(node.seconds)
+                self._rows.labels(node.name).inc(node.rows or 0)
+        self._failing.set(len(failing))
+        self._failing_model.clear()
+        for one in failing:
+            self._failing_model.labels(one.node.name).set(1)
+        if freshness is not None:
+            self._documents.inc(freshness.documents)
+            self._freshness.labels("median").set(freshness.median)
+            self._freshness.labels("greatest").set(freshness.greatest)
+            self._pipeline.set(float("nan") if freshness.pipeline is None else freshness.pipeline)
+
+    def tested(self, outcome: RunOutcome) -> None:
+        """A pass of tests has ended."""
+        found = [node.status for node in outcome.nodes]
+        self._tests.labels("passed").set(found.count("pass"))
+        self._tests.labels("warned").set(found.count("warn"))
+        self._tests.labels("failed").set(found.count("fail") + found.count("error"))
+        self._last_tests.set(time.time())
+
+    def _waiting_seconds(self) -> float:
+        with self._lock:
+            return 0.0 if self._waiting_since is None else time.monotonic() - self._waiting_since
+
+    def _counter(self, name: str, text: str, labels: Collection[str] = ()) -> Counter:
+        return Counter(f"{PREFIX}_{name}", text, labels, registry=self._registry)
+
+    def _gauge(self, name: str, text: str, labels: Collection[str] = ()) -> Gauge:
+        return Gauge(f"{PREFIX}_{name}", text, labels, registry=self._registry)

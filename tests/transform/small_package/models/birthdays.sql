@@ -1,0 +1,2 @@
+{{ config(materialized='table') }}
+select uuid, extract(month from born) as month from {{ ref('births') }}
