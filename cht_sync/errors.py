@@ -95,7 +95,14 @@ class SourceError(ChtSyncError):
 
 
 class SourceUnavailable(SourceError):
-    """The source did not answer, or not as a source does; the same request may succeed later."""
+    """The source did not answer, or not as a source does; the same request may succeed later.
+
+    `pause` is the seconds for which it asks to be left alone, 0 where it does not.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, pause: float = 0.0) -> None:
+        super().__init__(message, hint=hint)
+        self.pause = pause
 
 
 class OperatorNeeded(SourceError):
@@ -107,11 +114,15 @@ class LoginRefused(SourceError):
 
 
 class DeliveryError(ChtSyncError):
-    """Writing a batch failed. `code` is the SQLSTATE or PostgREST code, or "HTTP <status>"."""
+    """Writing a batch failed. `code` is the SQLSTATE or PostgREST code, or "HTTP <status>".
 
-    def __init__(self, message: str, *, code: str = "", hint: str | None = None) -> None:
+    `pause` is the seconds for which the destination asks to be left alone, 0 where it does not.
+    """
+
+    def __init__(self, message: str, *, code: str = "", hint: str | None = None, pause: float = 0.0) -> None:
         super().__init__(message, hint=hint)
         self.code = code
+        self.pause = pause
 
 
 class DestinationUnavailable(DeliveryError):

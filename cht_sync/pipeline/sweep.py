@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 
-from cht_sync.errors import SourceError
+from cht_sync.errors import SourceError, SourceUnavailable
 from cht_sync.pipeline.contracts import Batch, Input, PositionKeeper, Replaceable
 
 log = logging.getLogger(__name__)
@@ -59,8 +59,9 @@ class Sweep:
         try:
             missing = source.missing([one.document_id for one in documents], stop)
         except SourceError as failure:
-            log.warning("%s: %s; asked again in %.0f s", self._name, failure, REST)
-            self._rests_until = time.monotonic() + REST
+            rest = max(REST, failure.pause) if isinstance(failure, SourceUnavailable) else REST
+            log.warning("%s: %s; asked again in %.0f s", self._name, failure, rest)
+            self._rests_until = time.monotonic() + rest
             return
         gone = [one for one in documents if one.document_id in missing]
         if gone and not keeper.bury(gone, stop):

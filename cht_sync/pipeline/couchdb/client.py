@@ -19,6 +19,7 @@ import requests
 import urllib3
 from requests.auth import HTTPBasicAuth
 
+from cht_sync import backoff
 from cht_sync.errors import LoginRefused, OperatorNeeded, SourceError, SourceUnavailable
 from cht_sync.pipeline.couchdb.hints import to_correct
 from cht_sync.pipeline.couchdb.identity import Identity, identity
@@ -200,9 +201,11 @@ class CouchdbClient:
         information = self.ask("", {}, stop)
         root = self._server.database_path.rpartition("/")[0]
         response = self._get(f"{root}/" if root else "", {}, ANSWER_TIMEOUT, stop, judged=False)
-        if response.status_code >= 500:
+        if response.status_code >= 500 or response.status_code == 429:
             self._gate.doubt()
-            raise SourceUnavailable(f"{self._server.address}/{root} answered {response.status_code}")
+            raise SourceUnavailable(
+                f"{self._server.address}/{root} answered {response.status_code}", pause=_pause(response)
+            )
         return identity(response.content, information)
 
     def login_pause(self) -> float:
@@ -314,7 +317,8 @@ class CouchdbClient:
                 verdict(response.status_code, _reason(response))
                 if self._cookie.value in (None, refused):
                     raise SourceUnavailable(
-                        f"{self._server.address}/{path} answered {response.status_code} and gave no cookie"
+                        f"{self._server.address}/{path} answered {response.status_code} and gave no cookie",
+                        pause=_pause(response),
                     )
             return self._cookie.value
 
@@ -339,7 +343,7 @@ class CouchdbClient:
                 hint="Its saved position may belong to another server. To read everything again: "
                 f"cht-sync accept-server --from-start; else correct {to_correct('COUCHDB_HOST', 'host')}.",
             )
-        raise SourceUnavailable(f"{self._server!r} answered {status}: {said}")
+        raise SourceUnavailable(f"{self._server!r} answered {status}: {said}", pause=_pause(response))
 
 
 def _document_path(document_id: str) -> str:
@@ -358,6 +362,10 @@ def _reason(response: requests.Response) -> str:
     except (requests.RequestException, ValueError):
         return "no JSON in the answer"
     return str(answer.get("reason", ""))[:300] if isinstance(answer, dict) else ""
+
+
+def _pause(response: requests.Response) -> float:
+    return backoff.requested(response.status_code, response.headers.get("Retry-After"))
 
 
 def _short(error: BaseException) -> str:

@@ -162,7 +162,7 @@ class ChangesReader(threading.Thread):
                 self._end_if_that_is_the_end(failure)
                 if self._since != reached:
                     delays = backoff.delays(first=0.2, most=self._pace.reconnect_delay)
-                self._pause(failure, next(delays))
+                self._pause(failure, max(next(delays), failure.pause))
                 continue
             finally:
                 self.live.clear()

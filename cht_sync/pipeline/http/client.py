@@ -18,6 +18,7 @@ import urllib3
 from requests.cookies import RequestsCookieJar, extract_cookies_to_jar, get_cookie_header
 from urllib3.util import make_headers
 
+from cht_sync import backoff
 from cht_sync.pipeline.http.proxy import Proxy
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -40,10 +41,11 @@ class NoAnswer(Exception):
 
 
 class Answer(NamedTuple):
-    """The status, and how the body begins."""
+    """The status, how the body begins, and for how many seconds the server asks to be left alone."""
 
     status: int
     said: str
+    pause: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ class HttpClient:
         if self._behaviour.cookies:
             extract_cookies_to_jar(self._cookies, asked, response)  # type: ignore[no-untyped-call]
         said = _read(response)
-        return Answer(response.status, said), response.headers.get("Location")
+        pause = backoff.requested(response.status, response.headers.get("Retry-After"))
+        return Answer(response.status, said, pause), response.headers.get("Location")
 
 
 def check_address(url: str) -> None:

@@ -1,82 +1,36 @@
 """The output to a server of which nothing is known but HTTP: the status of an answer decides.
 
 Delivery: at least once and in order. A batch counts as delivered when every event was accepted or became a
-dead letter; until then it is sent again, with growing pauses, for as long as the server may recover.
+dead letter; until then it is sent again, with growing pauses, for as long as the server may recover, or an
+operator may mend what it refuses every event for.
 """
 
 from __future__ import annotations
 
-import gzip
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cht_sync import backoff
 from cht_sync.pipeline.contracts import Batch
 from cht_sync.pipeline.dead_letter import DeadLetterFile
-from cht_sync.pipeline.dead_letters.line import RefusedEvent, whole_event
 from cht_sync.pipeline.event import Event
-from cht_sync.pipeline.http.bodies import Body
 from cht_sync.pipeline.http.client import Answer, HttpClient, NoAnswer, Request, Unsendable
+from cht_sync.pipeline.http.letters import Letters
+from cht_sync.pipeline.http.refusals import Refused, Streak, Tally
+from cht_sync.pipeline.http.requests import Requests
 from cht_sync.pipeline.monitor.metrics import OutputMetrics
-from cht_sync.pipeline.templates import Template
 from cht_sync.tokens import TokenSource
 
 log = logging.getLogger(__name__)
 
-TOO_LARGE = "HTTP 413"
 UNAUTHORIZED = 401
-COMPRESSION_LEVEL = 6
 LONGEST_REASON = 300
 """Characters; the response of a letter has more."""
-
-
-class _Refused(Exception):
-    """These events are refused for good."""
-
-    def __init__(self, code: str, reason: str, answer: Answer | None = None) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
-        self.answer = answer
-
-
-@dataclass(frozen=True, kw_only=True)
-class Requests:
-    """How events become requests; `batched` is one request for all events of a batch."""
-
-    method: str
-    url: Template
-    headers: Mapping[str, Template]
-    fixed_headers: Mapping[str, str]
-    body: Body
-    batched: bool
-    compressed: bool
-
-    def request(self, events: Sequence[Event]) -> Request:
-        """Return the request for one event, or for several where they are batched.
-
-        Raises ValueError where an event has not what the request is made of.
-        """
-        url = self.url(events[0])
-        headers = {name: value(events[0]) for name, value in self.headers.items()} | dict(self.fixed_headers)
-        if self.method == "HEAD":
-            return Request(self.method, url, headers, None)
-        body: bytes | bytearray = self._array(events) if self.batched else self.body(events[0])
-        if self.compressed:
-            body = gzip.compress(body, COMPRESSION_LEVEL, mtime=0)
-            headers["Content-Encoding"] = "gzip"
-        return Request(self.method, url, headers, body)
-
-    def _array(self, events: Sequence[Event]) -> bytearray:
-        # Piece by piece, so that there is not everything twice.
-        array = bytearray(b"[")
-        for event in events:
-            array += self.body(event)
-            array += b","
-        array[-1:] = b"]"
-        return array
+REMEDY = (
+    "Correct url, method, login or headers; a status that is about single events belongs into ignorable_codes"
+)
 
 
 @dataclass(frozen=True)
@@ -92,6 +46,14 @@ class Verdicts:
 
     def may_recover(self, status: int) -> bool:
         return self.retries and status in self.retryable
+
+
+@dataclass(frozen=True)
+class _Later:
+    """Why a request is to be tried again, after `pause` seconds at least."""
+
+    problem: str
+    pause: float = 0.0
 
 
 class PlainOutput:
@@ -114,59 +76,72 @@ class PlainOutput:
         self._client = client
         self._requests = requests
         self._verdicts = verdicts
-        self._dead_letters = dead_letters
+        self._letters = Letters(name, dead_letters, metrics)
         self._metrics = metrics
         self._tokens = tokens
+        self._refusals = Streak(url_varies=requests.url_varies)
+        self._waited = Tally()
 
     def write(self, batch: Batch, stop: threading.Event) -> bool:
+        self._letters.say()
         if self._requests.batched:
             return not batch.events or self._deliver(batch.events, stop)
         return all(self._deliver([event], stop) for event in batch.events)
 
     def close(self) -> None:
+        self._letters.say(at_once=True)
         self._client.close()
 
     def _deliver(self, events: Sequence[Event], stop: threading.Event) -> bool:
         try:
             request = self._requests.request(events)
         except ValueError as error:
-            return self._bury(events, _Refused("unsendable", str(error)))
+            self._letters.bury(events, Refused("unsendable", str(error)))
+            return True
         delays = backoff.delays(first=0.2)
         while not stop.is_set():
             try:
-                problem = self._try(request)
-            except _Refused as refusal:
-                if refusal.code == TOO_LARGE and len(events) > 1:
+                later = self._try(request)
+            except Refused as refusal:
+                if len(events) > 1 and refusal.may_be_about_one_of_several:
                     half = len(events) // 2
                     return self._deliver(events[:half], stop) and self._deliver(events[half:], stop)
-                return self._bury(events, refusal)
-            if problem is None:
-                return True
-            seconds = next(delays)
-            log.warning("%s: %s; next try in %.1f s", self._name, problem, seconds)
-            self._metrics.failed(problem, serious=False)
+                if not (self._verdicts.retries and self._refusals.is_too_long(refusal)):
+                    self._letters.bury(events, refusal)
+                    return True
+                seconds = next(delays)
+                self._say_misconfigured(refusal, seconds)
+            else:
+                if later is None:
+                    return True
+                seconds = max(next(delays), later.pause)
+                log.warning("%s: %s; next try in %.1f s", self._name, later.problem, seconds)
+                self._metrics.failed(later.problem, serious=False)
             stop.wait(seconds)
         return False
 
-    def _try(self, request: Request) -> str | None:
-        """Send a request; None when it was accepted, else why it shall be tried again. Raises _Refused."""
+    def _try(self, request: Request) -> _Later | None:
+        """Send a request; None when it was accepted, else why it shall be tried again. Raises Refused."""
         try:
             answer = self._send(request)
         except Unsendable as error:
-            raise _Refused("unsendable", str(error)) from None
+            raise Refused("unsendable", str(error)) from None
         except NoAnswer as failure:
             if self._verdicts.retries:
-                return str(failure)
-            raise _Refused("no_answer", str(failure)) from None
-        status, said = answer
+                return _Later(str(failure))
+            raise Refused("no_answer", str(failure)) from None
+        status = answer.status
         if self._verdicts.accepts(status):
+            self._refusals.accepted()
             self._metrics.sent(len(request.body or b""))
             return None
         if self._verdicts.may_recover(status):
-            return f"the server answered {status}"
-        self._metrics.answered()
-        reason = said[:LONGEST_REASON] or "the server gave no reason"
-        raise _Refused(f"HTTP {status}", reason, answer)
+            return _Later(f"the server answered {status}", answer.pause)
+        reason = answer.said[:LONGEST_REASON] or "the server gave no reason"
+        refusal = Refused(f"HTTP {status}", reason, answer)
+        if not refusal.is_about_configuration:
+            self._metrics.answered()
+        raise refusal
 
     def _send(self, request: Request) -> Answer:
         if self._tokens is None:
@@ -177,38 +152,16 @@ class PlainOutput:
             answer = self._client.send(_signed(request, self._tokens))
         return answer
 
-    def _bury(self, events: Sequence[Event], refusal: _Refused) -> bool:
-        """Keep each event as a dead letter. Raises OSError when the disk refuses."""
-        self._dead_letters.append([_rejected(event, refusal) for event in events])
-        self._metrics.buried(len(events))
+    def _say_misconfigured(self, refusal: Refused, seconds: float) -> None:
         # Without the reason, which may quote the event.
-        log.error("%s: refused for good (%s); dead letters: %d", self._name, refusal.code, len(events))
-        return True
+        problem = f"the server refuses one event after another ({refusal.code}); they wait. {REMEDY}"
+        self._metrics.failed(problem, serious=True)
+        self._waited.add(refusal.code)
+        said = self._waited.due()
+        if said is not None:
+            log.error("%s: %s; refused %d times, next try in %.1f s", self._name, problem, said[1], seconds)
 
 
 def _signed(request: Request, tokens: TokenSource) -> Request:
     others = {name: text for name, text in request.headers.items() if name.lower() != "authorization"}
     return replace(request, headers={**others, "Authorization": f"Bearer {tokens.token()}"})
-
-
-def _rejected(event: Event, refusal: _Refused) -> RefusedEvent:
-    document_id, sequence = event.metadata.get("_id"), event.metadata.get("seq")
-    status, response = refusal.answer or (None, None)
-    return RefusedEvent(
-        None if document_id is None else str(document_id),
-        _revision(event),
-        None if sequence is None else str(sequence),
-        refusal.code,
-        refusal.reason,
-        whole_event(event),
-        status,
-        response,
-    )
-
-
-def _revision(event: Event) -> str | None:
-    for reference in ("[_rev]", "[doc][_rev]", "[@metadata][_rev]"):
-        found = event.get(reference)
-        if isinstance(found, str):
-            return found
-    return None

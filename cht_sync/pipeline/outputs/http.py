@@ -6,7 +6,14 @@ dead letter; until then it is sent again, with growing pauses, for as long as th
 Options are those of logstash-output-http 6.0.1. The status of an answer decides: 2xx and `ignorable_codes`
 are success; `retryable_codes` and a server that does not answer are tried again for ever; anything else makes
 each event a dead letter, where the original logs and drops. A `json_batch` that is too large for the server
-(413) is sent in halves.
+(413) is sent in halves. A `Retry-After` of 429 and 503 is honoured, up to five minutes.
+
+Of statuses that may be about url, method, login or headers (3xx, 401 to 407, 410, 411, 415, 426, 501, 505,
+511) five in a row make dead letters, before the first success one; 50 where the url depends on the event
+and the status is 404 or 410. The next one says that every event would be refused: the output waits, says so
+in the log once a minute and in the health report, tries again with growing pauses and goes on by itself
+once that is mended. A `json_batch` that gets such a status is sent in halves first. With `retry_failed =>
+false` nothing waits.
 
 `position_headers` is ours: the server is then a PostgREST over cht-sync's schema, the position goes with the
 data, and the code of an error decides what it means.
@@ -30,8 +37,9 @@ from cht_sync.pipeline.contracts import Output
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.http.bodies import CONTENT_TYPES, body_maker
 from cht_sync.pipeline.http.client import Behaviour, HttpClient, check_address
-from cht_sync.pipeline.http.plain import PlainOutput, Requests, Verdicts
+from cht_sync.pipeline.http.plain import PlainOutput, Verdicts
 from cht_sync.pipeline.http.proxy import proxy_of
+from cht_sync.pipeline.http.requests import Requests
 from cht_sync.pipeline.http.tls import VERSIONS, Tls, check_protocols
 from cht_sync.pipeline.monitor.metrics import OutputMetrics
 from cht_sync.pipeline.plugins import (
@@ -396,6 +404,7 @@ def _requests(options: Options) -> Requests:
     return Requests(
         method=options.http_method.upper(),
         url=compile_template(options.url),
+        url_varies=_depends_on_event(options.url),
         headers={
             name: _constant(text) if batched else compile_template(text) for name, text in headers.items()
         },

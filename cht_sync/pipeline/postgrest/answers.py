@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from cht_sync import backoff
 from cht_sync.errors import (
     DeliveryError,
     DestinationMisconfigured,
@@ -74,15 +75,16 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, resolution: st
         return DestinationUnavailable(
             f"the answer {status} is not PostgREST's: it names no preference", code=f"HTTP {status}"
         )
+    pause = backoff.requested(status, headers.get("Retry-After"))
     try:
         error = _decode_error(body)
     except msgspec.DecodeError:
         shown = body[:120].decode(errors="replace")
         kind = BY_STATUS.get(status, DestinationUnavailable)
-        return kind(f"answered {status}: {shown}", code=f"HTTP {status}")
+        return kind(f"answered {status}: {shown}", code=f"HTTP {status}", pause=pause)
     text = error.message + (f" ({error.details})" if error.details else "")
     kind = DestinationMisconfigured if status in LOGIN_FAILED else _by_code(error.code)
-    return kind(f"{error.code}: {text}", code=error.code, hint=error.hint)
+    return kind(f"{error.code}: {text}", code=error.code, hint=error.hint, pause=pause)
 
 
 def _by_code(code: str) -> type[DeliveryError]:

@@ -20,7 +20,7 @@ from cht_sync.pipeline.monitor.metrics import OutputMetrics
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 30.0
-"""Seconds between two tries."""
+"""Seconds between two tries, where the destination does not ask for more."""
 
 Result = TypeVar("Result")
 Errors = tuple[type[DeliveryError], ...]
@@ -47,7 +47,7 @@ def until_done(
         except never:
             raise
         except retried as error:
-            seconds = next(delays)
+            seconds = max(next(delays), error.pause)
             loudness = logging.WARNING if isinstance(error, DestinationUnavailable) else logging.ERROR
             hint = f" {error.hint}" if error.hint else ""
             reason = str(error).rstrip(".")
