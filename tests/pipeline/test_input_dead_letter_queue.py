@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from cht_sync.errors import ConfigError
 from cht_sync.pipeline.config import load
 from cht_sync.pipeline.contracts import Batch, Input, Rejected
 from cht_sync.pipeline.dead_letter import DeadLetterFile
+from cht_sync.pipeline.dead_letters.file import letters_in, rewrite
+from cht_sync.pipeline.dead_letters.line import Origin, RefusedEvent, whole_event
+from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.plugins import PluginContext
 
 
@@ -178,3 +182,53 @@ def test_what_cannot_work_is_refused_at_start(
 def test_a_pipeline_never_reads_its_own_letters(tmp_path: Path, letters: DeadLetterFile) -> None:
     with pytest.raises(ConfigError, match=r"would read its own dead letters.*another pipeline\.id"):
         made(tmp_path, pipeline_id="medic")
+
+
+def test_letters_say_what_logstash_says_and_more(tmp_path: Path) -> None:
+    origin = Origin("medic", "output", "http", "there", "https://there/x", "medic")
+    event = Event({"n": 1}, {"_id": "a", "seq": "7-x", "target": "x"})
+    refused = RefusedEvent("a", "1-a", "7-x", "HTTP 400", "no", whole_event(event), 400, "no, and why")
+    DeadLetterFile(tmp_path, "medic", origin=origin).append([refused])
+    (event,) = take(started(tmp_path)).events
+    assert event.get("n") == 1
+    assert event.get("[@metadata][target]") == "x"
+    about = event.metadata["dead_letter_queue"]
+    assert (about["plugin_type"], about["plugin_id"], about["reason"]) == ("http", "there", "no")
+    assert (about["address"], about["database"], about["status"]) == ("https://there/x", "medic", 400)
+    assert (about["response"], about["pipeline"], about["id"].isalnum()) == ("no, and why", "medic", True)
+
+
+def test_lines_of_the_version_before_are_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "dead_letter_queue" / "medic.jsonl"
+    path.parent.mkdir()
+    line = '{"at":"2026-11-01T00:00:00+00:00","code":"x","reason":"y","document":"{\\"n\\":%d}"}\n'
+    path.write_text(line % 1 + line % 2 + line % 3)
+    source = started(tmp_path, "batch_size => 2")
+    batch = take(source)
+    assert [event.get("n") for event in batch.events] == [1, 2]
+    batch.ack()
+    DeadLetterFile(tmp_path, "medic").append([letter('{"n":4}')])
+    first = next(letters_in(path, "medic"))
+    rewrite(path, {first.id: None})
+    assert [event.get("n") for event in take(started(tmp_path)).events] == [3, 4]
+
+
+def test_the_position_of_the_version_before_is_understood(tmp_path: Path, letters: DeadLetterFile) -> None:
+    path = tmp_path / "dead_letter_queue" / "medic.jsonl"
+    status = path.stat()
+    kept = tmp_path / "kept"
+    device = f"{os.major(status.st_dev)} {os.minor(status.st_dev)}"
+    kept.write_text(f"{status.st_ino} {device} {status.st_size} 1700000000.0 {path}\n")
+    letters.append([letter('{"_id":"b"}')])
+    more = f'sincedb_path => "{kept}"'
+    batch = take(started(tmp_path, more))
+    assert [event.get("_id") for event in batch.events] == ["b"]
+    batch.ack()
+    assert take(started(tmp_path, more)).events == []
+
+
+def test_a_position_in_dev_null_is_not_kept(tmp_path: Path, letters: DeadLetterFile) -> None:
+    for _ in range(2):
+        batch = take(started(tmp_path, 'sincedb_path => "/dev/null"'))
+        assert len(batch.events) == 1
+        batch.ack()

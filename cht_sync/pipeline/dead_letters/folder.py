@@ -24,9 +24,10 @@ def problems_with(data_folder: Path, folder: Path | None, pipeline_id: str) -> l
     try:
         _try(path)
     except OSError as error:
+        named = Path(os.fsdecode(error.filename)) if error.filename else path
+        where = named if named in (path, _lock(path), *path.parents) else path.parent
         problem = ConfigError(
-            f"pipeline {pipeline_id}: {setting}: dead letters cannot be kept in {path}: "
-            f"{error.filename or path}: {error.strerror}",
+            f"pipeline {pipeline_id}: {setting}: dead letters cannot be kept: {where}: {error.strerror}",
             hint=f"Name a folder that can be written with --{setting} or in logstash.yml, or mend this one.",
         )
         return [problem]
@@ -46,12 +47,16 @@ def _try(path: Path) -> None:
             raise NotADirectoryError(20, "is no folder", str(folder))
         with tempfile.TemporaryFile(dir=folder):
             pass
-        for one in (path, path.with_name(f".{path.name}.lock")):
+        for one in (path, _lock(path)):
             _try_file(one)
     finally:
         for one in reversed(made):
             with contextlib.suppress(OSError):
                 one.rmdir()
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 def _try_file(path: Path) -> None:

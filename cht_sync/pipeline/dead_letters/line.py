@@ -137,9 +137,11 @@ def whole_event(event: Event) -> str:
 
 def events_of(document: Any) -> list[Event] | None:
     """Return the events of a letter's document: one, or those of an array; None where it holds none."""
+    if not isinstance(document, str):
+        return None
     try:
         value = decode_json(document)
-    except (TypeError, ValueError):
+    except ValueError:
         return None
     objects = value if isinstance(value, list) else [value]
     if not all(isinstance(one, dict) for one in objects):
