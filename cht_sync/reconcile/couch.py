@@ -102,7 +102,7 @@ class Couch:
         host, _, prefix = path.partition("/")
         user, password = settings.couchdb_user, settings.couchdb_password
         server = Server(f"{address}://{host}", f"{prefix}/{file_name(database)}".lstrip("/"), user, password)
-        self._client = CouchdbClient(server, gate_for(server.address, user))
+        self._client = CouchdbClient(server, gate_for(server.address, user, password))
         self._refusal = RememberedRefusal(settings.data_folder, settings.couchdb_url, user, password)
         self._user = user
         self._database = database

@@ -364,6 +364,22 @@ def test_a_password_that_was_changed_is_tried_once_when_the_cookie_ends(
     assert couchdb.failures == 1
 
 
+@pytest.mark.parametrize("auth", ["basic", "session"])
+def test_a_corrected_password_does_not_wait_for_the_end_of_the_pause(
+    couchdb: FakeCouchdb, reading: Callable[..., Reading], auth: str
+) -> None:
+    couchdb.login = ("medic", "secret")
+    couchdb.write("a")
+    options = {"auth": auth, "username": "medic", "mode": "normal", "always_reconnect": False}
+    for _ in range(3):
+        with pytest.raises(LoginRefused):
+            reading(password="wrong", **options).to_the_end()
+    corrected = reading(password="secret", **options)
+    corrected.to_the_end()
+    assert corrected.ids == ["a"]
+    assert couchdb.failures == 1
+
+
 def test_with_a_cookie_no_request_carries_the_password(
     reading: Callable[..., Reading], tmp_path: Path
 ) -> None:

@@ -89,17 +89,19 @@ _gates: dict[tuple[str, str], LoginGate] = {}
 _gates_lock = threading.Lock()
 
 
-def gate_for(address: str, user: str) -> LoginGate:
-    """The gate that all pipelines of this process share for a server and a user."""
-    return _gate((address, user), LoginGate(user))
+def gate_for(address: str, user: str, password: str) -> LoginGate:
+    """The gate that all pipelines of this process share for a server, a user and a password.
+
+    Another password has another gate: one that was corrected need not wait for the end of the pause.
+    """
+    return _gate(address, f"{user}\0{password}", LoginGate(user))
 
 
 def gate_for_token(address: str, token: str) -> LoginGate:
     """The gate that all pipelines of this process share for a server and a bearer token."""
-    digest = hashlib.sha256(token.encode()).hexdigest()
-    return _gate((address, f"bearer {digest}"), LoginGate("the bearer token", "bearer_token"))
+    return _gate(address, token, LoginGate("the bearer token", "bearer_token"))
 
 
-def _gate(key: tuple[str, str], new: LoginGate) -> LoginGate:
+def _gate(address: str, secret: str, new: LoginGate) -> LoginGate:
     with _gates_lock:
-        return _gates.setdefault(key, new)
+        return _gates.setdefault((address, hashlib.sha256(secret.encode()).hexdigest()), new)

@@ -333,7 +333,7 @@ class CouchdbChanges:
         if server.authentication == "bearer":
             gate = gate_for_token(server.address, server.token)
         else:
-            gate = gate_for(server.address, server.user)
+            gate = gate_for(server.address, server.user, server.password)
         return CouchdbClient(server, gate, Asked(self._options.include_docs, self._options.selector))
 
     def _follow_position(self, gathered: Gathered) -> Position | None:
