@@ -6,9 +6,10 @@
     ├── SettingsError             refused before anything is started; exit code 2
     ├── ConfigError               a pipeline configuration is refused: file, line, column
     ├── ServiceError              a service could not start: its name, the last lines of its log
-    ├── DeadLettersFull           no room for what was refused for good: the pipeline stops
+    ├── DeadLettersFull           no room for what was refused for good: the pipeline stops, tried again later
     ├── SourceError               reading the feed failed
     │   ├── SourceUnavailable     retry with back-off
+    │   │   └── PositionNotKept     the disk refuses: the pipeline stops, tried again later
     │   ├── OperatorNeeded        stop reading, say so, look again: only an operator knows how to go on
     │   └── LoginRefused          pause for minutes: six wrong logins lock the account
     └── DeliveryError             writing a batch failed
@@ -103,6 +104,10 @@ class SourceUnavailable(SourceError):
     def __init__(self, message: str, *, hint: str | None = None, pause: float = 0.0) -> None:
         super().__init__(message, hint=hint)
         self.pause = pause
+
+
+class PositionNotKept(SourceUnavailable):
+    """Where the input has come to cannot be kept, or read: going on would deliver it twice, or lose it."""
 
 
 class OperatorNeeded(SourceError):

@@ -20,8 +20,10 @@ from cht_sync.pipeline.data_lock import only_user_of
 from cht_sync.pipeline.monitor.metrics import Registry
 from cht_sync.pipeline.monitor.node import Node, node_id
 from cht_sync.pipeline.monitor.server import serve_monitor
+from cht_sync.pipeline.named_pipeline import NamedPipeline
 from cht_sync.pipeline.reload import Reloading
-from cht_sync.pipeline.run import NamedPipeline, run_pipelines
+from cht_sync.pipeline.run import run_pipelines
+from cht_sync.pipeline.running import described
 from cht_sync.pipeline.startup import Startup, prepare
 from cht_sync.pipeline.trial import filtered
 from cht_sync.shutdown import stop_on_signals
@@ -281,7 +283,12 @@ def _run(start: Startup, pipelines: list[NamedPipeline]) -> None:
         if settings["api.enabled"]:
             host, ports = settings["api.http.host"], settings["api.http.port"]
             serving.enter_context(serve_monitor(registry, host=host, ports=ports, node=node))
-        run_pipelines(pipelines, stop, reloading)
+        try:
+            run_pipelines(pipelines, stop, reloading)
+        except (ChtSyncError, OSError):
+            raise
+        except Exception as error:
+            raise ChtSyncError(f"a pipeline failed: {described(error)}") from error
 
 
 _SETTINGS_OF_OPTIONS = {

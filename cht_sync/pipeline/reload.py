@@ -3,7 +3,7 @@
 A changed pipeline delivers the batch in hand and is closed; the new one begins at the position that is saved.
 What cannot be loaded changes nothing: the pipeline that runs goes on, the log says why and where, and the
 monitoring API counts it. Behaviour as of Logstash, which does the same on SIGHUP, and by itself with
-config.reload.automatic.
+config.reload.automatic. SIGHUP also starts anew what has failed, whether it has changed or not.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from cht_sync.errors import ChtSyncError, ConfigError
 from cht_sync.pipeline.config.problems import ConfigProblems
 from cht_sync.pipeline.monitor.metrics import Registry
-from cht_sync.pipeline.run import Change, Make, RunningPipeline
+from cht_sync.pipeline.run import Change, Make
+from cht_sync.pipeline.running import RunningPipeline
 from cht_sync.pipeline.sources import Loader, PipelineSource, problems_between
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,8 @@ class Reloading:
         self._said = ""
         if not was_asked and not all(_is_settled(source) for source in wanted.values()):
             return None
-        return self._change(wanted, running, make)
+        failed = {id for id, one in running.items() if was_asked and one.failure is not None}
+        return self._change(wanted, running, failed, make)
 
     def _is_due(self) -> bool:
         return self._interval is not None and time.monotonic() - self._looked_at >= self._interval
@@ -81,12 +83,13 @@ class Reloading:
         self,
         wanted: Mapping[str, PipelineSource],
         running: Mapping[str, RunningPipeline],
+        failed: Set[str],
         make: Make,
     ) -> Change | None:
         coming = [
             made
             for source in wanted.values()
-            if (made := self._made(source, running.get(source.id), make)) is not None
+            if (made := self._made(source, running.get(source.id), source.id in failed, make)) is not None
         ]
         new = {one.named.id for one in coming}
         gone = [one for id, one in running.items() if id not in wanted]
@@ -116,12 +119,12 @@ class Reloading:
         return Change(leaving, coming, show)
 
     def _made(
-        self, source: PipelineSource, before: RunningPipeline | None, make: Make
+        self, source: PipelineSource, before: RunningPipeline | None, failed: bool, make: Make
     ) -> RunningPipeline | None:
-        """Return the pipeline of a configuration that is new or has changed; None where it cannot be."""
+        """Return the pipeline of a configuration that is new, has changed or has `failed`; else None."""
         # Taken before the files are read: what is written in between is seen at the next look.
         fingerprint = source.fingerprint()
-        if before is not None and before.named.pipeline.metrics.hash == fingerprint:
+        if before is not None and before.named.pipeline.metrics.hash == fingerprint and not failed:
             self._refused.pop(source.id, None)
             return None
         if self._refused.get(source.id) == fingerprint:

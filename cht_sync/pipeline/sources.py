@@ -26,9 +26,9 @@ from cht_sync.pipeline.inputs.couchdb_changes import CouchdbChanges
 from cht_sync.pipeline.inputs.pipeline import PipelineInput
 from cht_sync.pipeline.inputs.stdin import StandardInput
 from cht_sync.pipeline.monitor.metrics import PipelineMetrics
+from cht_sync.pipeline.named_pipeline import NamedPipeline
 from cht_sync.pipeline.outputs.pipeline import PipelineOutput
 from cht_sync.pipeline.plugins import PluginContext
-from cht_sync.pipeline.run import NamedPipeline
 from cht_sync.pipeline.yaml_settings import Given, read_list
 
 LIST_FILE = "pipelines.yml"
@@ -208,6 +208,7 @@ class Loader:
             letters,
             batch_size=settings.batch_size,
             reloadable=settings.reloadable and not reads_stdin,
+            restartable=not reads_stdin,
         )
 
     def load_all(self, sources: Sequence[PipelineSource]) -> list[NamedPipeline]:

@@ -18,7 +18,8 @@ from cht_sync.pipeline.config.routing import unconditional
 from cht_sync.pipeline.contracts import Batch, Position, StoredDocument
 from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.event import Event
-from cht_sync.pipeline.run import NamedPipeline, run_pipelines
+from cht_sync.pipeline.named_pipeline import NamedPipeline
+from cht_sync.pipeline.run import run_pipelines
 
 SOURCE = "couch/medic"
 

@@ -15,7 +15,7 @@ from warehouse.served import Served, served
 
 from cht_sync.errors import LoginRefused
 from cht_sync.generator import Client
-from cht_sync.pipeline import run, sweep
+from cht_sync.pipeline import input_runner, sweep
 from cht_sync.pipeline.couchdb.reader import ChangesReader
 from cht_sync.pipeline.couchdb.session import session_for
 
@@ -197,7 +197,7 @@ def one_warehouse(postgres_server: PostgresServer) -> Iterator[Served]:
 
 @pytest.fixture
 def warehouse(one_warehouse: Served, monkeypatch: pytest.MonkeyPatch) -> Served:
-    monkeypatch.setattr(run, "STANDBY", 0.05)
+    monkeypatch.setattr(input_runner, "STANDBY", 0.05)
     monkeypatch.setattr(sweep, "REST", 0.05)
     one_warehouse.installation.query("truncate v1.medic, v1.couchdb_progress, v1.dead_letters")
     return one_warehouse

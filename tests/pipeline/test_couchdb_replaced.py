@@ -16,7 +16,7 @@ from waiting import eventually
 from warehouse.served import SECRET, Served, served
 
 from cht_sync.errors import ChtSyncError
-from cht_sync.pipeline import run, sweep
+from cht_sync.pipeline import input_runner, sweep
 from cht_sync.pipeline.postgrest import writer
 from cht_sync.tokens import make_token
 from cht_sync.warehouse.connection import Endpoint
@@ -74,7 +74,7 @@ def owner(warehouse: Served) -> Endpoint:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "STANDBY", 0.05)
+    monkeypatch.setattr(input_runner, "STANDBY", 0.05)
     monkeypatch.setattr(sweep, "REST", 0.05)
 
 
@@ -613,7 +613,7 @@ def test_a_backlog_is_not_asked_about_page_by_page(
 def test_a_stop_ends_a_wait_for_the_operator(
     couchdb: FakeCouchdb, line: RunningPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "STANDBY", 3600.0)
+    monkeypatch.setattr(input_runner, "STANDBY", 3600.0)
     another_server(couchdb, line)
     line.stop()
 

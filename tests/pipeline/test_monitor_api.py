@@ -354,6 +354,30 @@ def test_a_pipeline_that_does_not_run_is_not_ready(state: Any, degree: str, runn
         assert one.get("/readyz").json()["reasons"] == [f"medic: {state}"]
 
 
+def test_a_pipeline_that_failed_is_red_with_its_reason_until_it_begins_again(
+    running: PipelineMetrics,
+) -> None:
+    running.failed("/data/seq: No space left on device")
+    with api(running) as one:
+        report = one.json("/_health_report")
+        assert report["status"] == "red"
+        indicator = report["indicators"]["pipelines"]["indicators"]["medic"]
+        assert indicator["details"]["status"]["state"] == "TERMINATED"
+        assert indicator["diagnosis"][0]["cause"].endswith(": /data/seq: No space left on device")
+        assert "tried again" in indicator["diagnosis"][0]["action"]
+        reasons = one.get("/readyz").json()["reasons"]
+        assert reasons == ["medic: terminated: /data/seq: No space left on device"]
+        ours = one.json("/_node/stats/pipelines/medic")["pipelines"]["medic"]["cht_sync"]
+        assert (ours["state"], ours["failures"]) == ("terminated", 1)
+        assert ours["problems"] == ["/data/seq: No space left on device"]
+        samples = one.samples()
+        assert (samples["cht_sync_pipeline_failed"], samples["cht_sync_pipeline_failures_total"]) == (1, 1)
+        assert samples["cht_sync_pipeline_ready"] == 0
+        running.begins_again()
+        assert one.json("/")["status"] == "green"
+        assert one.samples()["cht_sync_pipeline_failed"] == 0
+
+
 def test_one_that_has_not_claimed_its_source_or_does_not_read_is_not_ready(running: PipelineMetrics) -> None:
     source = running.inputs[0]
     with api(running) as one:

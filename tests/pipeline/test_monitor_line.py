@@ -19,7 +19,7 @@ from warehouse.served import ObservedStop, Served, listening
 
 from cht_sync.errors import DestinationUnavailable
 from cht_sync.generator import Client
-from cht_sync.pipeline import run
+from cht_sync.pipeline import input_runner
 from cht_sync.pipeline.couchdb import handoff
 from cht_sync.pipeline.monitor.metrics import OutputMetrics, Problem
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection
@@ -280,7 +280,7 @@ def test_what_couchdb_says_is_behind_a_page_is_pending(
 def test_another_server_waits_for_an_operator_and_nothing_is_read(
     tmp_path: Path, served: Served, recorded_couchdb: FakeCouchdb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "STANDBY", 0.05)
+    monkeypatch.setattr(input_runner, "STANDBY", 0.05)
     recorded_couchdb.create()
     recorded_couchdb.write("one")
     line = RunningPipeline(tmp_path, served, recorded_couchdb.port, database=DATABASE)

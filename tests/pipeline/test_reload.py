@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -12,10 +13,11 @@ from pipeline.engine_runs import json_lines
 from pipeline.reloading_engine import ReloadingEngine
 from waiting import eventually
 
-from cht_sync.pipeline import reload
+from cht_sync.pipeline import reload, running
 from cht_sync.pipeline.monitor.metrics import Registry
+from cht_sync.pipeline.named_pipeline import NamedPipeline
 from cht_sync.pipeline.reload import Reloading
-from cht_sync.pipeline.run import NamedPipeline, RunningPipeline
+from cht_sync.pipeline.running import RunningPipeline
 from cht_sync.pipeline.startup import prepare
 
 LINES = 20_000
@@ -231,6 +233,37 @@ def test_with_looking_by_itself_the_process_goes_on_when_all_pipelines_have_ende
 
 def test_without_that_it_ends(start: Start) -> None:
     start(one="input { generator { count => 1 } } output { null { } }").wait()
+
+
+def test_a_pipeline_that_has_failed_is_started_again_when_asked_and_at_once_when_it_is_changed(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "FIRST_PAUSE", 3600.0)
+    archive = tmp_path / "lines.json.gz"
+    archive.write_bytes(b"broken")
+    failing = f"""
+        input {{ file {{ path => "{tmp_path}/*.gz" mode => read exit_after_read => true
+                         check_archive_validity => true codec => json }} }}
+        output {{ file {{ path => "{tmp_path}/out.json" codec => json_lines }} }}
+    """
+    engine = start(failing=failing, other=ENDLESS)
+
+    def state() -> str:
+        return engine.registry.pipelines()[0].state
+
+    eventually(lambda: state() == "terminated")
+    before = engine.ids()
+    engine.ask()  # still broken
+    eventually(lambda: engine.ids()["failing"] != before["failing"] and state() == "terminated")
+    engine.write("failing.conf", failing + " ")
+    before = engine.ids()
+    engine.ask()
+    eventually(lambda: engine.ids()["failing"] != before["failing"] and state() == "terminated")
+    archive.write_bytes(gzip.compress(b'{"n":1}\n'))
+    engine.ask()
+    eventually(lambda: state() == "finished")
+    assert [line["n"] for line in json_lines(tmp_path / "out.json")] == [1]
+    assert engine.ids()["other"] == before["other"]
 
 
 def test_a_reload_that_changes_nothing_touches_nothing(start: Start) -> None:

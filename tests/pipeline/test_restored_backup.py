@@ -18,7 +18,7 @@ from warehouse.served import Served, listening
 
 from cht_sync import process
 from cht_sync.generator import Client
-from cht_sync.pipeline import run
+from cht_sync.pipeline import input_runner
 
 pytest_generate_tests = on_every_server
 
@@ -89,7 +89,7 @@ def line(
     couchdb_database: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[RunningPipeline]:
-    monkeypatch.setattr(run, "STANDBY", 0.05)
+    monkeypatch.setattr(input_runner, "STANDBY", 0.05)
     made = RunningPipeline(
         tmp_path,
         warehouse,

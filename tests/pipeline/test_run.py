@@ -3,157 +3,43 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
+from scripted_pipelines import (
+    ABORT,
+    END,
+    IDLE,
+    PATIENCE,
+    WAIT,
+    Collected,
+    Crash,
+    Keeping,
+    ScriptedInput,
+    named_pipeline,
+)
 
-from cht_sync.errors import ConfigError, OperatorNeeded, SourceError, Superseded
-from cht_sync.pipeline import run
-from cht_sync.pipeline.config.build import Pipeline
-from cht_sync.pipeline.config.routing import unconditional
-from cht_sync.pipeline.contracts import Batch, Output, Position, Rejected, StoredDocument
+from cht_sync.errors import ConfigError, OperatorNeeded, Superseded
+from cht_sync.pipeline import input_runner
+from cht_sync.pipeline.contracts import Batch, Position, Rejected
 from cht_sync.pipeline.couchdb.handoff import Gathered
-from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.inputs.couchdb_changes import CouchdbChanges, Options
+from cht_sync.pipeline.named_pipeline import NamedPipeline
 from cht_sync.pipeline.plugins import PluginContext
-from cht_sync.pipeline.run import NamedPipeline, run_pipelines
-
-PATIENCE = 20.0
-
-
-@dataclass
-class Mark:
-    """What a script does instead of giving an event."""
-
-    name: str
-
-
-END = Mark("the input ends")
-ABORT = Mark("the process dies here: nothing after it happens")
-IDLE = Mark("nothing comes for a while")
-WAIT = Mark("nothing comes until the stop")
-
-
-class Crash(Exception):
-    """Plays the death of the process."""
-
-
-class ScriptedInput:
-    """Gives one batch for each entry; its position is the index of the next one, saved by the ack."""
-
-    def __init__(self, script: Sequence[Any], *, source: str | None = None) -> None:
-        self.script = script
-        self.source = source
-        self.saved = 0
-        self.at = 0
-        self.closed = 0
-        self.started: list[Position | None] = []
-
-    def start(self, position: Position | None, stop: threading.Event) -> None:
-        self.started.append(position)
-        self.at = int(position.sequence) if position else self.saved
-
-    def read(self, stop: threading.Event, timeout: float) -> Batch | None:
-        if stop.is_set():
-            return None
-        entry = self.script[self.at]
-        if entry is END:
-            return None
-        if entry is ABORT:
-            raise Crash
-        if entry is WAIT:
-            stop.wait(PATIENCE)
-            return None
-        if isinstance(entry, Exception):
-            raise entry
-        self.at += 1
-        after = self.at
-        rejected = [entry] if isinstance(entry, Rejected) else []
-        events = [] if rejected or entry is IDLE else [Event({"n": entry})]
-        return Batch(events, rejected, Position(self.source or "", str(after)), lambda: self._save(after))
-
-    def _save(self, position: int) -> None:
-        self.saved = position
-
-    def interrupt(self) -> None:
-        """A script waits for nothing but the stop."""
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-@dataclass
-class Collected:
-    """An output that keeps what it is given; `before` may raise, or answer False for "stopped"."""
-
-    before: Callable[[Batch], bool] = lambda _batch: True
-    got: list[Any] = field(default_factory=list)
-    batches: list[Batch] = field(default_factory=list)
-    closed: int = 0
-
-    def write(self, batch: Batch, stop: threading.Event) -> bool:
-        if not self.before(batch):
-            return False
-        self.batches.append(batch)
-        self.got += [event.get("n") for event in batch.events]
-        return True
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-@dataclass
-class Keeping(Collected):
-    """An output that keeps the position too."""
-
-    position: Position | None = None
-    claims: list[str] = field(default_factory=list)
-    released: list[bool] = field(default_factory=list)
-    reported: list[str] = field(default_factory=list)
-    stored: list[str] = field(default_factory=list)
-    buried: list[str] = field(default_factory=list)
-
-    def claim(self, source: str, stop: threading.Event) -> Position | None:
-        self.claims.append(source)
-        return self.position
-
-    def is_released(self, stop: threading.Event) -> bool:
-        return self.released.pop(0)
-
-    def report(self, problem: str, stop: threading.Event) -> None:
-        self.reported.append(problem)
-
-    def stored_after(self, document_id: str, stop: threading.Event) -> list[StoredDocument]:
-        return [StoredDocument(id, "1-a") for id in sorted(self.stored) if id > document_id][:2]
-
-    def bury(self, documents: Sequence[StoredDocument], stop: threading.Event) -> bool:
-        self.buried += [one.document_id for one in documents]
-        self.stored = [id for id in self.stored if id not in self.buried]
-        return True
-
-    def write(self, batch: Batch, stop: threading.Event) -> bool:
-        if not super().write(batch, stop):
-            return False
-        self.position = batch.position or self.position
-        return True
+from cht_sync.pipeline.run import run_pipelines
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "STANDBY", 0.01)
+    monkeypatch.setattr(input_runner, "STANDBY", 0.01)
 
 
 @pytest.fixture
 def named(tmp_path: Path) -> Callable[..., NamedPipeline]:
-    def make(inputs: Sequence[Any], outputs: Sequence[Output], name: str = "medic") -> NamedPipeline:
-        pipeline = Pipeline(list(inputs), lambda events: events, unconditional(list(outputs)), list(outputs))
-        return NamedPipeline(name, pipeline, DeadLetterFile(tmp_path, name))
-
-    return make
+    return partial(named_pipeline, tmp_path)
 
 
 Make = Callable[..., NamedPipeline]
@@ -226,17 +112,6 @@ def test_a_stop_ends_all_pipelines_in_order(named: Make) -> None:
     )
     assert all(source.closed for source in sources)
     assert all(sink.closed for sink in sinks)
-
-
-@pytest.mark.parametrize("failure", [SourceError("the server is another one"), OSError(28, "No space left")])
-def test_a_pipeline_that_fails_stops_all_and_says_why(named: Make, failure: Exception) -> None:
-    failing, other = ScriptedInput([failure]), ScriptedInput([1, WAIT])
-    sink = Collected()
-    with pytest.raises(type(failure)) as raised:
-        run_pipelines([named([failing], [Collected()], "a"), named([other], [sink], "b")], threading.Event())
-    assert raised.value is failure
-    assert other.closed
-    assert sink.closed
 
 
 def test_the_position_kept_with_the_data_is_where_reading_begins(named: Make) -> None:
@@ -337,9 +212,9 @@ def test_a_problem_is_logged_at_once_and_then_after_every_five_minutes(
     say_again: float,
     said: int,
 ) -> None:
-    assert run.SAY_AGAIN == 300.0
-    monkeypatch.setattr(run, "SAY_AGAIN", say_again)
-    monkeypatch.setattr(run, "STANDBY", 0.0)
+    assert input_runner.SAY_AGAIN == 300.0
+    monkeypatch.setattr(input_runner, "SAY_AGAIN", say_again)
+    monkeypatch.setattr(input_runner, "STANDBY", 0.0)
     source, keeper, stop = ScriptedInput([NOT_THIS_ONE], source="couch/medic"), Keeping(), threading.Event()
 
     def report(problem: str, _stop: threading.Event) -> None:

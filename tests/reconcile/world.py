@@ -24,8 +24,9 @@ from cht_sync.cli import main
 from cht_sync.environments import Environment
 from cht_sync.pipeline.config import load as load_pipeline
 from cht_sync.pipeline.dead_letter import DeadLetterFile
+from cht_sync.pipeline.named_pipeline import NamedPipeline
 from cht_sync.pipeline.plugins import PluginContext
-from cht_sync.pipeline.run import NamedPipeline, run_pipelines
+from cht_sync.pipeline.run import run_pipelines
 from cht_sync.reconcile.databases import Result, Wishes, reconcile
 from cht_sync.reconcile.state import Kind
 from cht_sync.settings import Settings, declared, file_name, load

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cht_sync.errors import SourceUnavailable
+from cht_sync.errors import PositionNotKept, SourceUnavailable
 from cht_sync.pipeline.contracts import Batch, Input, Position, Rejected
 from cht_sync.pipeline.decorate import decorate_read
 from cht_sync.pipeline.ecs import ECS_CHOICES, ECS_DEFAULT, ECS_HELP, HostField, is_ecs, set_unless_there
@@ -204,7 +204,7 @@ class Files:
             self._sincedb.load()
             self._completed.load()
         except OSError as error:
-            raise SourceUnavailable(
+            raise PositionNotKept(
                 f"the positions of files, or their log, cannot be used: {error}"
             ) from error
 
@@ -333,9 +333,9 @@ class Files:
                     self._sincedb.forget(lines.status)
                     self._read_to.pop(lines.path, None)
             except OSError as error:
-                raise SourceUnavailable(
+                raise PositionNotKept(
                     f"{lines.path} is delivered, but that cannot be kept: {error}",
-                    hint="Mend it and start again; some lines may then be delivered twice.",
+                    hint="Make room, or allow to write there; some lines may then be delivered twice.",
                 ) from error
 
         return settle

@@ -310,6 +310,8 @@ class PipelineMetrics:
         self.last_acknowledged_at: float | None = None
         self.dead_letters = 0
         """Changes that no output keeps: those are in the pipeline's own file."""
+        self.failures = 0
+        self._failure = _Problems()
         self._plugins: dict[int, PluginMetrics] = {}
         self._lock = threading.Lock()
         self._filtered = self._out = self._duration = self._batches = self._ended_inputs = 0
@@ -363,6 +365,25 @@ class PipelineMetrics:
             if self._ended_inputs >= len(self.inputs) and self.state == "running":
                 self.state = "finished"
 
+    def failed(self, problem: str) -> None:
+        """It has ended because of a problem; it may begin again."""
+        with self._lock:
+            self.state = "terminated"
+            self.failures += 1
+            self._failure.set(problem, serious=True)
+
+    def begins_again(self) -> None:
+        """After a failure all inputs are started once more."""
+        with self._lock:
+            self.state = "running"
+            self._ended_inputs = 0
+            self._failure.clear()
+
+    @property
+    def failure(self) -> Problem | None:
+        """Why it has ended, where it has failed."""
+        return self._failure.current
+
     def buried(self, letters: int) -> None:
         """Count changes that are dead letters in the pipeline's own file."""
         with self._lock:
@@ -381,9 +402,10 @@ class PipelineMetrics:
             )
 
     def problems(self) -> list[Problem]:
-        """Return what its plugins wait for."""
+        """Return why it has ended, where it has failed, and what its plugins wait for."""
         ends: Sequence[InputMetrics | OutputMetrics] = [*self.inputs, *self.outputs]
-        return [one.problem.current for one in ends if one.problem.current is not None]
+        every = [self._failure, *(one.problem for one in ends)]
+        return [one.current for one in every if one.current is not None]
 
 
 class Registry:

@@ -41,6 +41,18 @@ FAMILIES = (
         lambda one: not unready([one]),
     ),
     Family(
+        "cht_sync_pipeline_failed",
+        "gauge",
+        "1 while the pipeline has ended with a failure, and is not tried again yet.",
+        lambda one: one.failure is not None,
+    ),
+    Family(
+        "cht_sync_pipeline_failures_total",
+        "counter",
+        "Failures with which the pipeline ended; after each it is tried again.",
+        lambda one: one.failures,
+    ),
+    Family(
         "cht_sync_documents_in_total",
         "counter",
         "Documents that were read. A document that changes again before it is taken counts once.",

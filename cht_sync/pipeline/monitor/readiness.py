@@ -52,7 +52,8 @@ def unready(pipelines: Iterable[PipelineMetrics]) -> list[str]:
 
 def _reasons(pipeline: PipelineMetrics) -> Iterator[str]:
     if pipeline.state != "running":
-        yield pipeline.state
+        failure = pipeline.failure
+        yield pipeline.state if failure is None else f"{pipeline.state}: {failure.text}"
         return
     problems = pipeline.problems()
     yield from (problem.text for problem in problems)
@@ -122,6 +123,9 @@ def _findings(pipeline: PipelineMetrics) -> Iterator[dict[str, Any]]:
     state = pipeline.state
     if state in _STATES:
         degree, cause, action, impact = _STATES[state]
+        if (failure := pipeline.failure) is not None:
+            cause = f"pipeline is not running since {iso(failure.since_at)}: {failure.text}"
+            action = "mend what the cause says; the pipeline is tried again by itself, or at once on SIGHUP"
         impact_id = "logstash:health:pipeline:status:impact:not_processing"
         yield _finding(
             degree, f"logstash:health:pipeline:status:diagnosis:{state}", cause, action, (impact_id, *impact)

@@ -179,6 +179,7 @@ def _ours(pipeline: PipelineMetrics) -> dict[str, Any]:
         "retries": sum(one.retries for one in pipeline.outputs),
         "dead_letters": pipeline.dead_letters + sum(one.dead_letters for one in pipeline.outputs),
         "replaced_values": sum(one.replaced_values for one in pipeline.outputs),
+        "failures": pipeline.failures,
         "problems": [one.text for one in pipeline.problems()],
     }
 

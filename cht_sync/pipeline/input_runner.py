@@ -1,0 +1,164 @@
+"""Running an input: read, filter, deliver, acknowledge; one thread does it all, in order."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+
+from cht_sync.errors import ConfigError, OperatorNeeded, Superseded, sentences
+from cht_sync.pipeline.contracts import Batch, Input, Position, PositionKeeper
+from cht_sync.pipeline.event import Event
+from cht_sync.pipeline.monitor.metrics import InputMetrics, OutputMetrics
+from cht_sync.pipeline.named_pipeline import NamedPipeline
+from cht_sync.pipeline.sweep import Sweep
+
+log = logging.getLogger(__name__)
+
+SIGN_OF_LIFE = 30.0
+"""Seconds after which an idle pipeline touches its progress; the schema wants one a minute."""
+STANDBY = 10.0
+"""Seconds between two looks whether a writer that has taken over is gone, or an operator has spoken."""
+SAY_AGAIN = 300.0
+"""Seconds after which a problem that waits for an operator is logged once more."""
+
+
+class InputRunner:
+    """Takes one input's batches to the outputs. Raises ConfigError where nobody would keep its position."""
+
+    def __init__(self, named: NamedPipeline, source: Input, delivering: threading.Lock) -> None:
+        self._named = named
+        self._pipeline = named.pipeline
+        self._source = source
+        self._keeper = keeper_of(named, source)
+        self._delivering = delivering
+        self._metrics = named.pipeline.metrics
+        self._counts = self._metrics.of(source, InputMetrics)
+        self._position: Position | None = None
+        self._said: tuple[str, float] = ("", 0.0)
+
+    def run(self, stop: threading.Event) -> None:
+        """Read until the input ends or `stop` is set. Another writer that takes over is waited for."""
+        while not stop.is_set():
+            try:
+                self._follow(stop)
+                return
+            except Superseded as superseded:
+                self._counts.claimed = False
+                self._counts.stopped(f"{superseded}; standing by until it ends")
+                log.error("%s: %s; standing by until it ends", self._named.id, superseded)
+            self._stand_by(stop)
+
+    def _follow(self, stop: threading.Event) -> None:
+        """Read on from the saved position; where that does not fit what is there, wait for the operator."""
+        if self._keeper is not None and self._source.source is not None:
+            self._position = self._keeper.claim(self._source.source, stop)
+        self._counts.claimed = True
+        while not stop.is_set():
+            try:
+                self._read_on(stop)
+                return
+            except OperatorNeeded as problem:
+                self._ask_operator(problem, stop)
+
+    def _read_on(self, stop: threading.Event) -> None:
+        source = self._source
+        sweep = Sweep(self._named.id, source, self._keeper)
+        self._counts.started()
+        try:
+            source.start(self._position, stop)
+            while (batch := source.read(stop, sweep.patience(SIGN_OF_LIFE))) is not None:
+                self._counts.read(len(batch.events))
+                self._metrics.begin(len(batch.events))
+                if not self._deliver(batch, stop):
+                    return  # not acknowledged: read again next time
+                batch.ack()
+                self._metrics.ended(acknowledged=True)
+                with self._delivering:
+                    sweep.go_on(batch, stop)
+        finally:
+            self._metrics.ended(acknowledged=False)
+            self._counts.stopped()
+            source.close()
+
+    def _deliver(self, batch: Batch, stop: threading.Event) -> bool:
+        read = len(batch.events)
+        delivered = 0
+        for part in self._parts(batch):
+            events = self._pipeline.filter(part.events)
+            with self._delivering:
+                if not self._write(part, events, stop):
+                    return False
+            delivered += len(events)
+        self._metrics.worked(read, delivered)
+        if self._keeper is not None:
+            self._position = batch.position or self._position
+        return True
+
+    def _parts(self, batch: Batch) -> Iterator[Batch]:
+        """Pieces of at most the wanted size; the position and what was rejected go with the last one."""
+        size = self._named.batch_size
+        if size is None or len(batch.events) <= size:
+            yield batch
+            return
+        last = (len(batch.events) - 1) // size * size
+        for start in range(0, last, size):
+            yield Batch(batch.events[start : start + size])
+        yield Batch(batch.events[last:], batch.rejected, batch.position)
+
+    def _write(self, part: Batch, events: list[Event], stop: threading.Event) -> bool:
+        shares = self._pipeline.route(events)
+        # Who keeps the position comes last: it must not say what the others do not have.
+        for output, share in sorted(shares, key=lambda one: one[0] is self._keeper):
+            kept = output is self._keeper
+            shared = Batch(share, part.rejected if kept else [], part.position if kept else None)
+            began = time.perf_counter_ns()
+            if not output.write(shared, stop):
+                return False
+            counts = self._metrics.of(output, OutputMetrics)
+            counts.worked(len(share), len(share), time.perf_counter_ns() - began)
+        if self._keeper is None and part.rejected:
+            self._named.dead_letters.append(part.rejected, self._counts)
+            self._metrics.buried(len(part.rejected))
+            codes = ", ".join(sorted({one.code for one in part.rejected}))
+            log.error("%s: %d changes are now dead letters: %s", self._named.id, len(part.rejected), codes)
+        return True
+
+    def _ask_operator(self, problem: OperatorNeeded, stop: threading.Event) -> None:
+        """Say what is wrong, show it in `status`, and give time to act.
+
+        Raises Superseded once the operator has changed the position.
+        """
+        text = sentences(problem)
+        self._counts.stopped(text)
+        said, at = self._said
+        if text != said or time.monotonic() - at >= SAY_AGAIN:
+            log.error("%s: %s", self._named.id, text)
+            self._said = (text, time.monotonic())
+        if self._keeper is not None:
+            self._keeper.report(text, stop)
+        stop.wait(STANDBY)
+
+    def _stand_by(self, stop: threading.Event) -> None:
+        while not stop.wait(STANDBY):
+            if self._keeper is None or self._keeper.is_released(stop):
+                return
+
+
+def keeper_of(named: NamedPipeline, source: Input) -> PositionKeeper | None:
+    """Return the output that keeps the position of an input that has none itself. Raises ConfigError."""
+    if source.source is None:
+        return None
+    keepers = [output for output in named.pipeline.outputs if isinstance(output, PositionKeeper)]
+    if len(keepers) != 1:
+        raise ConfigError(
+            f'pipeline {named.id}: sequence_store => "postgrest" needs one http output with '
+            f"position_headers => true; there are {len(keepers)}"
+        )
+    if sum(other.source is not None for other in named.pipeline.inputs) > 1:
+        raise ConfigError(
+            f'pipeline {named.id}: only one input may have sequence_store => "postgrest"; '
+            "give each database a pipeline of its own"
+        )
+    return keepers[0]
