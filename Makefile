@@ -46,6 +46,7 @@ lint: $(VENV)/.dev ## Check form, types and layers
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/sqlfluff lint --disable-progress-bar dbt/packages/cht_pipeline/models
 	@$(BIN)/shellcheck postgres/*.sh data-generator/*.sh .ci/run
 
 format: $(VENV)/.dev ## Bring the code into form
