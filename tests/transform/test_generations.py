@@ -84,9 +84,9 @@ def test_a_package_of_2023_misses_no_transaction_that_ends_late(of_2023: Generat
     of_2023.run()
     with closing(psycopg2.connect(of_2023.warehouse.connection.dsn, password=password)) as slow:
         slow.cursor().execute(
-            sql.SQL("""insert into {} (_id, doc) values ('slow', '{{"type": "person"}}')""").format(
-                sql.Identifier(options.raw_schema, MEDIC)
-            )
+            sql.SQL(
+                """insert into {} (_id, _rev, doc) values ('slow', '1-a', '{{"type": "person"}}')"""
+            ).format(sql.Identifier(options.raw_schema, MEDIC))
         )
         of_2023.run()
         slow.commit()
@@ -154,3 +154,25 @@ def test_tables_of_2x_are_those_of_a_full_refresh(of_2x: Generation) -> None:
     of_2x.run()
     assert "stays" in of_2x.column("person", "uuid", "sex")
     assert "goes" not in of_2x.column("person", "uuid", "sex")
+
+
+@SOURCES
+def test_tests_of_a_package_pass_those_of_units_and_of_its_dependencies_too(
+    of_2023: Generation, of_2x: Generation
+) -> None:
+    for made in (of_2023, of_2x):
+        made.warehouse.put("settings", SETTINGS)
+        made.warehouse.put("tested", PERSON)
+        made.warehouse.put("tested-report", VISIT)
+        made.run()
+        outcome = made.dbt.test()
+        assert outcome.succeeded, outcome.failures
+    names = {node.name for node in outcome.nodes}
+    assert {"contacts_are_complete", "a_batch_ends_where_a_stamp_ends"} <= names
+    assert any(name.startswith("village_utils_at_most_rows_of") for name in names)
+
+
+@SOURCES
+def test_a_tag_selects_models_of_2x(of_2x: Generation) -> None:
+    chosen = of_2x.dbt.run(select=["tag:user"])
+    assert [node.name for node in chosen.nodes if node.kind == "model"] == ["telemetry"]
