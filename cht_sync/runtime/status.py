@@ -10,6 +10,7 @@ import psycopg2
 
 from cht_sync.errors import ChtSyncError
 from cht_sync.runtime.couchdb_counts import CouchdbCounts
+from cht_sync.runtime.pipelines import pipeline_problems
 from cht_sync.runtime.state import EnvironmentState, ServiceState
 from cht_sync.settings import Settings
 from cht_sync.transform.summary import Problem, Reached, Summary, Tests, summary
@@ -21,10 +22,14 @@ def gather(state: EnvironmentState, settings: Settings) -> dict[str, Any]:
     """Ask every part; what does not answer is None, with the reason under `problems`."""
     problems: list[str] = []
     databases = _databases(settings, problems)
+    services = [_service(one) for one in state.services]
+    for one in services:
+        if one["name"] == "logstash" and one["state"] == "running" and one["port"] is not None:
+            problems += pipeline_problems(one["port"])
     return {
         "environment": state.environment.value,
         "runtime": state.runtime,
-        "services": [_service(one) for one in state.services],
+        "services": services,
         "databases": databases,
         "dbt": _dbt(settings, _behind(databases), problems),
         "problems": problems,

@@ -1,0 +1,51 @@
+"""What the status says of pipelines that have failed."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from cht_sync.environments import Environment
+from cht_sync.pipeline.monitor.metrics import PipelineMetrics, Registry
+from cht_sync.pipeline.monitor.server import serve_monitor
+from cht_sync.process import ProcessId
+from cht_sync.runtime.pipelines import pipeline_problems
+from cht_sync.runtime.state import EnvironmentState, ServiceState
+from cht_sync.runtime.status import gather
+from cht_sync.settings import load
+
+REASON = "/data/dead_letter_queue/medic.jsonl has 1073741824 bytes of dead letters and takes no more"
+
+
+def failed() -> Registry:
+    registry = Registry()
+    registry.add(PipelineMetrics("medic-sentinel", state="running"))
+    registry.add(PipelineMetrics("medic", state="running"))
+    registry.pipelines()[0].failed(REASON)
+    return registry
+
+
+def test_a_pipeline_that_has_failed_is_named_with_its_reason() -> None:
+    with serve_monitor(failed(), ports=(0,)) as monitor:
+        (said,) = pipeline_problems(monitor.port)
+    assert said == f"pipeline medic has failed and is tried again by itself: {REASON}"
+
+
+def test_an_engine_that_does_not_answer_is_said() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        assert pipeline_problems(port) == [
+            f"logstash: the monitoring API on port {port} does not answer (ConnectionError)"
+        ]
+
+
+def test_the_status_of_an_environment_has_it_among_its_problems(tmp_path: Path) -> None:
+    own = ProcessId.of(os.getpid())
+    with serve_monitor(failed(), ports=(0,)) as monitor:
+        logstash = ServiceState("logstash", "running", port=monitor.port, pid=own.pid, started=own.started)
+        state = EnvironmentState(Environment.LOCAL, "embedded", own.pid, own.started, services=[logstash])
+        settings = load(Environment.LOCAL, home=tmp_path, environ={"POSTGRES_PORT": "9", "COUCHDB_PORT": "9"})
+        found = gather(state, settings)
+    assert [one for one in found["problems"] if one.startswith("pipeline medic has failed")]
