@@ -1,2 +1,2 @@
 {{ config(materialized='table') }}
-select uuid, extract(month from born) as month from {{ ref('births') }}
+select uuid, source, extract(month from born) as month from {{ ref('births') }}

@@ -1,2 +1,2 @@
 {{ config(materialized='table') }}
-select uuid, (doc ->> 'born')::date as born from {{ ref('documents') }}
+select uuid, source, (doc ->> 'born')::date as born from {{ ref('documents') }}

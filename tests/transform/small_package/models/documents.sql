@@ -1,5 +1,5 @@
 {{ config(materialized='incremental', unique_key='uuid') }}
-select _id as uuid, doc, saved_timestamp
+select _id as uuid, source, doc, saved_timestamp
 from {{ source('couchdb', 'all_documents') }}
 {% if is_incremental() %}
 where saved_timestamp > (select coalesce(max(saved_timestamp), '-infinity') from {{ this }})

@@ -1,0 +1,105 @@
+"""A model that fails: the others go on, it is tried again, and nothing of a patient is told."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cht_sync.transform.results import RunOutcome
+from cht_sync.transform.runner import DbtRunner
+
+from .looping import eventually, looping, query, runs, shown, small
+from .warehouse import Warehouse
+
+SECRET = "the day Ada was born"
+Call = dict[str, Any]
+
+
+@pytest.fixture
+def world(fresh: Warehouse, tmp_path: Path) -> Warehouse:
+    return small(fresh, tmp_path)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    """How the loop asked for its runs, and what each built."""
+    made: list[Call] = []
+    original = DbtRunner.run
+
+    def run(self: DbtRunner, **given: Any) -> RunOutcome:
+        outcome = original(self, **given)
+        made.append({"select": (), **given, "nodes": {node.name: node.status for node in outcome.nodes}})
+        return outcome
+
+    monkeypatch.setattr(DbtRunner, "run", run)
+    return made
+
+
+def retry(call: Call) -> bool:
+    return bool(call["select"])
+
+
+def test_the_others_go_on_while_it_is_tried_again_with_all_that_reads_it(
+    world: Warehouse, calls: list[Call], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "cht_sync.transform")
+    world.put("ada", {"type": "person", "born": SECRET})
+    with looping(world.options):
+        eventually(lambda: runs(world)[:1] == ["failed"])
+        assert calls[0]["nodes"] == {
+            "documents": "success", "people": "success", "births": "error", "birthdays": "skipped",
+        }  # fmt: skip
+        world.put("amina", {"type": "person"})
+        eventually(lambda: world.rows("people", "amina"))
+        eventually(lambda: sum(map(retry, calls)) >= 2)
+        found = shown(world)
+
+        world.put("ada", {"type": "person", "born": "2001-02-03"})
+        eventually(lambda: world.rows("birthdays", "ada") and shown(world).result == "success")
+        assert shown(world).problems == ()
+
+    by_data = [call for call in calls[1:] if not retry(call)]
+    retries = [call for call in calls if retry(call)]
+    assert by_data[0] | {"full_refresh": False} == {
+        "select": (), "full_refresh": False, "exclude": ("births+",),
+        "nodes": {"documents": "success", "people": "success"},
+    }  # fmt: skip
+    assert {call["select"] for call in retries} == {("births+",)}
+    assert retries[0]["nodes"] == {"births": "error", "birthdays": "skipped"}
+    assert retries[-1]["nodes"] == {"births": "success", "birthdays": "success"}
+
+    (problem,) = found.problems
+    assert (found.result, found.failed, problem.name) == ("failed", ["births"], "births")
+    assert 'invalid input syntax for type date: "…"' in problem.message
+    assert "::date" in Path(problem.compiled_path).read_text()
+    assert problem.since is not None
+    assert problem.retry_at is not None
+
+    kept = query(world, "select to_jsonb(run)::text from dbt.dbt_results as run")
+    kept += query(world, "select to_jsonb(node)::text from dbt.dbt_model_results as node")
+    assert not any(SECRET in text for (text,) in kept)
+    assert SECRET not in caplog.text
+    log = world.options.work_folder / "logs" / "dbt.log"
+    assert SECRET in log.read_text()
+
+
+def test_a_full_refresh_builds_anew_once_what_succeeds_and_again_what_fails(
+    world: Warehouse, calls: list[Call]
+) -> None:
+    world.put("ada", {"type": "person", "born": SECRET})
+    with looping(replace(world.options, full_refresh=True)):
+        eventually(lambda: any(map(retry, calls)))
+        world.put("ada", {"type": "person", "born": "2001-02-03"})
+        eventually(lambda: world.rows("birthdays", "ada"))
+        world.put("ada", {"type": "person", "born": "2001-02-04"})
+        eventually(
+            lambda: shown(world).result == "success" and not retry(calls[-1]) and len(calls[-1]["nodes"]) == 4
+        )
+    first, *others = calls
+    assert first["full_refresh"]
+    assert all(call["full_refresh"] for call in others if retry(call))
+    assert not any(call["full_refresh"] for call in others if not retry(call))
