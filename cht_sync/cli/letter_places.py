@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from psycopg2.extensions import connection as Connection
 
 from cht_sync import render
 from cht_sync.cli.options import environment_option, reachable_settings
 from cht_sync.environments import Environment
 from cht_sync.errors import ChtSyncError
 from cht_sync.pipeline.startup import Startup, prepare
-from cht_sync.reconcile.filed import Files
+from cht_sync.reconcile import letters
+from cht_sync.reconcile.filed import Filed, Files
+from cht_sync.reconcile.interrupt import interruptible_queries
+from cht_sync.reconcile.table import told_of
 from cht_sync.settings import Settings
+from cht_sync.warehouse.connection import Endpoint, dbt_endpoint, owner_endpoint
 
 Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def letter_name(text: str) -> int | str:
+    """Return a number in the table as such, and `<pipeline>:<id>` in a file as it is."""
+    if text.isascii() and text.isdigit():
+        return int(text)
+    pipeline, _colon, id = text.rpartition(":")
+    if not (pipeline and id):
+        raise click.BadParameter(f"{text!r} is no dead letter; they are numbers, or PIPELINE:ID in files")
+    return text
 
 
 @dataclass(frozen=True)
@@ -101,3 +117,39 @@ def _of_environment(environment: str) -> Place:
     variables = {**os.environ, **render.variables(settings)}
     startup = prepare({}, variables, folder if folder.is_dir() else None)
     return Place(settings, startup, (folder / "data" / "dead_letter_queue",))
+
+
+def table_of(place: Place, stack: ExitStack, *, owner: bool = False) -> Connection | None:
+    """Connect to the environment's database; say in one line why the table is not looked at otherwise."""
+    if place.settings is None:
+        click.echo("Only files were looked at, not the table of dead letters in PostgreSQL.", err=True)
+        return None
+    endpoint = owner_endpoint(place.settings) if owner else dbt_endpoint(place.settings)
+    try:
+        return stack.enter_context(connected(endpoint))
+    except ChtSyncError as error:
+        click.echo(f"The table of dead letters was not looked at: {error}", err=True)
+        return None
+
+
+def settings_with_table(place: Place, numbers: Sequence[int]) -> Settings:
+    """The settings by which the table is found. Raises ChtSyncError where only files are meant."""
+    if place.settings is None:
+        raise ChtSyncError(
+            f"{', '.join(map(str, numbers))}: numbers are of the table, and only files were asked for",
+            hint="Letters in files are called PIPELINE:ID. For the table leave --path.* and -f out.",
+        )
+    return place.settings
+
+
+def only_in_files(in_files: Sequence[Filed], connection: Connection, schema: str) -> list[Filed]:
+    """Leave out the letters that the table has too, open or settled."""
+    fingerprints = [one.fingerprint for one in in_files if one.fingerprint is not None]
+    in_table = letters.known(connection, schema, fingerprints) if fingerprints else {}
+    return [one for one in in_files if one.fingerprint not in in_table]
+
+
+@contextmanager
+def connected(endpoint: Endpoint) -> Iterator[Connection]:
+    with interruptible_queries(), told_of("dead letters"), endpoint.connect() as connection:
+        yield connection

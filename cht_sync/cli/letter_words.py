@@ -23,7 +23,7 @@ SHORTENED = ("document", "revision", "reason")
 WIDTH_OF_A_FILE = 160
 
 
-def print_table(found: Sequence[dict[str, Any]]) -> None:
+def print_letters(found: Sequence[dict[str, Any]]) -> None:
     """Print letters in the shape of the JSON, a line each."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("id", "database", "document", "revision", "code", "reason", "at", "closed"):
