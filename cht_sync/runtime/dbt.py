@@ -14,7 +14,7 @@ from cht_sync.errors import ChtSyncError
 from cht_sync.runtime.service import Say, Service
 from cht_sync.settings import CHECKOUT, Settings
 from cht_sync.transform.options import TransformOptions
-from cht_sync.transform.package import locate_package
+from cht_sync.transform.package import check_address
 from cht_sync.transform.summary import summary
 from cht_sync.warehouse.connection import dbt_endpoint
 
@@ -24,9 +24,10 @@ PROFILES = CHECKOUT / "dbt"
 
 def transform_options(settings: Settings) -> TransformOptions:
     """What the transformation needs of the settings. Raises SettingsError for a package it cannot use."""
+    check_address(settings.cht_pipeline_branch_url)
     endpoint = dbt_endpoint(settings)
     return TransformOptions(
-        project=locate_package(settings.cht_pipeline_branch_url or None, OWN_PACKAGE),
+        project=OWN_PACKAGE,
         profiles=PROFILES,
         work_folder=settings.data_folder / "dbt",
         host=endpoint.host,

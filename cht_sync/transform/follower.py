@@ -150,7 +150,7 @@ class Follower:
             failing=self._retries.failing,
             freshness=freshness,
             until=self._covered,
-            package_note=self._package.note,
+            package_note=self._store.note,
         )
 
     def _tests_are_due(self, now: float) -> bool:

@@ -8,22 +8,32 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from cht_sync.errors import ChtSyncError
 from cht_sync.files import private_folder
+from cht_sync.transform.changed_models import State, built_anew, find_changed, variables_of
+from cht_sync.transform.changes import connected
 from cht_sync.transform.options import TransformOptions
 from cht_sync.transform.package import Package, PackageStore
+from cht_sync.transform.package.dependencies import read_yaml
+from cht_sync.transform.package.prepare import MACROS, PROJECT_FILE
 from cht_sync.transform.results import FAILED, NodeResult, RunOutcome
 
+LOG_BYTES = 5_000_000
+"""Size at which dbt begins a new log; it keeps five."""
 NO_NODE = "dbt"
 """The name of a failure that belongs to no node."""
+
+log = logging.getLogger(__name__)
 
 
 class DbtRunner:
@@ -38,6 +48,8 @@ class DbtRunner:
         self._options = options
         self._package = package or PackageStore(options).current()
         self._manifest: Any = None
+        self._pending: frozenset[str] | None = None
+        self._said: set[str] = set()
 
     def run(
         self, *, full_refresh: bool = False, select: Collection[str] = (), exclude: Collection[str] = ()
@@ -45,6 +57,8 @@ class DbtRunner:
         """Run the selected models once. What fails is in the outcome, never raised.
 
         `select` narrows the options' selectors, `exclude` adds to what they exclude; both as dbt's.
+        Models that changed since their tables were made are built anew by the same run. Raises
+        psycopg2.Error where it cannot be told which these are.
         """
         words = self._chosen(select, exclude)
         return self._outcome("run", ["--full-refresh", *words] if full_refresh else words)
@@ -55,7 +69,7 @@ class DbtRunner:
 
     def tests(self) -> tuple[str, ...]:
         """The names of all tests of the package, whatever is selected; none where it cannot be parsed."""
-        with _variables(self._options.environment()):
+        with _surroundings(self._options.environment()):
             if self._parse() is not None:
                 return ()
         nodes = (*self._manifest.nodes.values(), *self._manifest.unit_tests.values())
@@ -64,18 +78,67 @@ class DbtRunner:
     def _outcome(self, command: str, words: Sequence[str]) -> RunOutcome:
         started_at = datetime.now(UTC)
         clock = time.monotonic()
-        with _variables(self._options.environment()):
+        refreshed: tuple[NodeResult, ...] = ()
+        with _surroundings(self._options.environment()):
             unparsed = self._parse()
-            nodes = (unparsed,) if unparsed else self._nodes(command, words)
+            if unparsed:
+                nodes: tuple[NodeResult, ...] = (unparsed,)
+            elif command == "run":
+                nodes, refreshed = self._run_models(words)
+            else:
+                nodes = self._nodes(command, [*words, *self._vars()])
         return RunOutcome(
             run_id=uuid.uuid4().hex,
             command=command,
             started_at=started_at,
             seconds=time.monotonic() - clock,
             nodes=nodes,
+            full_refreshed=tuple(node.name for node in refreshed),
             package_origin=self._package.origin,
             package_commit=self._package.commit,
         )
+
+    def _run_models(self, words: Sequence[str]) -> tuple[tuple[NodeResult, ...], tuple[NodeResult, ...]]:
+        """Run the models; return all results, and those of the changed models that were built anew."""
+        pending = self._changed()
+        for uid in pending:
+            self._manifest.nodes[uid].config.full_refresh = True
+        try:
+            # A part of the documents must not take the place of all of them.
+            whole = bool(pending) or "--full-refresh" in words
+            nodes = self._nodes("run", [*words, *self._vars(whole=whole)])
+        finally:
+            for uid in pending:
+                self._manifest.nodes[uid].config.full_refresh = None
+        built = tuple(node for node in nodes if node.unique_id in pending and node.status == "success")
+        if built:
+            with connected(self._options) as connection:
+                built_anew(connection, self._options.schema, [node.unique_id for node in built])
+            self._pending = pending - {node.unique_id for node in built}
+        return nodes, built
+
+    def _changed(self) -> frozenset[str]:
+        """The models that changed and have not been built anew since; found out once for a manifest."""
+        if self._pending is None:
+            work = self._options.work_folder
+            project = read_yaml(self._package.project / PROJECT_FILE)
+            now = State(
+                json.loads((work / "target" / "manifest.json").read_text()),
+                variables_of(project, self._options.vars),
+                frozenset(),
+            )
+            with connected(self._options) as connection:
+                self._pending = find_changed(connection, self._options.schema, now, self._modified_since)
+        return self._pending
+
+    def _modified_since(self, state: Path) -> frozenset[str]:
+        done = self._invoke(
+            "ls", "--quiet", "--select", "state:modified+", "--state", str(state),
+            "--resource-type", "model", "--output", "json", "--output-keys", "unique_id", *self._vars(),
+        )  # fmt: skip
+        if not done.success:
+            raise ChtSyncError(_failure_of(done).message)
+        return frozenset(json.loads(line)["unique_id"] for line in done.result)
 
     def _parse(self) -> NodeResult | None:
         if self._manifest is not None:
@@ -100,26 +163,29 @@ class DbtRunner:
         return words
 
     def _nodes(self, command: str, words: Sequence[str]) -> tuple[NodeResult, ...]:
-        done = self._invoke(command, *words, *self._vars())
+        done = self._invoke(command, *words)
         if done.result is None:
             return (_failure_of(done),)
-        nodes = tuple(_node(result) for result in done.result.results)
+        nodes = tuple(_node(result) for result in done.result.results if not _is_our_hook(result))
         if not done.success and not any(node.status in FAILED for node in nodes):
             return (*nodes, _failure_of(done))
         return nodes
 
-    def _vars(self) -> list[str]:
+    def _vars(self, *, whole: bool = False) -> list[str]:
         values = self._options.variables()
+        if whole:
+            values.pop("batch_size", None)
         return ["--vars", json.dumps(values)] if values else []
 
     def _invoke(self, command: str, *words: str) -> Any:
         from dbt.cli.main import dbtRunner  # noqa: PLC0415 (a second, which only those who run it should pay)
 
         work = private_folder(self._options.work_folder)
-        done = dbtRunner(manifest=self._manifest).invoke(
+        done = dbtRunner(manifest=self._manifest, callbacks=[self._hear]).invoke(
             [
                 "--log-level=none",
                 "--log-level-file=info",
+                f"--log-file-max-bytes={LOG_BYTES}",
                 "--log-format-file=text",
                 "--no-use-colors",
                 "--no-use-colors-file",
@@ -137,6 +203,17 @@ class DbtRunner:
         if isinstance(done.exception, KeyboardInterrupt):
             raise done.exception
         return done
+
+    def _hear(self, event: Any) -> None:
+        """Pass on, once, what our own macros have to say."""
+        message = str(event.info.msg)
+        if (
+            event.info.name == "JinjaLogInfo"
+            and message.startswith(f"{MACROS}: ")
+            and message not in self._said
+        ):
+            self._said.add(message)
+            log.warning("%s", message.removeprefix(f"{MACROS}: "))
 
 
 def _node(result: Any) -> NodeResult:
@@ -158,14 +235,20 @@ def _failure_of(done: Any) -> NodeResult:
     return NodeResult(NO_NODE, "", "dbt", "error", message=message)
 
 
+def _is_our_hook(result: Any) -> bool:
+    return result.node.package_name == MACROS and str(result.status) in ("success", "pass")
+
+
 @contextmanager
-def _variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, and put those that were there before back at the end."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+def _surroundings(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables, and let files be readable by their owner only; put back what was there."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    mask = os.umask(0o077)
     try:
         yield
     finally:
+        os.umask(mask)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)

@@ -1,8 +1,8 @@
-"""Which dbt package is run, and where its files are."""
+"""Which dbt package is run: got from where it is, made ready, kept for times without a network."""
 
 from __future__ import annotations
 
-from cht_sync.transform.package.located import locate_package
+from cht_sync.transform.package.address import check_address
 from cht_sync.transform.package.store import Package, PackageStore
 
-__all__ = ["Package", "PackageStore", "locate_package"]
+__all__ = ["Package", "PackageStore", "check_address"]

@@ -1,0 +1,204 @@
+"""What readers see while models take the place of older ones: always all the rows of one or the other."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from postgres_fixture import PostgresServer
+from psycopg2.extensions import connection as Connection
+
+from cht_sync.transform.package import PackageStore
+from cht_sync.transform.results import RunOutcome
+from cht_sync.transform.runner import DbtRunner
+
+from .warehouse import Warehouse, create_warehouse
+
+ROWS = 500
+PROJECT = """
+name: small
+version: 1.0.0
+config-version: 2
+profile: default
+model-paths: [models]
+"""
+NUMBERS = "select n, 'some text' as said from generate_series(1, {{ var('numbers', 500) }}) as n"
+INCREMENTAL = (
+    "{{ config(materialized='incremental', indexes=[{'columns': ['n']}]) }}"
+    + NUMBERS
+    + ("{% if is_incremental() %} where false {% endif %}")
+)
+
+
+@dataclass
+class Package:
+    """A package that a test writes, and the runs of it."""
+
+    warehouse: Warehouse
+    folder: Path
+
+    def write(self, **models: str) -> None:
+        for name, text in models.items():
+            (self.folder / "models" / f"{name}.sql").write_text(text)
+
+    def run(self, **changed: Any) -> RunOutcome:
+        options = replace(self.warehouse.options, url=str(self.folder), **changed)
+        return DbtRunner(options, PackageStore(options).current()).run()
+
+    def succeeds(self, **changed: Any) -> RunOutcome:
+        outcome = self.run(**changed)
+        assert outcome.succeeded, outcome.failures
+        return outcome
+
+    def query(self, query: str) -> list[tuple[Any, ...]]:
+        with self.warehouse.connection as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture
+def package(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Package]:
+    folder = tmp_path / "small"
+    (folder / "models").mkdir(parents=True)
+    (folder / "dbt_project.yml").write_text(PROJECT)
+    options = create_warehouse(postgres_server, tmp_path / "dbt")
+    with closing(psycopg2.connect(postgres_server.dsn(options.database))) as connection:
+        yield Package(Warehouse(connection, options), folder)
+
+
+@contextmanager
+def readers(connect: Callable[[], Connection], queries: dict[str, set[Any]]) -> Iterator[None]:
+    """Ask each query again and again meanwhile; whatever is answered must be among its expected answers."""
+    stop = threading.Event()
+    wrong: list[str] = []
+    asked = dict.fromkeys(queries, 0)
+
+    def read(query: str) -> None:
+        with closing(connect()) as connection:
+            connection.autocommit = True
+            while not stop.is_set():
+                try:
+                    with connection.cursor() as cursor:
+                        cursor.execute(query)
+                        answer = cursor.fetchone()
+                except psycopg2.Error as error:
+                    wrong.append(f"{query}: {error}")
+                    return
+                if answer is None or answer[0] not in queries[query]:
+                    wrong.append(f"{query}: {answer}")
+                asked[query] += 1
+
+    threads = [threading.Thread(target=read, args=(query,)) for query in queries]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+    assert wrong == []
+    assert min(asked.values()) > 0
+
+
+def test_readers_see_all_rows_of_the_old_or_of_the_new_model_and_never_an_error(
+    package: Package, postgres_server: PostgresServer
+) -> None:
+    package.write(
+        grown=INCREMENTAL,
+        whole="{{ config(materialized='table') }} select * from {{ ref('grown') }}",
+        seen="{{ config(materialized='view') }} select n, said from {{ ref('whole') }}",
+        seen_twice="{{ config(materialized='view') }} select count(*) as many from {{ ref('seen') }}",
+    )
+    package.succeeds()
+    database = package.warehouse.options.database
+    package.query("create schema people")
+    package.query("create view people.mine as select n from dbt.grown")
+    package.query("create view people.seen as select n from dbt.seen")
+    package.query("grant all on schema people to public")
+    both = {ROWS, ROWS + 1}
+    queries = {
+        "select count(*) from dbt.grown": both,
+        "select count(*) from dbt.whole": both,
+        "select count(*) from dbt.seen": both,
+        "select many from dbt.seen_twice": both,
+        "select count(*) from people.mine": both,
+        "select count(*) from people.seen": both,
+    }
+    with readers(lambda: psycopg2.connect(postgres_server.dsn(database)), queries):
+        package.succeeds()
+        package.succeeds(vars={"numbers": ROWS + 1})
+        package.write(grown=INCREMENTAL.replace("as said", "as said, n % 2 = 0 as even"))
+        package.succeeds(vars={"numbers": ROWS + 1})
+    assert package.query("select count(*) filter (where even) from dbt.grown") == [(250,)]
+    assert {package.query(query)[0][0] for query in queries} == {ROWS + 1}
+    assert package.query("select relname from pg_class where relname like '%\\_\\_dbt\\_%'") == []
+
+
+def test_a_replaced_model_has_the_privileges_of_the_one_before(package: Package) -> None:
+    options = package.warehouse.options
+    package.write(
+        grown=INCREMENTAL,
+        seen="{{ config(materialized='view') }} select n from {{ ref('grown') }}",
+    )
+    package.succeeds()
+    superset = f'"{options.database}_superset"'
+    package.query(f"revoke all on dbt.grown from {superset}")
+    package.query("grant select on dbt.grown to public")
+    package.query(f"grant update (said) on dbt.grown to {superset} with grant option")
+    rights = """
+        select relname, relacl::text, (select attacl::text from pg_attribute
+            where attrelid = pg_class.oid and attname = 'said')
+        from pg_class where relnamespace = 'dbt'::regnamespace and relname in ('grown', 'seen') order by 1
+    """
+    before = package.query(rights)
+    assert f"{options.database}_superset=r/" in before[1][1]
+    package.write(grown=INCREMENTAL.replace("some text", "another"))
+    assert package.succeeds().full_refreshed == ("grown",)
+    assert package.query("select distinct said from dbt.grown") == [("another",)]
+    assert package.query(rights) == before
+
+
+def test_a_view_of_somebody_that_cannot_read_the_new_columns_keeps_the_old_rows_and_is_named(
+    package: Package, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    package.write(grown=INCREMENTAL)
+    package.succeeds()
+    package.query("create schema people")
+    package.query("create view people.mine as select said from dbt.grown")
+    package.write(grown=INCREMENTAL.replace("as said", "as told"))
+    package.succeeds()
+    assert package.query("select count(told) from dbt.grown") == [(ROWS,)]
+    assert package.query("select count(said) from people.mine") == [(ROWS,)]
+    assert "people.mine" in caplog.text
+
+    package.query("create or replace view people.mine as select told as said from dbt.grown")
+    package.succeeds()
+    assert package.query("select relname from pg_class where relname like '%\\_\\_dbt\\_%'") == []
+
+
+def test_a_model_that_becomes_a_view_or_a_table_or_loses_a_column_takes_its_views_along(
+    package: Package,
+) -> None:
+    seen = "{{ config(materialized='view') }} select n from {{ ref('base') }}"
+    package.write(base="{{ config(materialized='table') }}" + NUMBERS, seen=seen)
+    package.succeeds()
+    for base in (
+        "{{ config(materialized='view') }}" + NUMBERS,
+        "{{ config(materialized='view') }}" + NUMBERS.replace(", 'some text' as said", ""),
+        INCREMENTAL,
+        "{{ config(materialized='table') }}" + NUMBERS.replace("n,", "n::text as n,"),
+    ):
+        package.write(base=base)
+        package.succeeds()
+        assert package.query("select count(n) from dbt.seen") == [(ROWS,)]
+    assert package.query("select pg_typeof(n)::text from dbt.seen limit 1") == [("text",)]
+    assert package.query("select relname from pg_class where relname like '%\\_\\_dbt\\_%'") == []
