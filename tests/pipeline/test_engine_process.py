@@ -211,6 +211,38 @@ def test_more_workers_keep_the_order(tmp_path: Path) -> None:
     assert [json.loads(line)["n"] for line in done.stdout.splitlines()] == list(range(1_000))
 
 
+def test_a_pipeline_that_fails_leaves_the_others_at_work_and_the_exit_code_is_1_in_the_end(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "broken.gz").write_bytes(b"broken")
+    failing = f"""input {{ file {{ path => "{tmp_path}/*.gz" mode => read exit_after_read => true
+                                check_archive_validity => true }} }} output {{ null {{ }} }}"""
+    other = f"""input {{ generator {{ count => 20000 batch_size => 5 }} }}
+                output {{ file {{ path => "{tmp_path}/out.json" codec => json_lines }} }}"""
+    (tmp_path / "failing.conf").write_text(failing)
+    (tmp_path / "other.conf").write_text(other)
+    (tmp_path / "pipelines.yml").write_text(
+        "[{pipeline.id: failing, path.config: failing.conf}, {pipeline.id: other, path.config: other.conf}]"
+    )
+    done = said("run", "--path.settings", ".", "--api.enabled", "false", cwd=tmp_path)
+    assert done.returncode == 1
+    assert lines_of(tmp_path / "out.json") == 20_000
+    assert "ERROR" in done.stderr
+    assert "pipeline failing failed: 1 files cannot be read, such as " in done.stderr
+    assert "it is no whole archive" in done.stderr
+    assert "it is tried again in 1 s, or at once on SIGHUP. Other pipelines go on." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_flags_of_logstash_without_effect_are_taken_and_named(tmp_path: Path) -> None:
+    flags = ("-l", "logs", "-p", "plugins", "--config.debug", "--pipeline.unsafe_shutdown", "-w", "4")
+    done = said("run", "-t", "-e", "output { null { } }", *flags, cwd=tmp_path)
+    assert done.stdout == "Configuration OK\n"
+    named = "settings of Logstash that have no effect here: config.debug, path.logs, path.plugins, "
+    assert f"{named}pipeline.unsafe_shutdown" in done.stderr
+    assert "pipeline.workers has no effect here (main: 4)" in done.stderr
+
+
 def test_the_version_is_told(tmp_path: Path) -> None:
     assert said("run", "-V", cwd=tmp_path).stdout == f"cht-sync, version {__version__}\n"
 
