@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -60,11 +59,8 @@ class Generation:
 def generation(
     server: PostgresServer, folder: Path, package: str, *, schema: str, model_table: str
 ) -> Iterator[Generation]:
-    """Copy the package, so that dbt may write into its folder, and make a warehouse for it."""
-    packages = Path(shutil.copytree(PACKAGES, folder / "packages"))
-    project = packages / package
-    shutil.copytree(packages / "village_utils", project / "dbt_packages" / "village_utils")
-    options = create_warehouse(server, folder / "dbt", schema=schema, model_table=model_table)
-    options = replace(options, project=project)
+    """Make a warehouse for the package, which is used as a folder of an operator's."""
+    options = create_warehouse(server, folder, schema=schema, model_table=model_table)
+    options = replace(options, url=str(PACKAGES / package))
     with closing(psycopg2.connect(server.dsn(options.database))) as connection:
         yield Generation(Warehouse(connection, options), DbtRunner(options))
