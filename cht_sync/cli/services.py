@@ -13,6 +13,7 @@ from cht_sync.cli.group import main
 from cht_sync.cli.options import bar, log_options, reachable_settings
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
+from cht_sync.generator.contents import content_of
 from cht_sync.generator.couchdb import Client
 from cht_sync.generator.plan import GeneratorOptions
 from cht_sync.generator.run import burst
@@ -25,14 +26,17 @@ from cht_sync.shutdown import stop_on_signals
 
 
 @main.command(short_help="Write documents of fictional people.")
-@click.option("--docs", default=0, show_default=True, help="Documents to create at once.")
-@click.option("--rate", type=float, help="Changes per second afterwards, until Ctrl-C.")
+@click.option("--docs", default=0, show_default=True, help="Documents of the CHT to create at once.")
+@click.option("--rate", type=float, help="Changes of them per second afterwards, until Ctrl-C.")
 @click.option("--seed", default=1, show_default=True, help="Same seed, same documents.")
 @click.option(
     "--updates", default=0.1, show_default=True, help="Share of documents that are edited afterwards."
 )
 @click.option(
     "--deletes", default=0.02, show_default=True, help="Share of documents that are deleted afterwards."
+)
+@click.option(
+    "--contact-types", is_flag=True, help="Contacts of configured types, and the settings that define them."
 )
 @click.option("--database", "databases", multiple=True, help="Where; default: every database of COUCHDB_DBS.")
 @click.option("--remote", is_flag=True, help="Also into a CouchDB that cht-sync did not start.")
@@ -42,10 +46,14 @@ def generate(
     seed: int,
     updates: float,
     deletes: float,
+    contact_types: bool,
     databases: tuple[str, ...],
     remote: bool,
 ) -> None:
     """Write realistic CHT documents of fictional people: places, persons and their reports.
+
+    A database gets what belongs to its name beside those documents: _users the users, medic-sentinel what
+    Sentinel knows of each document, medic-users-meta telemetry and feedback, any other those documents.
 
     The same seed gives the same documents; what is there already is left alone. The server is that of
     the running environment, else that of COUCHDB_HOST; one that cht-sync did not start only with --remote.
@@ -57,11 +65,19 @@ def generate(
             [f"{settings.couchdb_url} was not started by cht-sync and may lead to a real CouchDB"],
             hint="If it is for trying things, say so with --remote.",
         )
-    options = GeneratorOptions(docs=docs, rate=rate, seed=seed, updates=updates, deletes=deletes)
+    options = GeneratorOptions(
+        docs=docs,
+        rate=rate,
+        seed=seed,
+        updates=updates,
+        deletes=deletes,
+        configured_types=contact_types,
+    )
     for database in databases or settings.couchdb_dbs:
         client = Client(settings.couchdb_url, settings.couchdb_user, settings.couchdb_password)
         with bar() as progress:
-            task = progress.add_task(database, total=docs + round(docs * updates) + round(docs * deletes))
+            count = content_of(database).count(docs)
+            task = progress.add_task(database, total=count + round(count * updates) + round(count * deletes))
             summary = burst(client, database, options, partial(progress.advance, task))
         client.close()
         click.echo(

@@ -2,9 +2,11 @@
 
 The sequence of documents walks through the tree, parents first. One district holds::
 
-    district_hospital, its supervisor,
-      10 x health_center, its community health worker,
+    district_hospital, its supervisor, the settings of that user,
+      10 x health_center, its community health worker, the settings of that user,
              20 x clinic (a household), 4 persons, 12 reports
+
+With configured types a contact is of type "contact", and its contact_type says what it is.
 
 Contacts carry the minified lineage that the CHT stores since 3.0: `parent` is
 `{"_id": ..., "parent": {"_id": ..., ...}}`, ids only.
@@ -24,9 +26,11 @@ PERSONS_OF_HOUSEHOLD = 4
 REPORTS_OF_HOUSEHOLD = 12
 HOUSEHOLD = 1 + PERSONS_OF_HOUSEHOLD + REPORTS_OF_HOUSEHOLD
 HOUSEHOLDS_OF_HEALTH_CENTER = 20
-HEALTH_CENTER = 2 + HOUSEHOLDS_OF_HEALTH_CENTER * HOUSEHOLD
+HEAD = 3
+"""A district and a health center begin with the place, who works there, and that user's settings."""
+HEALTH_CENTER = HEAD + HOUSEHOLDS_OF_HEALTH_CENTER * HOUSEHOLD
 HEALTH_CENTERS_OF_DISTRICT = 10
-DISTRICT = 2 + HEALTH_CENTERS_OF_DISTRICT * HEALTH_CENTER
+DISTRICT = HEAD + HEALTH_CENTERS_OF_DISTRICT * HEALTH_CENTER
 
 REGISTRATION_DAYS = 60
 """Everybody is registered within so many days after the base date."""
@@ -40,11 +44,21 @@ class Role(StrEnum):
     CLINIC = "clinic"
     SUPERVISOR = "supervisor"
     HEALTH_WORKER = "chw"
+    USER = "user"
     MEMBER = "member"
     REPORT = "report"
 
 
 PLACES = frozenset({Role.DISTRICT_HOSPITAL, Role.HEALTH_CENTER, Role.CLINIC})
+CONFIGURED_TYPES = {
+    Role.DISTRICT_HOSPITAL: "county",
+    Role.HEALTH_CENTER: "health_area",
+    Role.CLINIC: "household",
+    Role.SUPERVISOR: "health_worker",
+    Role.HEALTH_WORKER: "health_worker",
+    Role.MEMBER: "household_member",
+}
+"""The contact_type of each role, where types are configured."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,7 @@ class Spot:
     @property
     def is_deletable(self) -> bool:
         """Whether nothing of the tree would hang in the air without this document."""
-        return self.role not in PLACES and not self.is_contact
+        return self.role not in PLACES and self.role is not Role.USER and not self.is_contact
 
 
 def locate(index: int) -> Spot:  # noqa: PLR0911 (one for each role)
@@ -80,13 +94,17 @@ def locate(index: int) -> Spot:  # noqa: PLR0911 (one for each role)
         return Spot(index, Role.DISTRICT_HOSPITAL, (), number)
     if offset == 1:
         return Spot(index, Role.SUPERVISOR, (district,))
-    number, offset = divmod(offset - 2, HEALTH_CENTER)
+    if offset == 2:
+        return Spot(index, Role.USER, (district,))
+    number, offset = divmod(offset - HEAD, HEALTH_CENTER)
     center = index - offset
     if offset == 0:
         return Spot(index, Role.HEALTH_CENTER, (district,), number)
     if offset == 1:
         return Spot(index, Role.HEALTH_WORKER, (center, district))
-    number, offset = divmod(offset - 2, HOUSEHOLD)
+    if offset == 2:
+        return Spot(index, Role.USER, (center, district))
+    number, offset = divmod(offset - HEAD, HOUSEHOLD)
     household = index - offset
     if offset == 0:
         return Spot(index, Role.CLINIC, (center, district), number)
@@ -104,6 +122,11 @@ def member(household: int, number: int) -> int:
 def contact_of(place: int) -> int:
     """Return the index of the person that a place names as its contact: always the next document."""
     return place + 1
+
+
+def user_name(origin: Origin, place: int) -> str:
+    """Return the name that the one who works at a place logs in with."""
+    return f"chw_{origin.document_id(place)[:8]}"
 
 
 def lineage(origin: Origin, indexes: tuple[int, ...]) -> Document | str:
@@ -153,14 +176,21 @@ def person(origin: Origin, index: int) -> Person:
     )
 
 
+def type_of(origin: Origin, spot: Spot) -> Document:
+    """Return the fields that say what a contact is."""
+    if origin.configured_types:
+        return {"type": "contact", "contact_type": CONFIGURED_TYPES[spot.role]}
+    return {"type": str(spot.role) if spot.role in PLACES else "person"}
+
+
 def person_document(origin: Origin, spot: Spot) -> Document:
-    """Return a document of type person."""
+    """Return the document of a person."""
     who = person(origin, spot.index)
     # A place's contact is registered with the place, by the one who looks after it.
     keeper = spot.parents[min(1, len(spot.parents) - 1)]
     return {
         "_id": origin.document_id(spot.index),
-        "type": "person",
+        **type_of(origin, spot),
         "name": who.name,
         "short_name": who.name.split()[0],
         "date_of_birth": who.born.isoformat(),
@@ -175,7 +205,7 @@ def person_document(origin: Origin, spot: Spot) -> Document:
         "patient_id": who.patient_id,
         "parent": lineage(origin, spot.parents),
         "meta": {
-            "created_by": f"chw_{keeper}",
+            "created_by": user_name(origin, keeper),
             "created_by_person_uuid": origin.document_id(contact_of(keeper)),
             "created_by_place_uuid": origin.document_id(keeper),
         },
@@ -184,7 +214,7 @@ def person_document(origin: Origin, spot: Spot) -> Document:
 
 
 def place_document(origin: Origin, spot: Spot) -> Document:
-    """Return a document of type district_hospital, health_center or clinic."""
+    """Return the document of a place."""
     contact = contact_of(spot.index)
     if spot.role is Role.CLINIC:
         name = f"{person(origin, contact).name} Family"
@@ -193,7 +223,7 @@ def place_document(origin: Origin, spot: Spot) -> Document:
         name = f"{origin.random('place', spot.index).choice(names.PLACES)} {label} {spot.number + 1}"
     return {
         "_id": origin.document_id(spot.index),
-        "type": str(spot.role),
+        **type_of(origin, spot),
         "name": name,
         "place_id": str(10_000 + spot.index),
         "external_id": "",

@@ -23,10 +23,11 @@ MILLISECONDS_PER_DAY = 86_400_000
 
 @dataclass(frozen=True)
 class Origin:
-    """The seed, and the first day of the story (UTC)."""
+    """The seed, the first day of the story (UTC), and whether contact types are configured ones."""
 
     seed: int
     base_date: date = DEFAULT_BASE_DATE
+    configured_types: bool = False
 
     def document_id(self, index: int) -> str:
         """Return the id of a document: a version 4 UUID in lower case, as the CHT makes them."""

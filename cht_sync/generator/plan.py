@@ -6,23 +6,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from random import Random
 
 from cht_sync.errors import SettingsError
-from cht_sync.generator import names
-from cht_sync.generator.hierarchy import PLACES, Role, locate, person_document, place_document
-from cht_sync.generator.origin import DEFAULT_BASE_DATE, MILLISECONDS_PER_DAY, Document, Origin
-from cht_sync.generator.reports import report_document
+from cht_sync.generator.contact_types import settings_of_cht
+from cht_sync.generator.contents import CHT, Content, document
+from cht_sync.generator.edits import edited
+from cht_sync.generator.origin import DEFAULT_BASE_DATE, Document, Origin
+
+__all__ = ["Change", "GeneratorOptions", "Kind", "document", "edited", "plan", "tombstone"]
 
 
 @dataclass(frozen=True)
 class GeneratorOptions:
     """How much is written, and how it is mixed.
 
-    `docs` is the number of documents that a burst creates; it then edits the share `updates` of
+    `docs` is the number of documents of the CHT that a burst creates, and what the other databases hold
+    beside them; it then edits the share `updates` of
     them and deletes the share `deletes` (never the same document). In steady mode the two are
     shares of all changes, and `rate` is the number of changes per second. `batch_size` is the
-    number of documents in one request. Raises SettingsError, one line per problem.
+    number of documents in one request. With `configured_types` all contacts are of type "contact", and
+    there are settings that define their types. Raises SettingsError, one line per problem.
     """
 
     docs: int = 0
@@ -32,6 +35,7 @@ class GeneratorOptions:
     deletes: float = 0.02
     batch_size: int = 500
     base_date: date = DEFAULT_BASE_DATE
+    configured_types: bool = False
 
     def __post_init__(self) -> None:
         checks = {
@@ -48,7 +52,7 @@ class GeneratorOptions:
 
     @property
     def origin(self) -> Origin:
-        return Origin(self.seed, self.base_date)
+        return Origin(self.seed, self.base_date, self.configured_types)
 
 
 class Kind(StrEnum):
@@ -71,7 +75,7 @@ class Change:
         return str(self.document["_id"])
 
 
-def plan(options: GeneratorOptions) -> Iterator[Change]:
+def plan(options: GeneratorOptions, content: Content = CHT) -> Iterator[Change]:
     """Yield all changes of a burst in the order in which they are written.
 
     First every document is created, parents before children, then the chosen ones are edited, then
@@ -79,36 +83,15 @@ def plan(options: GeneratorOptions) -> Iterator[Change]:
     are deleted where there are not enough others.
     """
     origin = options.origin
-    for index in range(options.docs):
-        yield Change(Kind.CREATE, document(origin, index))
-    updated, deleted = _chosen(options)
+    if options.configured_types and content is CHT:
+        yield Change(Kind.CREATE, settings_of_cht())
+    for index in range(content.count(options.docs)):
+        yield Change(Kind.CREATE, content.make(origin, index))
+    updated, deleted = _chosen(options, content)
     for index in updated:
-        yield Change(Kind.UPDATE, edited(document(origin, index), origin.random("edit", index)))
+        yield Change(Kind.UPDATE, edited(content.make(origin, index), origin.random("edit", index)))
     for index in deleted:
-        yield Change(Kind.DELETE, tombstone(origin.document_id(index)))
-
-
-def document(origin: Origin, index: int) -> Document:
-    """Return the document of an index as it is first written."""
-    spot = locate(index)
-    if spot.role in PLACES:
-        return place_document(origin, spot)
-    if spot.role is Role.REPORT:
-        return report_document(origin, spot)
-    return person_document(origin, spot)
-
-
-def edited(before: Document, source: Random) -> Document:
-    """Return a changed copy: a report is verified, a person gets another phone, a place is noted on."""
-    if before["type"] == "data_record":
-        verified_after = source.randrange(1, 10) * MILLISECONDS_PER_DAY
-        return before | {
-            "verified": source.random() < 0.8,
-            "verified_date": before["reported_date"] + verified_after,
-        }
-    if before["type"] == "person":
-        return before | {"phone": names.phone(source), "notes": f"Visited {source.randrange(1, 20)} times"}
-    return before | {"notes": f"{source.randrange(3, 400)} people counted"}
+        yield Change(Kind.DELETE, tombstone(content.identify(origin, index)))
 
 
 def tombstone(document_id: str) -> Document:
@@ -116,11 +99,12 @@ def tombstone(document_id: str) -> Document:
     return {"_id": document_id, "_deleted": True}
 
 
-def _chosen(options: GeneratorOptions) -> tuple[list[int], list[int]]:
-    """Return the indexes to edit and those to delete; no index is in both."""
-    source = options.origin.random("chosen", options.docs)
-    deletable = [index for index in range(options.docs) if locate(index).is_deletable]
-    deleted = source.sample(deletable, min(len(deletable), round(options.docs * options.deletes)))
+def _chosen(options: GeneratorOptions, content: Content) -> tuple[list[int], list[int]]:
+    """Return the numbers to edit and those to delete; no number is in both."""
+    count = content.count(options.docs)
+    source = options.origin.random("chosen", count)
+    deletable = [index for index in range(count) if content.deletable(index)]
+    deleted = source.sample(deletable, min(len(deletable), round(count * options.deletes)))
     taken = frozenset(deleted)
-    others = [index for index in range(options.docs) if index not in taken]
-    return source.sample(others, min(len(others), round(options.docs * options.updates))), deleted
+    others = [index for index in range(count) if index not in taken]
+    return source.sample(others, min(len(others), round(count * options.updates))), deleted

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 
+from cht_sync.generator.contents import content_of
 from cht_sync.generator.couchdb import Client, State
 from cht_sync.generator.origin import Document
 from cht_sync.generator.plan import Change, GeneratorOptions, Kind, plan
@@ -42,14 +43,14 @@ class Summary:
 def burst(
     client: Client, database: str, options: GeneratorOptions, progress: Callable[[int], None]
 ) -> Summary:
-    """Write the plan of `options`; `progress` gets the number of changes done after each request.
+    """Write the plan of `options` for what belongs into that database.
 
-    May be repeated, also after a crash halfway: a document that exists, or existed and was deleted,
-    is not created again, and only a document that nobody has edited yet is edited. Raises what
-    Client raises.
+    `progress` gets the number of changes done after each request. This may be repeated, also after a
+    crash halfway: a document that exists, or existed and was deleted, is not created again, and only a
+    document that nobody has edited yet is edited. Raises what Client raises.
     """
     total = Summary()
-    for kind, changes in _batches(plan(options), options.batch_size):
+    for kind, changes in _batches(plan(options, content_of(database)), options.batch_size):
         total += _write(client, database, kind, changes)
         progress(len(changes))
     return total

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 
 from cht_sync.backoff import delays
 from cht_sync.errors import SettingsError, SourceUnavailable
+from cht_sync.generator.contents import Content, content_of
 from cht_sync.generator.couchdb import Client
-from cht_sync.generator.hierarchy import locate
+from cht_sync.generator.edits import edited
 from cht_sync.generator.origin import Document, Origin
-from cht_sync.generator.plan import GeneratorOptions, Kind, document, edited, tombstone
+from cht_sync.generator.plan import GeneratorOptions, Kind, tombstone
 from cht_sync.generator.run import Summary
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ def steady(
 ) -> Summary:
     """Write `options.rate` changes per second until `stop` is set; return what was written.
 
+    That is the rate of the CHT's database; the others get as much less as they hold less.
+
     While the server is away this waits and tries again, and does not make up for the time lost.
     Raises SettingsError without a rate, LoginRefused, and ChtSyncError for a missing database.
     """
@@ -65,7 +68,7 @@ def steady(
     run = _Run(client, database, options, progress)
     while not stop.is_set():
         try:
-            run.follow(options.rate, stop)
+            run.follow(options.rate * content_of(database).share, stop)
         except SourceUnavailable as error:
             delay = next(run.retries)
             log.warning("%s; trying again in %.1f s", error, delay)
@@ -84,9 +87,10 @@ def restore(client: Client, database: str, origin: Origin) -> Reached:
 
 def _first_free(client: Client, database: str, origin: Origin, least: int) -> int:
     """Return the first index from `least` on that was never written: documents come without gaps."""
+    content = content_of(database)
 
     def exists(index: int) -> bool:
-        return bool(client.states(database, [origin.document_id(index)]))
+        return bool(client.states(database, [content.identify(origin, index)]))
 
     if not exists(least):
         return least
@@ -108,6 +112,7 @@ class _Run:
     ) -> None:
         self._client = client
         self._database = database
+        self._content: Content = content_of(database)
         self._options = options
         self._origin = options.origin
         self._report = progress
@@ -141,8 +146,8 @@ class _Run:
         # What could not be edited or deleted becomes a new document, so that the rate holds.
         created = reached.created + due - len(documents)
         for index in range(reached.created, created):
-            documents.append(document(self._origin, index))
-            kinds[self._origin.document_id(index)] = Kind.CREATE
+            documents.append(self._content.make(self._origin, index))
+            kinds[self._content.identify(self._origin, index)] = Kind.CREATE
         written = self._client.write(self._database, documents)
         for document_id, kind in kinds.items():
             success = document_id in written
@@ -156,9 +161,9 @@ class _Run:
         roll = source.random()
         index = source.randrange(max(1, created))
         if roll < self._options.updates:
-            return Edit(Kind.UPDATE, self._origin.document_id(index), step)
-        if roll < self._options.updates + self._options.deletes and locate(index).is_deletable:
-            return Edit(Kind.DELETE, self._origin.document_id(index), step)
+            return Edit(Kind.UPDATE, self._content.identify(self._origin, index), step)
+        if roll < self._options.updates + self._options.deletes and self._content.deletable(index):
+            return Edit(Kind.DELETE, self._content.identify(self._origin, index), step)
         return None
 
     def _after(self, edit: Edit, before: Document) -> Document:

@@ -13,7 +13,7 @@ CHANGES_PER_SECOND = 1.0
 
 
 class DataGenerator(Service):
-    """Writes into the first database of COUCHDB_DBS."""
+    """Writes into every database of COUCHDB_DBS what belongs into it."""
 
     name = "data-generator"
 
@@ -25,7 +25,6 @@ class DataGenerator(Service):
             *(sys.executable, "-m", "cht_sync", "generate"),
             *("--docs", str(FIRST_DOCUMENTS)),
             *("--rate", str(CHANGES_PER_SECOND)),
-            *("--database", self._settings.couchdb_dbs[0]),
         ]
 
     def environment(self) -> Mapping[str, str]:
