@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cht_sync.pipeline.monitor import metrics as module
+from cht_sync.pipeline.monitor import metrics, plugin_metrics
 from cht_sync.pipeline.monitor.flow import History
 from cht_sync.pipeline.monitor.metrics import InputMetrics, OutputMetrics, PipelineMetrics, PluginMetrics
 
@@ -33,7 +33,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(module, "time", made)
+    for module in (metrics, plugin_metrics):
+        monkeypatch.setattr(module, "time", made)
     return made
 
 

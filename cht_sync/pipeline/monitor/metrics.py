@@ -10,7 +10,6 @@ ends in `_at`, which is a Unix time.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 import uuid
@@ -18,231 +17,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-LONGEST_PROBLEM = 500
-"""Characters of a problem's text that are kept."""
+from cht_sync.pipeline.monitor.plugin_metrics import (
+    LONGEST_PROBLEM,
+    Backlog,
+    InputMetrics,
+    OutputMetrics,
+    PluginMetrics,
+    Problem,
+    Problems,
+    presentable,
+)
+
+__all__ = [
+    "LONGEST_PROBLEM",
+    "Backlog",
+    "InputMetrics",
+    "OutputMetrics",
+    "PipelineMetrics",
+    "PipelineState",
+    "PluginMetrics",
+    "Problem",
+    "Registry",
+    "Reloads",
+    "Totals",
+]
 
 PipelineState = Literal["loading", "running", "finished", "terminated"]
-
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why something waits. `serious` problems wait for an operator, the others mend themselves."""
-
-    text: str
-    serious: bool
-    since_at: float
-
-
-class _Problems:
-    """The problem of one plugin; it keeps the moment at which the first of a row of problems began."""
-
-    def __init__(self) -> None:
-        self.current: Problem | None = None
-
-    def set(self, text: str, *, serious: bool) -> None:
-        """Remember it, without credentials of addresses."""
-        before = self.current
-        text = _CREDENTIALS.sub("", text)[:LONGEST_PROBLEM]
-        self.current = Problem(text, serious, time.time() if before is None else before.since_at)
-
-    def clear(self) -> None:
-        self.current = None
-
-
-class PluginMetrics:
-    """What one plugin has done: events in and out, and the time that it took."""
-
-    def __init__(self, kind: str, name: str, id: str, *, shown: bool = True) -> None:
-        self.kind = kind
-        self.name = name
-        self.id = id
-        self.shown = shown
-        self.events_in = 0
-        self.events_out = 0
-        self.duration = 0
-        self.lock = threading.Lock()
-
-    def worked(self, events_in: int, events_out: int, duration: int) -> None:
-        """Count a batch that has gone through the plugin."""
-        with self.lock:
-            self.events_in += events_in
-            self.events_out += events_out
-            self.duration += duration
-
-
-@dataclass(frozen=True)
-class Backlog:
-    """How far an input is behind its source.
-
-    `pending` changes are not acknowledged, as far as this process knows: those that it has read, and what
-    the source said was behind them. There may be more. `seconds` is 0 when nothing waits, else the time
-    since nothing waited for the last time; at most as long as this process lives.
-    """
-
-    pending: int
-    seconds: float
-
-
-class InputMetrics(PluginMetrics):
-    """What an input has read, how far it is behind, and how its connection is.
-
-    An input that knows no backlog calls none of the methods for it and is never behind. One that says
-    when it connects says too when its problem is over; that of any other is over when events come.
-    """
-
-    def __init__(self, kind: str, name: str, id: str, *, shown: bool = True) -> None:
-        super().__init__(kind, name, id, shown=shown)
-        self.source: str | None = None
-        """`<host>/<database>`, where the input has one."""
-        self.claimed = False
-        """Whether this pipeline is the one writer of the source, where there has to be one."""
-        self.reading = False
-        self.queue_push = 0
-        self.bytes = 0
-        self.reconnects = 0
-        self.problem = _Problems()
-        self._outstanding = 0
-        self._at_the_source = 0
-        self._is_at_end = True
-        self._behind_since: float | None = None
-        self._says_when_connected = False
-
-    def read(self, events: int) -> None:
-        """Count a batch that the engine has taken from the input."""
-        with self.lock:
-            self.events_out += events
-            if events and not self._says_when_connected:
-                self.problem.clear()
-
-    def started(self) -> None:
-        """Reading begins, maybe once more: what was not acknowledged will be read again."""
-        with self.lock:
-            self.reading = True
-            self._outstanding = 0
-
-    def stopped(self, problem: str | None = None) -> None:
-        """Nothing is read; with a problem, until an operator or another writer has mended that."""
-        with self.lock:
-            self.reading = False
-            if problem is not None:
-                self.problem.set(problem, serious=True)
-                self._lose_sight()
-
-    def connecting(self) -> None:
-        """Nothing is known of the source before it has answered."""
-        with self.lock:
-            self._says_when_connected = True
-            self.reading = False
-            self._lose_sight()
-
-    def connected(self) -> None:
-        """The source answers."""
-        if not self.reading or self.problem.current is not None:
-            with self.lock:
-                self.reading = True
-                self.problem.clear()
-
-    def lost(self, problem: str, *, serious: bool = False) -> None:
-        """The source does not answer; it will be asked again."""
-        with self.lock:
-            self.reading = False
-            self.reconnects += 1
-            self.problem.set(problem, serious=serious)
-            self._lose_sight()
-
-    def reconnected(self) -> None:
-        """A feed has ended in order and is asked for once more."""
-        with self.lock:
-            self.reconnects += 1
-
-    def offered(self, changes: int, size: int, *, behind: int | None, at_end: bool) -> None:
-        """Changes were read and wait for the engine.
-
-        `behind` more wait at the source, None where it did not say now.
-        """
-        with self.lock:
-            self.bytes += size
-            self._outstanding += changes
-            self._at_the_source = max(0, self._at_the_source - changes) if behind is None else behind
-            self._is_at_end = at_end
-            if not self._outstanding and at_end:
-                self._behind_since = None
-            elif self._behind_since is None:
-                self._behind_since = time.monotonic()
-
-    def waits_at_the_source(self, changes: int) -> None:
-        """So many changes come after those that were read."""
-        with self.lock:
-            self._at_the_source = changes
-            self._is_at_end = self._is_at_end and not changes
-
-    def pushed(self, duration: int) -> None:
-        """Count the time that it took until the engine had room."""
-        with self.lock:
-            self.queue_push += duration
-
-    def acknowledged(self, changes: int) -> None:
-        """So many of the changes that were offered are safe."""
-        with self.lock:
-            self._outstanding = max(0, self._outstanding - changes)
-            if not self._outstanding and self._is_at_end:
-                self._behind_since = None
-
-    def backlog(self) -> Backlog:
-        """Return how far the input is behind now."""
-        with self.lock:
-            pending = self._outstanding + (0 if self._is_at_end else self._at_the_source)
-            since = self._behind_since
-        return Backlog(pending, 0.0 if since is None else max(0.0, time.monotonic() - since))
-
-    def _lose_sight(self) -> None:
-        self._is_at_end = False
-        if self._behind_since is None:
-            self._behind_since = time.monotonic()
-
-
-class OutputMetrics(PluginMetrics):
-    """What an output has sent, and what went wrong with it."""
-
-    def __init__(self, kind: str, name: str, id: str, *, shown: bool = True) -> None:
-        super().__init__(kind, name, id, shown=shown)
-        self.requests = 0
-        self.bytes = 0
-        self.retries = 0
-        self.dead_letters = 0
-        self.replaced_values = 0
-        self.problem = _Problems()
-
-    def sent(self, size: int) -> None:
-        """Count a request that the destination has accepted."""
-        with self.lock:
-            self.requests += 1
-            self.bytes += size
-            self.problem.clear()
-
-    def answered(self) -> None:
-        """The destination answers, whatever was asked."""
-        if self.problem.current is not None:
-            with self.lock:
-                self.problem.clear()
-
-    def failed(self, problem: str, *, serious: bool) -> None:
-        """Count a try that will be repeated."""
-        with self.lock:
-            self.retries += 1
-            self.problem.set(problem, serious=serious)
-
-    def buried(self, letters: int) -> None:
-        """Count changes that are dead letters now."""
-        with self.lock:
-            self.dead_letters += letters
-
-    def replaced(self, documents: int) -> None:
-        """Count documents that are stored with replacements for what the destination cannot hold."""
-        with self.lock:
-            self.replaced_values += documents
 
 
 @dataclass
@@ -264,7 +64,7 @@ class Reloads:
         """The new configuration was refused; the old one goes on."""
         self.failures += 1
         self.last_failure_at = time.time()
-        self.last_error = _CREDENTIALS.sub("", error)[:LONGEST_PROBLEM]
+        self.last_error = presentable(error)
 
 
 AnyPlugin = TypeVar("AnyPlugin", bound=PluginMetrics)
@@ -311,7 +111,7 @@ class PipelineMetrics:
         self.dead_letters = 0
         """Changes that no output keeps: those are in the pipeline's own file."""
         self.failures = 0
-        self._failure = _Problems()
+        self._failure = Problems()
         self._plugins: dict[int, PluginMetrics] = {}
         self._lock = threading.Lock()
         self._filtered = self._out = self._duration = self._batches = self._ended_inputs = 0
