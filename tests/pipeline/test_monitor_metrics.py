@@ -48,7 +48,7 @@ def source(clock: Clock) -> InputMetrics:
 def test_an_input_that_knows_no_backlog_is_never_behind(source: InputMetrics, clock: Clock) -> None:
     source.read(10)
     clock.now += 60
-    assert source.backlog() == (module.Backlog(0, 0.0))
+    assert source.backlog() == (metrics.Backlog(0, 0.0))
 
 
 def test_a_source_that_has_not_answered_yet_is_behind_since_the_start(
@@ -70,11 +70,11 @@ def test_what_was_read_is_pending_until_it_is_acknowledged_and_the_time_runs_fro
     clock.now += 2
     source.offered(2, 20, behind=0, at_end=True)
     clock.now += 1
-    assert source.backlog() == module.Backlog(5, 3.0)
+    assert source.backlog() == metrics.Backlog(5, 3.0)
     source.acknowledged(3)
-    assert source.backlog() == module.Backlog(2, 3.0)
+    assert source.backlog() == metrics.Backlog(2, 3.0)
     source.acknowledged(2)
-    assert source.backlog() == module.Backlog(0, 0.0)
+    assert source.backlog() == metrics.Backlog(0, 0.0)
     assert source.bytes == 50
 
 
@@ -82,7 +82,7 @@ def test_what_waits_at_the_source_counts_and_falls_as_it_is_read(source: InputMe
     source.offered(1000, 0, behind=5000, at_end=False)
     source.acknowledged(1000)
     clock.now += 4
-    assert source.backlog() == module.Backlog(5000, 4.0)
+    assert source.backlog() == metrics.Backlog(5000, 4.0)
     source.offered(400, 0, behind=None, at_end=False)
     assert source.backlog().pending == 5000
     source.acknowledged(400)
@@ -99,7 +99,7 @@ def test_a_lost_source_is_behind_until_its_end_is_reached_again(source: InputMet
     assert source.problem.current is None
     source.offered(4, 0, behind=0, at_end=True)
     source.acknowledged(4)
-    assert source.backlog() == module.Backlog(0, 0.0)
+    assert source.backlog() == metrics.Backlog(0, 0.0)
 
 
 def test_what_was_not_acknowledged_before_a_new_start_is_not_pending_twice(source: InputMetrics) -> None:
@@ -118,7 +118,7 @@ def test_a_problem_lasts_until_the_source_answers_however_often_it_is_started(
         clock.now += 10
         source.started()
         source.read(0)
-    assert source.problem.current == module.Problem("another server", True, 1000.0)
+    assert source.problem.current == metrics.Problem("another server", True, 1000.0)
     source.connected()
     assert source.problem.current is None
 
@@ -155,7 +155,7 @@ def test_a_problem_keeps_the_time_of_its_beginning_and_loses_credentials(clock: 
     clock.now += 5
     output.failed("still not: https://user:p%40ss@host", serious=True)
     problem = output.problem.current
-    assert problem == module.Problem("still not: https://host", True, 1000.0)
+    assert problem == metrics.Problem("still not: https://host", True, 1000.0)
     output.sent(10)
     assert output.problem.current is None
     assert (output.retries, output.requests, output.bytes) == (2, 1, 10)
