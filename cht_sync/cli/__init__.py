@@ -5,13 +5,24 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 verify found differen
 module has a few commands that belong together and adds them to the group when it is imported.
 """
 
-from cht_sync.cli import dead_letters, engine, environment, pipeline, services, transform, verify, warehouse
+from cht_sync.cli import (
+    dead_letters,
+    engine,
+    environment,
+    forms,
+    pipeline,
+    services,
+    transform,
+    verify,
+    warehouse,
+)
 from cht_sync.cli.group import main
 
 __all__ = [
     "dead_letters",
     "engine",
     "environment",
+    "forms",
     "main",
     "pipeline",
     "services",

@@ -54,13 +54,13 @@
   {{ return(known[wanted | lower]) }}
 {% endmacro %}
 
-{# The text at a path, null where it is empty; for jsonb the value itself. #}
+{# The text at a path, for jsonb the value itself; null where it is empty. #}
 {% macro value_at(json, path, data_type='text') -%}
   {%- set keys -%}
     array[{% for key in path %}{{ text_literal(key) }}{{ ', ' if not loop.last }}{% endfor %}]::text[]
   {%- endset -%}
   {%- if data_type == 'jsonb' -%}
-    nullif({{ json }} #> {{ keys }}, 'null')
+    nullif(nullif({{ json }} #> {{ keys }}, 'null'), '""')
   {%- else -%}
     nullif({{ json }} #>> {{ keys }}, '')
   {%- endif -%}
