@@ -83,8 +83,8 @@ class DeadLetterFile:
                 raise DeadLettersFull(
                     f"{self._path} has {self._most_bytes} bytes of dead letters and takes no more; "
                     "the pipeline stops rather than lose any",
-                    hint="Make room with cht-sync dead-letters replay or drop, or move the file away, and "
-                    "start again; or raise dead_letter_queue.max_bytes.",
+                    hint="Make room with cht-sync dead-letters replay or drop, or move the file away; or "
+                    "raise dead_letter_queue.max_bytes.",
                 )
             self._append(turn, [(letter, None) for letter in rejected], origin)
 

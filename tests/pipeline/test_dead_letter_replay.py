@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from engine_runs import json_lines, run_to_the_end
 from http_server import HttpServer, http_server
+from waiting import eventually
 
 from cht_sync.cli import main
 from cht_sync.pipeline.contracts import Rejected
@@ -20,6 +23,10 @@ from cht_sync.pipeline.monitor.metrics import InputMetrics
 
 EVENT = '{"_id":"a","@timestamp":"2020-01-02T03:04:05.678Z","@version":"1","n":1}'
 OUTPUT = 'http {{ id => "there" url => "{url}/%{{[@metadata][target]}}" http_method => "post" }}'
+POSTGREST = (
+    'http {{ id => "there" url => "{url}/medic" http_method => "post" format => "json_batch" '
+    "position_headers => true }}"
+)
 
 
 class Engine:
@@ -170,6 +177,7 @@ def test_an_output_that_does_not_answer_is_waited_for_once_and_keeps_its_letters
         (("null {{ }}",), [], "needs the output there, which the configuration does not have"),
         (('pipeline {{ id => "there" send_to => "x" }}',), [], "hands it to another pipeline"),
         ((OUTPUT,), ["--output", "nowhere"], "needs the output nowhere"),
+        ((POSTGREST,), [], "was refused by PostgREST"),
     ],
 )
 def test_a_letter_goes_to_no_other_output_by_itself(
@@ -318,3 +326,38 @@ def test_a_full_file_has_room_again_after_a_replay(engine: Engine) -> None:
     assert engine.replay("--all").exit_code == 0
     full.append([Rejected("new", None, None, "x", "y", EVENT)])
     assert [one["doc_id"] for one in engine.listed()] == ["new"]
+
+
+def test_a_pipeline_stops_at_a_full_file_and_goes_on_by_itself_once_there_is_room(engine: Engine) -> None:
+    events = ", ".join(f"'{{\"n\":{n}}}'" for n in range(40))
+    engine.config.write_text(
+        f"""
+        input {{ generator {{ count => 1 codec => json lines => [{events}] }} }}
+        output {{ http {{ id => "there" url => "{engine.server.url}" http_method => "post" }} }}"""
+    )
+    engine.server.answers = [{"status": 400, "body": "no room"}]
+    log = engine.folder / "log"
+    options = ["--path.data", str(engine.data), "--api.enabled", "false", "-b", "4"]
+    limit = ["-S", "dead_letter_queue.max_bytes=4kb"]
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cht_sync", "pipeline", "run", "-f", engine.config, *options, *limit],
+            stderr=said,
+        )
+    try:
+        eventually(lambda: "takes no more; the pipeline stops rather than lose any" in log.read_text())
+        assert "cht-sync dead-letters replay or drop" in log.read_text()
+        documents = [json.loads(line)["document"] for line in engine.file.read_text().splitlines()]
+        kept = [json.loads(document)["n"] for document in documents]
+        asked = [json.loads(request.body)["n"] for request in engine.server.requests]
+        assert 1 < len(kept) < 40
+        assert kept == list(range(len(kept)))
+        assert asked[: len(kept) + 1] == list(range(len(kept) + 1))
+        engine.server.answers = [{"status": 200}]
+        assert engine.replay("--all").exit_code == 0
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert engine.listed() == []
+    assert {json.loads(request.body)["n"] for request in engine.server.requests} == set(range(40))
