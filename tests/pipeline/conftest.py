@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from postgres_fixture import PostgresServer
+from fake_couchdb import FakeCouchdb, fake_couchdb
+from postgres_fixture import PostgresServer, fresh_database
 from warehouse.served import ObservedStop, Served, served
 
 
@@ -18,6 +19,27 @@ def warehouse(postgres_server: PostgresServer, database: str) -> Iterator[Served
     """An ingest server before a database that the test may change as it likes."""
     with served(postgres_server, database) as one:
         yield one
+
+
+@pytest.fixture(scope="module")
+def one_warehouse(postgres_server: PostgresServer) -> Iterator[Served]:
+    """One for all tests of a module; see `emptied_warehouse`."""
+    with fresh_database(postgres_server) as name, served(postgres_server, name) as one:
+        yield one
+
+
+@pytest.fixture
+def emptied_warehouse(one_warehouse: Served) -> Served:
+    """That of the module, without what the tests before have left: cheaper than `warehouse`."""
+    one_warehouse.installation.query("truncate v1.medic, v1.couchdb_progress, v1.dead_letters")
+    return one_warehouse
+
+
+@pytest.fixture
+def couchdb() -> Iterator[FakeCouchdb]:
+    """A server with an empty database `medic`, which can be replaced."""
+    with fake_couchdb() as server:
+        yield server
 
 
 @pytest.fixture

@@ -16,9 +16,11 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from loopback_server import LoopbackServer, serving
 
 PATIENCE = 30.0
 UUID = "22a0658a998a8561c08505291746576d"
@@ -60,13 +62,11 @@ class Database:
         return sorted((change for change in self.changes.values() if change[0] > after), key=lambda c: c[0])
 
 
-class FakeCouchdb(ThreadingHTTPServer):
+class FakeCouchdb(LoopbackServer):
     """The server; everything that is public may be changed while it runs."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.uuid: str | None = UUID
         self.version = "3.4.3"
         self.prefix = ""
@@ -83,7 +83,7 @@ class FakeCouchdb(ThreadingHTTPServer):
         self.requests: list[str] = []
         self.changed = threading.Condition()
         self.outage = 0
-        self.over = False
+        self.ending = False
         self.login: tuple[str, str] | None = None
         """Who may read, by Basic authentication or a cookie; None: anybody."""
         self.token: str | None = None
@@ -96,9 +96,11 @@ class FakeCouchdb(ThreadingHTTPServer):
         """Wrong logins; the sixth finds the account locked."""
         self.next_cookie = itertools.count(1)
 
-    @property
-    def port(self) -> int:
-        return int(self.server_address[1])
+    def end_waiting(self) -> None:
+        self.held.set()
+        with self.changed:
+            self.ending = True
+            self.changed.notify_all()
 
     def create(self, name: str = "medic", *, born: str | None = None) -> Database:
         """Make a database; its creation is a second later than that of the one before."""
@@ -262,11 +264,11 @@ class _Handler(BaseHTTPRequestHandler):
         while True:
             with server.changed:
                 server.changed.wait_for(
-                    lambda: self._matching(database, after) or server.outage != self.outage or server.over,
+                    lambda: self._matching(database, after) or server.outage != self.outage or server.ending,
                     period,
                 )
                 rows = self._matching(database, after)[: int(query["limit"])]
-                broken = server.outage != self.outage or server.over
+                broken = server.outage != self.outage or server.ending
             if broken:
                 self.close_connection = True
                 return
@@ -340,7 +342,7 @@ class _Handler(BaseHTTPRequestHandler):
                 bool(self._matching(database, after))
                 or database.gone
                 or server.outage != self.outage
-                or server.over
+                or server.ending
             )
 
         while True:
@@ -348,7 +350,7 @@ class _Handler(BaseHTTPRequestHandler):
                 is_news = server.changed.wait_for(has_news, period)
                 rows = self._matching(database, after)
                 ended = database.gone or (ends and not is_news)
-                broken = server.outage != self.outage or server.over
+                broken = server.outage != self.outage or server.ending
             try:
                 if broken:
                     self.close_connection = True
@@ -400,15 +402,5 @@ def fake_couchdb() -> Iterator[FakeCouchdb]:
     """Run one with an empty database `medic`."""
     server = FakeCouchdb()
     server.create()
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.held.set()
-        with server.changed:
-            server.over = True
-            server.changed.notify_all()
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -9,9 +9,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+
+from loopback_server import LoopbackServer, serving
 
 CHUNK = 1 << 20
 
@@ -30,32 +32,21 @@ class Asked:
         return next((text for known, text in self.headers if known.lower() == name.lower()), None)
 
 
-class HttpServer(ThreadingHTTPServer):
+class HttpServer(LoopbackServer):
     """Answers are dicts: `status`, `headers`, `body`, `delay_s`; or `connection`: what happens to it.
 
     They are given in order, the last one again and again. Large bodies are not kept.
     """
 
-    daemon_threads = True
-
     def __init__(self, answers: Sequence[dict[str, Any]] = ({"status": 200},)) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.answers = list(answers)
         self.requests: list[Asked] = []
         self.connections = 0
         self.arrived = threading.Condition()
-        self.over = threading.Event()
 
     def handle_error(self, *_: Any) -> None:
         """A client that breaks off is no news."""
-
-    @property
-    def port(self) -> int:
-        return int(self.server_address[1])
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
     def keep(self, request: Asked) -> dict[str, Any]:
         with self.arrived:
@@ -119,15 +110,8 @@ def http_server(
     server = HttpServer(answers)
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def server_tls(certificates: Path, *, asks: bool = False) -> ssl.SSLContext:

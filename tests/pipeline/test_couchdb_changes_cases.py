@@ -9,15 +9,14 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from logstash_cases import Case, cases, typed
+from loopback_server import LoopbackServer, serving
 from printed import plugin
 
 from cht_sync.errors import ConfigError, SourceError
@@ -92,14 +91,11 @@ OUR_OWN_WAY: dict[str, dict[str, Any]] = {
 """What comes out instead where the original loses, doubles or blocks data, or hides an error."""
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
+class Server(LoopbackServer):
     def __init__(self, connections: list[dict[str, Any]]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.connections = connections
         self.live: list[tuple[str, str | None]] = []
-        self.over = threading.Event()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -165,20 +161,6 @@ def _row(line: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and "id" in found else None
 
 
-@contextmanager
-def serving(connections: list[dict[str, Any]]) -> Iterator[Server]:
-    server = Server(connections)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @cases("couchdb_changes.json")
 def test_the_input_does_what_logstash_s_does(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -188,7 +170,7 @@ def test_the_input_does_what_logstash_s_does(
     file = tmp_path / "sequence"
     if "sequence_file_before" in case:
         file.write_text(case["sequence_file_before"])
-    with serving(case.get("connections") or [case]) as server:
+    with serving(Server(case.get("connections") or [case])) as server:
         options = {"db": "db", "host": "127.0.0.1", "port": server.server_address[1], **case["options"]}
         options["sequence_path"] = str(file)
         settings = {name: Setting(item, Place("", 1, 1)) for name, item in options.items()}

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_couchdb import FakeCouchdb, fake_couchdb
+from fake_couchdb import FakeCouchdb
 from http_server import server_tls
-from postgres_fixture import PostgresServer, fresh_database
 from running_pipeline import RunningPipeline
 from waiting import eventually
-from warehouse.served import Served, served
+from warehouse.served import Served
 
 from cht_sync.errors import ConfigError, LoginRefused, OperatorNeeded, SourceError
 from cht_sync.pipeline import sweep
@@ -23,12 +22,6 @@ from cht_sync.pipeline.inputs.couchdb_changes import CouchdbChanges, Options, bu
 from cht_sync.pipeline.plugins import Password, PluginContext
 
 PATIENCE = 20.0
-
-
-@pytest.fixture
-def couchdb() -> Iterator[FakeCouchdb]:
-    with fake_couchdb() as server:
-        yield server
 
 
 class Reading:
@@ -89,16 +82,9 @@ def reading(tmp_path: Path, couchdb: FakeCouchdb) -> Iterator[Callable[..., Read
         one.close()
 
 
-@pytest.fixture(scope="module")
-def one_warehouse(postgres_server: PostgresServer) -> Iterator[Served]:
-    with fresh_database(postgres_server) as name, served(postgres_server, name) as one:
-        yield one
-
-
 @pytest.fixture
-def warehouse(one_warehouse: Served) -> Served:
-    one_warehouse.installation.query("truncate v1.medic, v1.couchdb_progress, v1.dead_letters")
-    return one_warehouse
+def warehouse(emptied_warehouse: Served) -> Served:
+    return emptied_warehouse
 
 
 # How.

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_couchdb import UUID, FakeCouchdb, fake_couchdb
-from postgres_fixture import PostgresServer, fresh_database
+from fake_couchdb import UUID, FakeCouchdb
 from running_pipeline import RunningPipeline
 from waiting import eventually
-from warehouse.served import SECRET, Served, served
+from warehouse.served import SECRET, Served
 
 from cht_sync.errors import ChtSyncError
 from cht_sync.pipeline import input_runner, sweep
@@ -40,22 +39,9 @@ HARD_IDS = (
 )
 
 
-@pytest.fixture(scope="module")
-def one_warehouse(postgres_server: PostgresServer) -> Iterator[Served]:
-    with fresh_database(postgres_server) as name, served(postgres_server, name) as one:
-        yield one
-
-
 @pytest.fixture
-def warehouse(one_warehouse: Served) -> Served:
-    one_warehouse.installation.query("truncate v1.medic, v1.couchdb_progress, v1.dead_letters")
-    return one_warehouse
-
-
-@pytest.fixture
-def couchdb() -> Iterator[FakeCouchdb]:
-    with fake_couchdb() as server:
-        yield server
+def warehouse(emptied_warehouse: Served) -> Served:
+    return emptied_warehouse
 
 
 @pytest.fixture

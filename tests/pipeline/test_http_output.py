@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 from http_server import http_server
+from loopback_server import LoopbackServer, serving
 from warehouse.served import SECRET, ObservedStop, Served, served
 
 from cht_sync.errors import ConfigError
@@ -188,19 +189,17 @@ def test_headers_login_and_proxy_of_the_options_go_to_postgrest_with_each_reques
     ]
 
 
-class Plain(ThreadingHTTPServer):
+class Plain(LoopbackServer):
     """Answers with the statuses of a list, then 200; keeps what it was sent."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), PlainHandler)
+        super().__init__(PlainHandler)
         self.statuses: list[int] = []
         self.bodies: list[bytes] = []
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/t"
+        return f"{super().url}/t"
 
 
 class PlainHandler(BaseHTTPRequestHandler):
@@ -218,13 +217,8 @@ class PlainHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def plain() -> Iterator[Plain]:
-    server = Plain()
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Plain()) as server:
+        yield server
 
 
 def plain_output(plain: Plain, tmp_path: Path, form: str) -> Output:

@@ -11,12 +11,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import requests
+from loopback_server import LoopbackServer, serving
 from monitoring import PATIENCE, Api, api
 from prometheus_client.parser import text_string_to_metric_families
 from waiting import eventually
@@ -202,17 +203,15 @@ def test_what_an_http_output_sends_retries_and_gives_up_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Moody, "answers", [503, 503, 200, 400])
-    with ThreadingHTTPServer(("127.0.0.1", 0), Moody) as receiver:
-        threading.Thread(target=receiver.serve_forever, args=(0.05,), daemon=True).start()
+    with serving(LoopbackServer(Moody)) as receiver:
         config = f"""
         input {{ generator {{ count => 3 }} }}
         output {{
-          http {{ url => "http://127.0.0.1:{receiver.server_port}/" http_method => post format => json }}
+          http {{ url => "http://127.0.0.1:{receiver.port}/" http_method => post format => json }}
         }}
         """
         pipelines = load_all([PipelineSource("main", config)], {}, tmp_path)
         run_pipelines(pipelines, threading.Event())
-        receiver.shutdown()
     output = output_of(pipelines[0].pipeline.metrics)
     assert (output.requests, output.retries, output.dead_letters) == (2, 2, 1)
     assert output.bytes > 2 * len('{"message":"Hello world!"}')

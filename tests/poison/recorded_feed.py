@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from loopback_server import LoopbackServer, serving
 
 HEARTBEAT = 0.5
 ROOT = {"couchdb": "Welcome", "version": "3.4.3", "uuid": "22a0658a998a8561c08505291746576d"}
@@ -39,23 +41,17 @@ class Change:
         return b"".join(parts)
 
 
-class RecordedFeed(ThreadingHTTPServer):
+class RecordedFeed(LoopbackServer):
     """`put` is a write; the newest change of a document is the only one that the feed still has."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self._changed = threading.Condition()
         self._changes: dict[bytes, tuple[int, Change]] = {}
         self._written = 0
         self._closed = False
         self.documents: dict[str, bytes] = {}
         """What is given when a document is asked for by its id; everything else is a 404."""
-
-    @property
-    def port(self) -> int:
-        return int(self.server_address[1])
 
     @property
     def last_sequence(self) -> str:
@@ -80,22 +76,14 @@ class RecordedFeed(ThreadingHTTPServer):
             self._changed.wait(HEARTBEAT)
             return not self._closed
 
-    def close(self) -> None:
+    def end_waiting(self) -> None:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self.shutdown()
-        self.server_close()
 
 
-@contextmanager
-def recorded_feed() -> Iterator[RecordedFeed]:
-    server = RecordedFeed()
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield server
-    finally:
-        server.close()
+def recorded_feed() -> AbstractContextManager[RecordedFeed]:
+    return serving(RecordedFeed())
 
 
 def _sequence(place: int) -> str:

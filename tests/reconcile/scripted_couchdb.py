@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import loopback_server
 
 
 @dataclass
@@ -131,13 +132,6 @@ def serving(couchdb: ScriptedCouchdb) -> Iterator[ScriptedCouchdb]:
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        couchdb.port = server.server_port
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
+    with loopback_server.serving(loopback_server.LoopbackServer(Handler)) as server:
+        couchdb.port = server.port
         yield couchdb
-        server.shutdown()
-        thread.join()

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from loopback_server import LoopbackServer, serving
 
 from cht_sync.environments import Environment
 from cht_sync.runtime.couchdb_counts import CouchdbCounts
 from cht_sync.settings import Settings, load
 
 
-class Refusing(ThreadingHTTPServer):
+class Refusing(LoopbackServer):
     """A CouchDB that refuses every login, and counts them."""
 
     def __init__(self) -> None:
         self.asked = 0
-        super().__init__(("127.0.0.1", 0), _Refuse)
+        super().__init__(_Refuse)
 
 
 class _Refuse(BaseHTTPRequestHandler):
@@ -36,12 +36,8 @@ class _Refuse(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def refusing() -> Iterator[Refusing]:
-    with Refusing() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with serving(Refusing()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def settings(home: Path, server: Refusing, password: str = "wrong") -> Settings:
