@@ -25,8 +25,10 @@ class ConfigProblems(ConfigError):
 
     def __init__(self, problems: Sequence[ConfigError]) -> None:
         first = problems[0]
-        super().__init__(first.reason, path=first.path, line=first.line, column=first.column)
-        self.message = "\n".join(map(sentences, problems))
+        # What is to be done about all of them is said once.
+        common = first.hint if len({problem.hint for problem in problems}) == 1 else None
+        super().__init__(first.reason, path=first.path, line=first.line, column=first.column, hint=common)
+        self.message = "\n".join(map(str if common else sentences, problems))
         self.args = (self.message,)
         self.problems = tuple(problems)
 
