@@ -7,12 +7,13 @@ import logging
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from loopback_server import LoopbackServer, serving
 
 from cht_sync.errors import LoginRefused, SourceError
 from cht_sync.pipeline.couchdb import login, reader
@@ -229,37 +230,20 @@ class Handler(BaseHTTPRequestHandler):
         return self.query.get("feed") == "continuous"
 
 
-class Scripted(ThreadingHTTPServer):
-    daemon_threads = True
-
+class Scripted(LoopbackServer):
     def __init__(self, answer: Callable[[Handler, int], None]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.answer = answer
         self.requests: list[str] = []
         self.asked = threading.Condition()
-        self.over = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
     def wait_for_requests(self, count: int) -> None:
         with self.asked:
             assert self.asked.wait_for(lambda: len(self.requests) >= count, PATIENCE)
 
 
-@contextmanager
-def scripted(answer: Callable[[Handler, int], None]) -> Iterator[Scripted]:
-    server = Scripted(answer)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def scripted(answer: Callable[[Handler, int], None]) -> AbstractContextManager[Scripted]:
+    return serving(Scripted(answer))
 
 
 def change(number: int, document: dict[str, Any] | None = None, *, id: str | None = None) -> bytes:
