@@ -31,7 +31,7 @@ NEARLY = 0.9
 """How alike a misspelt name is to the one that was meant (difflib's ratio)."""
 REDACTION = "Redaction: what stays out of PostgreSQL"
 DBT = "dbt: the models"
-SUPERSET = "Superset: the dashboards (not in this version)"
+SUPERSET = "Superset: the dashboards"
 OUTSIDE_LOCAL = frozenset({Environment.GAMMA, Environment.PROD})
 
 
@@ -241,14 +241,19 @@ class Settings:
 
     superset_port: int = _variable(SUPERSET, "Port", parse=checks.port, default="8080")
     superset_admin_email: str = _variable(
-        SUPERSET,
-        "Who signs in first",
-        default="admin@localhost",
-        example="admin@example.org",
+        SUPERSET, "Address of the first administrator, who signs in as admin",
+        default="admin@localhost", example="admin@example.org",
+    )  # fmt: skip
+    superset_password: str = _variable(
+        SUPERSET, "That person's password", required=OUTSIDE_LOCAL, secret=True
     )
-    superset_password: str = _variable(SUPERSET, "That person's password", secret=True)
-    superset_secret_key: str = _variable(SUPERSET, "Signs the sessions", secret=True)
-    superset_db_password: str = _variable(SUPERSET, "Password of its read-only role", secret=True)
+    superset_secret_key: str = _variable(
+        SUPERSET, "Signs the sessions and encrypts stored passwords; at least 32 bytes",
+        parse=checks.jwt_secret, required=OUTSIDE_LOCAL, secret=True,
+    )  # fmt: skip
+    superset_db_password: str = _variable(
+        SUPERSET, "Password of its read-only role in PostgreSQL", required=OUTSIDE_LOCAL, secret=True
+    )
 
     @property
     def state_folder(self) -> Path:

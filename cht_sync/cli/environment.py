@@ -59,7 +59,7 @@ def up(environment: str, runtime: str, detach: bool, without: tuple[str, ...]) -
     """
     home, wanted = default_home(), Environment(environment)
     console = Console(highlight=False)
-    settings = embedded.load_settings(wanted, home=home)
+    settings = embedded.load_settings(wanted, home=home, needs=embedded.demanded(without))
     chosen, reason = control.choose_runtime(runtime)
     with stop_on_signals() as stop:
         before = control.running(settings.state_folder)
@@ -217,7 +217,7 @@ def supervise(environment: str, without: tuple[str, ...]) -> None:
 
 def _final_screen(console: Console, state: states.EnvironmentState, home: Path) -> None:
     settings = embedded.recorded_settings(state, home)
-    screen.final_screen(console, state, settings, sorted(embedded.NOT_EMBEDDED))
+    screen.final_screen(console, state, settings, embedded.unavailable())
     for problem in status.gather(state, settings)["problems"]:
         console.print(f"! {problem}", style="red")
 

@@ -15,6 +15,7 @@ from cht_sync.settings import Settings, missing_secrets
 SECRETS_FILE = "secrets.json"
 PGPASS_FILE = "pgpass"
 NETRC_FILE = "netrc"
+SUPERSET_FILE = "superset-password"
 
 
 def kept_secrets(folder: Path) -> Mapping[str, str]:
@@ -54,6 +55,7 @@ def write_for_tools(settings: Settings) -> None:
         f"machine {settings.couchdb_host} login {_netrc_escaped(settings.couchdb_user)}"
         f" password {_netrc_escaped(settings.couchdb_password)}\n",
     )
+    write_atomically(folder / SUPERSET_FILE, settings.superset_password + "\n")
 
 
 def _pgpass_escaped(text: str) -> str:

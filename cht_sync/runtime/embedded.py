@@ -11,7 +11,7 @@ from typing import Any
 
 from cht_sync.environments import SERVICES, Environment
 from cht_sync.errors import SettingsError
-from cht_sync.runtime import credentials, ports
+from cht_sync.runtime import credentials, ports, superset
 from cht_sync.runtime import state as states
 from cht_sync.runtime.couchdb import CouchdbServer
 from cht_sync.runtime.data_generator import DataGenerator
@@ -22,10 +22,8 @@ from cht_sync.runtime.postgrest import Postgrest
 from cht_sync.runtime.service import Service
 from cht_sync.runtime.state import EnvironmentState
 from cht_sync.runtime.supervisor import Supervisor, stop_leftovers
-from cht_sync.settings import Settings, load
+from cht_sync.settings import SUPERSET, Settings, declared, load
 
-NOT_EMBEDDED = frozenset({"superset"})
-"""Services that this version cannot start as local processes."""
 LOOPBACK = "127.0.0.1"
 LAUNCH_PATIENCE = 10.0
 """Seconds in which whoever started the supervisor has recorded it and lets go of the environment."""
@@ -39,11 +37,27 @@ def load_settings(
     return _with_kept_secrets(settings) if environment is Environment.LOCAL else settings
 
 
+def demanded(without: Collection[str]) -> Collection[str] | None:
+    """The variables that are needed where some services are left out; None: all."""
+    if "superset" not in without:
+        return None
+    return [name for name, variable in declared() if variable.group != SUPERSET]
+
+
+def unavailable() -> dict[str, str]:
+    """Services that cannot run as processes of this machine, and why."""
+    if superset.python() is None:
+        return {"superset": f"needs Python {' or '.join(superset.SUPPORTED_PYTHON)}, which is not here"}
+    return {}
+
+
 def service_names(settings: Settings, without: Collection[str]) -> tuple[str, ...]:
-    """The services to start, in order. Raises SettingsError when what is left out is set nowhere else."""
-    names = tuple(
-        name for name in SERVICES[settings.environment] if name not in without and name not in NOT_EMBEDDED
-    )
+    """The services to start, in order, without those that cannot run here.
+
+    Raises SettingsError when what is left out is set nowhere else.
+    """
+    absent = {*without, *unavailable()}
+    names = tuple(name for name in SERVICES[settings.environment] if name not in absent)
     if "couchdb" not in names:
         # Documents of fictional people have no place in somebody's CouchDB, nor behind a tunnel to it.
         names = tuple(name for name in names if name != "data-generator")
@@ -110,13 +124,14 @@ def services(settings: Settings, names: Collection[str]) -> list[Service]:
         "logstash": lambda: Logstash(settings),
         "data-generator": lambda: DataGenerator(settings),
         "dbt": lambda: Dbt(settings, wait_for_documents="data-generator" in names),
+        "superset": lambda: superset.Superset(settings),
     }
     return [makers[name]() for name in names]
 
 
 def supervise(environment: Environment, *, without: Sequence[str], home: Path, stop: threading.Event) -> None:
     """Run the environment in this process until `stop` is set. Raises ChtSyncError when it cannot start."""
-    settings = load_settings(environment, home=home)
+    settings = load_settings(environment, home=home, needs=demanded(without))
     with (
         states.only_one(settings.state_folder, patience=LAUNCH_PATIENCE),
         closing(ports.Reservations()) as reservations,
@@ -134,7 +149,8 @@ def recorded_settings(state: EnvironmentState, home: Path) -> Settings:
 
     What `.env` and the process environment say by now does not count.
     """
-    settings = load(state.environment, home=home, environ=state.given, read_file=False)
+    needs = demanded(state.without)
+    settings = load(state.environment, home=home, environ=state.given, read_file=False, needs=needs)
     if state.environment is Environment.LOCAL:
         settings = _with_kept_secrets(settings)
     taken: dict[str, Any] = {

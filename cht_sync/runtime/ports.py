@@ -17,6 +17,7 @@ PORT_SETTINGS = {
     "postgrest": "postgrest_port",
     "logstash": "logstash_api_port",
     "dbt": "dbt_metrics_port",
+    "superset": "superset_port",
 }
 """The setting that holds a service's port."""
 LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from cht_sync.runtime import postgres
+from cht_sync.runtime import credentials, postgres
 from cht_sync.runtime.control import elapsed
 from cht_sync.runtime.data_generator import CHANGES_PER_SECOND, FIRST_DOCUMENTS
 from cht_sync.runtime.dbt_screen import dbt_lines
@@ -75,7 +75,9 @@ def progress(console: Console) -> Iterator[Progress]:
         yield Progress(console, live)
 
 
-def final_screen(console: Console, state: EnvironmentState, settings: Settings, missing: list[str]) -> None:
+def final_screen(
+    console: Console, state: EnvironmentState, settings: Settings, unavailable: Mapping[str, str]
+) -> None:
     """Say what runs where, and how to look at the data."""
     console.print(
         f"\n[bold]cht-sync {state.environment}[/bold] is running ({state.runtime})\n", highlight=False
@@ -84,8 +86,8 @@ def final_screen(console: Console, state: EnvironmentState, settings: Settings, 
     for one in state.services:
         table.add_row("", one.name, _where(one, settings))
     console.print(table, highlight=False)
-    for name in missing:
-        console.print(f"   {name:<15}  not part of this version", style="dim", highlight=False)
+    for name, why in unavailable.items():
+        console.print(f"   {name:<15}  {why}", style="yellow", highlight=False)
     console.print("\nLook at the data:", highlight=False)
     for line in _commands(state, settings):
         console.print(f"   {line}", highlight=False, markup=False, soft_wrap=True)
@@ -150,8 +152,16 @@ def _where(one: ServiceState, settings: Settings) -> str:
         "data-generator": f"{FIRST_DOCUMENTS} documents, then {CHANGES_PER_SECOND:g} change a second",
         "dbt": f"schema {settings.dbt_postgres_schema}, every {settings.dataemon_interval:g} s when data "
         f"changed; http://127.0.0.1:{one.port}/metrics",
+        "superset": f"http://127.0.0.1:{one.port}, user admin, password: {_superset_password(settings)}",
     }
     return places.get(one.name, "")
+
+
+def _superset_password(settings: Settings) -> str:
+    """Where a person finds it: never the password itself."""
+    if settings.given.get("SUPERSET_PASSWORD"):
+        return "SUPERSET_PASSWORD"
+    return _near(settings.data_folder / credentials.SUPERSET_FILE)
 
 
 def _near(path: Path) -> str:

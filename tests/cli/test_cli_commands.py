@@ -189,7 +189,7 @@ def test_init_writes_a_private_file_with_fresh_secrets_that_is_enough_for_local(
     assert done.stdout == f"Wrote {path} with fresh secrets. Next: cht-sync up --env local\n"
     assert path.stat().st_mode & 0o777 == 0o600
     written = dotenv_values(path, interpolate=False)
-    assert set(written) == {name for name, variable in declared() if variable.secret}
+    assert set(written) == {name for name, variable in declared() if variable.secret and not variable.issued}
     settings = load(Environment.LOCAL, home=terminal.home, environ={})
     assert settings.couchdb_password == written["COUCHDB_PASSWORD"]
     assert not any(value in done.stdout for value in written.values() if value)

@@ -13,7 +13,7 @@ from cht_sync.runtime.credentials import kept_secrets
 @pytest.fixture
 def elsewhere(installation: Installation) -> Installation:
     """A CouchDB and a PostgreSQL that belong to somebody else."""
-    others = ("postgrest", "logstash", "dbt", "data-generator")
+    others = ("postgrest", "logstash", "dbt", "data-generator", "superset")
     installation.run("up", "--detach", *(word for name in others for word in ("--without", name)))
     return installation
 
@@ -42,7 +42,7 @@ def test_prod_writes_to_a_postgres_and_reads_a_couchdb_of_others(
     )
     prod.home.mkdir()
     try:
-        screen = prod.run("up", "--env", "prod", "--detach").stdout
+        screen = prod.run("up", "--env", "prod", "--detach", "--without", "superset").stdout
         assert "cht-sync prod is running" in screen
         assert {one.name for one in prod.state.services} == {"postgrest", "logstash", "dbt"}
         elsewhere.couchdb("PUT", "medic/ada", json={"type": "person", "name": "Ada"})

@@ -17,7 +17,7 @@ from whole_installation import Installation, living, wait_for
 from cht_sync.process import ProcessId
 
 SHARED_DOCUMENTS = Path(__file__).parents[3] / "shared" / "data" / "cht_docs.ndjson.gz"
-UP = ("up", "--env", "local", "--runtime", "embedded", "--detach")
+UP = ("up", "--env", "local", "--runtime", "embedded", "--detach", "--without", "superset")
 
 
 def test_everything_reaches_the_tables_and_goes_on_after_a_restart(installation: Installation) -> None:

@@ -56,6 +56,7 @@ class RunningPipeline:
                 "PGRST_DB_PASSWORD": "unused",
                 "DBT_POSTGRES_PASSWORD": "unused",
             },
+            needs=(),
         )
         text = render.render(settings, engine="native")[f"pipeline/{database}.conf"]
         text = text.replace('"data/', f'"{folder}/')

@@ -15,7 +15,7 @@ from cht_sync.errors import ChtSyncError
 from cht_sync.runtime import credentials
 from cht_sync.settings import declared, load
 
-SECRET_NAMES = {name for name, variable in declared() if variable.secret}
+SECRET_NAMES = {name for name, variable in declared() if variable.secret and not variable.issued}
 HARD = st.text(alphabet=st.sampled_from("ab \"'$#\\:!*"), min_size=1, max_size=10).map(str.strip).filter(bool)
 
 
@@ -43,7 +43,12 @@ def test_only_the_owner_may_enter_the_folder_and_read_the_files(tmp_path: Path) 
     kept = credentials.kept_secrets(folder)
     credentials.write_for_tools(load(Environment.LOCAL, home=tmp_path, environ={}, kept_secrets=kept))
     assert folder.stat().st_mode & 0o777 == 0o700
-    names = {credentials.SECRETS_FILE, credentials.PGPASS_FILE, credentials.NETRC_FILE}
+    names = {
+        credentials.SECRETS_FILE,
+        credentials.PGPASS_FILE,
+        credentials.NETRC_FILE,
+        credentials.SUPERSET_FILE,
+    }
     assert {path.name for path in folder.iterdir()} == names
     assert all((folder / name).stat().st_mode & 0o777 == 0o600 for name in names)
 

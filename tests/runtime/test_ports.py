@@ -65,7 +65,7 @@ def test_a_port_taken_on_ipv6_only_is_not_free() -> None:
 def test_a_default_that_is_free_is_used() -> None:
     couchdb, postgres = free_ports(2)
     before = with_defaults(couchdb_port=couchdb, postgres_port=postgres)
-    chosen = ports.choose(before, ["postgres", "couchdb", "dbt"], {"couchdb": 1})
+    chosen = ports.choose(before, ["postgres", "couchdb", "data-generator"], {"couchdb": 1})
     assert chosen == before
 
 
@@ -106,7 +106,7 @@ def test_two_services_never_get_the_same_port(taken: int) -> None:
 
 def test_the_ports_of_services_that_are_not_started_stay_as_they_are(taken: int) -> None:
     before = with_defaults(couchdb_port=taken)
-    assert ports.choose(before, ["dbt"], {}) == before
+    assert ports.choose(before, ["data-generator"], {}) == before
 
 
 def test_a_port_that_another_installation_keeps_is_not_chosen(tmp_path: Path) -> None:

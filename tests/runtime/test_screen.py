@@ -36,7 +36,9 @@ def shown(home: Path, *, services: Sequence[ServiceState] = (), **given: str) ->
     console = Console(file=output, width=80, highlight=False)
     seen = state()
     seen.services += services
-    screen.final_screen(console, seen, load(Environment.LOCAL, home=home, environ=given), ["superset"])
+    screen.final_screen(
+        console, seen, load(Environment.LOCAL, home=home, environ=given), {"superset": "needs Python 3.11"}
+    )
     return output.getvalue()
 
 

@@ -31,6 +31,9 @@ COMPLETE = {
     "PGRST_JWT_SECRET": SECRET,
     "PGRST_DB_PASSWORD": SECRET,
     "DBT_POSTGRES_PASSWORD": SECRET,
+    "SUPERSET_PASSWORD": SECRET,
+    "SUPERSET_SECRET_KEY": SECRET,
+    "SUPERSET_DB_PASSWORD": SECRET,
 }
 DESIGN_DEFAULTS = {
     "COMPOSE_PROJECT_NAME": None,
@@ -274,7 +277,10 @@ def test_no_secret_is_in_an_error_or_in_the_settings_as_text(tmp_path: Path) -> 
     assert "PGRST_JWT_SECRET is shorter than 32 bytes" in found
     assert "hidden" not in found
 
-    settings = loaded({**given, "COUCHDB_PORT": "1", "PGRST_JWT_SECRET": "hidden" * 9}, tmp_path)
+    settings = loaded(
+        {**given, "COUCHDB_PORT": "1", "PGRST_JWT_SECRET": "hidden" * 9, "SUPERSET_SECRET_KEY": "hidden" * 9},
+        tmp_path,
+    )
     assert "hidden" not in repr(settings)
     assert "hidden" not in str(settings)
 

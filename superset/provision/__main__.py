@@ -1,0 +1,74 @@
+"""Makes a Superset ready: its own tables, who may sign in, the dashboards. Runs inside Superset's Python.
+
+    python superset/provision start                   at every start of the service
+    python superset/provision import [--overwrite]    the dashboards alone
+    python superset/provision export FOLDER           the dashboards as files
+
+Reads the environment: what superset_config.py needs, SUPERSET_PASSWORD, SUPERSET_ADMIN_EMAIL,
+SUPERSET_DATA_URI (the warehouse, as the read-only role) and DBT_POSTGRES_SCHEMA.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent.parent / "assets"
+
+
+def main(words: list[str]) -> None:
+    """Do one of the three; lines on standard output say what changed."""
+    logging.disable(logging.WARNING)
+    from superset.app import create_app  # noqa: PLC0415 (only after the log has been told to be quiet)
+
+    with create_app().app_context():
+        logging.disable(logging.WARNING)
+        if words == ["start"]:
+            _start()
+        elif words[:1] == ["import"] and words[1:] in ([], ["--overwrite"]):
+            _bring_in(overwrite="--overwrite" in words)
+        elif words[:1] == ["export"] and len(words) == 2:
+            _export(Path(words[1]))
+        else:
+            raise SystemExit(__doc__)
+
+
+def _start() -> None:
+    import access  # noqa: PLC0415 (these modules need the application)
+    import metadata  # noqa: PLC0415
+    from flask_migrate import upgrade  # noqa: PLC0415
+    from superset.extensions import appbuilder, security_manager  # noqa: PLC0415
+
+    upgrade()
+    metadata.prepare()
+    appbuilder.add_permissions(update_perms=True)
+    security_manager.sync_role_definitions()
+    if done := access.administrator():
+        print(done)
+    _bring_in(overwrite=False)
+
+
+def _bring_in(*, overwrite: bool) -> None:
+    import access  # noqa: PLC0415
+    import assets  # noqa: PLC0415
+    import metadata  # noqa: PLC0415
+
+    metadata.prepare()
+    schema = os.environ["DBT_POSTGRES_SCHEMA"]
+    database = assets.connect(FOLDER, os.environ["SUPERSET_DATA_URI"])
+    access.analysts(database, schema)
+    for line in assets.Assets(database, schema, overwrite=overwrite).bring_in(FOLDER):
+        print(line)
+
+
+def _export(target: Path) -> None:
+    import assets  # noqa: PLC0415
+
+    for path in assets.export(FOLDER, target):
+        print(path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,163 @@
+"""Dashboards and what they are made of, as files; a person's changes in Superset win over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import metadata
+import yaml
+from superset.commands.chart.export import ExportChartsCommand
+from superset.commands.chart.importers.v1.utils import import_chart
+from superset.commands.dashboard.export import ExportDashboardsCommand
+from superset.commands.dashboard.importers.v1.utils import find_chart_uuids, import_dashboard, update_id_refs
+from superset.commands.database.importers.v1.utils import import_database
+from superset.commands.dataset.export import ExportDatasetsCommand
+from superset.commands.dataset.importers.v1.utils import import_dataset
+from superset.commands.utils import update_chart_config_dataset
+from superset.connectors.sqla.models import SqlaTable
+from superset.extensions import db
+from superset.models.core import Database
+from superset.models.dashboard import Dashboard
+from superset.models.slice import Slice
+
+KINDS: dict[str, Any] = {"datasets": SqlaTable, "charts": Slice, "dashboards": Dashboard}
+"""In the order in which they need each other."""
+EXPORTS: dict[str, Any] = {
+    "datasets": ExportDatasetsCommand,
+    "charts": ExportChartsCommand,
+    "dashboards": ExportDashboardsCommand,
+}
+VOLATILE = frozenset({"fetch_values_predicate", "last_saved_at", "certified_by", "theme_uuid"})
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file: its kind, where it is, what Superset knows it by."""
+
+    kind: str
+    path: Path
+    uuid: str
+    config: dict[str, Any]
+    given: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}/{self.path.stem}"
+
+
+def read(folder: Path, kind: str) -> Iterator[Asset]:
+    """Read all files of a kind, by name."""
+    for path in sorted((folder / kind).glob("*.yaml")):
+        text = path.read_text()
+        config = yaml.safe_load(text)
+        yield Asset(kind, path, config["uuid"], config, metadata.digest(text))
+
+
+def connect(folder: Path, address: str) -> Database:
+    """Bring in the database connection; its address, password included, is always the given one."""
+    (one,) = read(folder, "databases")
+    database: Database = import_database(
+        {**one.config, "sqlalchemy_uri": address}, overwrite=True, ignore_permissions=True
+    )
+    db.session.commit()
+    return database
+
+
+class Assets:
+    """Brings datasets, charts and dashboards into Superset, each only where that takes nothing away.
+
+    What is new is made. What is as we left it follows its file. What a person changed stays, and what
+    a person deleted stays away, unless `overwrite`.
+    """
+
+    def __init__(self, database: Database, schema: str, *, overwrite: bool) -> None:
+        self._database = database
+        self._schema = schema
+        self._overwrite = overwrite
+
+    def bring_in(self, folder: Path) -> list[str]:
+        """Import what is to be imported, all of it or nothing; return a line for each file that counted."""
+        said: list[str] = []
+        try:
+            for kind in KINDS:
+                for asset in read(folder, kind):
+                    line = self._consider(asset)
+                    said += [line] if line else []
+            db.session.commit()
+        except BaseException:
+            db.session.rollback()
+            raise
+        return said
+
+    def _consider(self, asset: Asset) -> str:
+        there = _find(asset.kind, asset.uuid)
+        before = metadata.remembered(asset.uuid)
+        if not self._overwrite and before is not None:
+            if there is None:
+                return f"{asset.name}: was deleted in Superset, stays away"
+            if asset.given == before[0]:
+                return ""
+            if _exported(asset.kind, there) != before[1]:
+                return f"{asset.name}: was changed in Superset, stays as it is (a newer one is in the files)"
+        self._import(asset)
+        metadata.remember(asset.uuid, asset.given, _exported(asset.kind, _find(asset.kind, asset.uuid)))
+        return f"{asset.name}: {'made' if there is None else 'updated'}"
+
+    def _import(self, asset: Asset) -> None:
+        config = dict(asset.config)
+        if asset.kind == "datasets":
+            config |= {"database_id": self._database.id, "schema": self._schema}
+            made = import_dataset(config, overwrite=True, ignore_permissions=True)
+            made.catalog = self._database.get_default_catalog()
+        elif asset.kind == "charts":
+            dataset = _find("datasets", config["dataset_uuid"])
+            config = update_chart_config_dataset(config, _reference(dataset))
+            import_chart(config, overwrite=True, ignore_permissions=True)
+        else:
+            self._import_dashboard(config)
+        db.session.flush()
+
+    def _import_dashboard(self, config: dict[str, Any]) -> None:
+        charts = {str(one.uuid): one.id for one in db.session.query(Slice)}
+        datasets = {str(one.uuid): _reference(one) for one in db.session.query(SqlaTable)}
+        wanted = find_chart_uuids(config["position"])
+        config = update_id_refs(config, charts, datasets)
+        dashboard = import_dashboard(config, overwrite=True, ignore_permissions=True)
+        dashboard.slices = [one for one in db.session.query(Slice) if str(one.uuid) in wanted]
+
+
+def export(folder: Path, target: Path) -> list[Path]:
+    """Write the present state of everything that came from `folder` as files below `target`; return them."""
+    written = []
+    for kind in KINDS:
+        for asset in read(folder, kind):
+            there = _find(kind, asset.uuid)
+            if there is None:
+                continue
+            path = target / kind / asset.path.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(EXPORTS[kind]._file_content(there))
+            written.append(path)
+    return written
+
+
+def _find(kind: str, uuid: str) -> Any:
+    return db.session.query(KINDS[kind]).filter_by(uuid=uuid).first()
+
+
+def _reference(dataset: SqlaTable) -> dict[str, Any]:
+    return {
+        "datasource_id": dataset.id,
+        "datasource_type": dataset.datasource_type,
+        "datasource_name": dataset.table_name,
+    }
+
+
+def _exported(kind: str, there: Any) -> str:
+    """A digest of what a person can change of it, and of nothing that changes by itself."""
+    content = yaml.safe_load(EXPORTS[kind]._file_content(there))
+    kept = {key: value for key, value in content.items() if key not in VOLATILE}
+    return metadata.digest(yaml.safe_dump(kept, sort_keys=True))

@@ -1,0 +1,47 @@
+"""Superset's configuration. Everything that differs between installations comes from the environment.
+
+SUPERSET_SECRET_KEY signs the sessions and encrypts stored passwords; SUPERSET_METADATA_URI is the
+database in which Superset keeps its own things (users, dashboards).
+"""
+
+import os
+
+SECRET_KEY = os.environ["SUPERSET_SECRET_KEY"]
+SQLALCHEMY_DATABASE_URI = os.environ["SUPERSET_METADATA_URI"]
+
+APP_NAME = "cht-sync"
+
+# Nobody sees anything without signing in: the public role stays without rights.
+AUTH_ROLE_PUBLIC = ""
+PUBLIC_ROLE_LIKE = None
+
+FEATURE_FLAGS = {
+    "ALERT_REPORTS": False,
+    "DASHBOARD_RBAC": True,
+    "EMBEDDED_SUPERSET": False,
+    "ENABLE_TEMPLATE_PROCESSING": False,
+}
+
+# A dashboard shows what is in PostgreSQL now, not what was there a day ago.
+CACHE_CONFIG = {"CACHE_TYPE": "NullCache"}
+DATA_CACHE_CONFIG = {"CACHE_TYPE": "NullCache"}
+
+# A forgotten WHERE must not keep PostgreSQL busy for ever (seconds).
+SQLLAB_TIMEOUT = 60
+SUPERSET_WEBSERVER_TIMEOUT = 60
+SQLLAB_CTAS_NO_LIMIT = False
+ROW_LIMIT = 10_000
+
+# Cookies travel only over TLS where the operator says that there is TLS in front.
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = os.environ.get("SUPERSET_BEHIND_TLS", "false").lower() == "true"
+ENABLE_PROXY_FIX = SESSION_COOKIE_SECURE
+
+# Counters of failed logins live in each worker: there is no Redis here.
+RATELIMIT_STORAGE_URI = "memory://"
+
+# Nothing leaves the machine by itself.
+SCARF_ANALYTICS = False
+TALISMAN_ENABLED = True
+CONTENT_SECURITY_POLICY_WARNING = False
