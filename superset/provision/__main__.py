@@ -57,17 +57,20 @@ def _bring_in(*, overwrite: bool) -> None:
 
     metadata.prepare()
     schema = os.environ["DBT_POSTGRES_SCHEMA"]
-    database = assets.connect(FOLDER, os.environ["SUPERSET_DATA_URI"])
-    access.analysts(database, schema)
-    for line in assets.Assets(database, schema, overwrite=overwrite).bring_in(FOLDER):
-        print(line)
+    with access.as_administrator():
+        database = assets.connect(FOLDER, os.environ["SUPERSET_DATA_URI"])
+        access.analysts(database, schema)
+        for line in assets.Assets(database, schema, overwrite=overwrite).bring_in(FOLDER):
+            print(line)
 
 
 def _export(target: Path) -> None:
+    import access  # noqa: PLC0415
     import assets  # noqa: PLC0415
 
-    for path in assets.export(FOLDER, target):
-        print(path)
+    with access.as_administrator():
+        for path in assets.export(FOLDER, target):
+            print(path)
 
 
 if __name__ == "__main__":

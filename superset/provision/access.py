@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import metadata
 from superset.extensions import db, security_manager
 from superset.models.core import Database
+from superset.utils.core import override_user
 from werkzeug.security import check_password_hash, generate_password_hash
 
 ADMINISTRATOR = "admin"
@@ -38,6 +41,13 @@ def administrator() -> str:
         metadata.remember("password of admin", generate_password_hash(password), "")
         db.session.commit()
     return done
+
+
+@contextmanager
+def as_administrator() -> Iterator[None]:
+    """Let what follows be done in the administrator's name, who owns it then."""
+    with override_user(security_manager.find_user(username=ADMINISTRATOR)):
+        yield
 
 
 def analysts(database: Database, schema: str) -> None:
