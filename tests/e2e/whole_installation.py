@@ -33,7 +33,9 @@ class Installation:
     home: Path
     variables: Mapping[str, str] = field(default_factory=dict)
 
-    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, check: bool = True, timeout: float = 240
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command of cht-sync to its end."""
         done = subprocess.run(
             [sys.executable, "-m", "cht_sync", *arguments],
@@ -41,7 +43,7 @@ class Installation:
             cwd=self.home,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=timeout,
             check=False,
         )
         assert not check or done.returncode == 0, f"{arguments}:\n{done.stdout}\n{done.stderr}\n{self.logs()}"

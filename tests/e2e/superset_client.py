@@ -1,0 +1,110 @@
+"""Superset as programs see it, and as a person sees it in a browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+from playwright.sync_api import Page, sync_playwright
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+PATIENCE = 120_000
+"""Milliseconds until something must be on a page; far more than it takes."""
+CHART, DRAWN = "[data-test-chart-name]", "[data-test=slice-container]"
+STILL_LOADING = ".loading, [data-test='loading-indicator']"
+
+
+@dataclass
+class Client:
+    """Somebody who has signed in at `base`, by the API."""
+
+    base: str
+    user: str
+    password: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        self._session = requests.Session()
+        answer = self.sign_in()
+        assert answer.status_code == 200, answer.text
+        self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        token = self._session.get(f"{self.base}/api/v1/security/csrf_token/", timeout=60)
+        self._session.headers["X-CSRFToken"] = token.json()["result"]
+        self._session.headers["Referer"] = self.base
+
+    def sign_in(self) -> requests.Response:
+        words = {"username": self.user, "password": self.password, "provider": "db"}
+        return requests.post(f"{self.base}/api/v1/security/login", json=words, timeout=60)
+
+    def ask(self, method: str, path: str, **options: Any) -> requests.Response:
+        return self._session.request(method, f"{self.base}/api/v1/{path}", timeout=120, **options)
+
+    def find(self, kind: str, name: str) -> dict[str, Any]:
+        """The chart or dashboard of that title."""
+        (found,) = (
+            one
+            for one in self.ask("GET", f"{kind}/?q=(page_size:100)").json()["result"]
+            if name in (one.get("slice_name"), one.get("dashboard_title"))
+        )
+        return dict(found)
+
+    def query(self, sql: str) -> requests.Response:
+        """Run a query in SQL Lab, on our database."""
+        (database,) = self.ask("GET", "database/").json()["result"]
+        words = {"database_id": database["id"], "sql": sql, "runAsync": False, "queryLimit": 10}
+        return self.ask("POST", "sqllab/execute/", json=words)
+
+
+@contextmanager
+def browser_of(base: str, user: str, password: str) -> Iterator[Page]:
+    """A page of a browser in which `user` has signed in."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.set_default_timeout(PATIENCE)
+        page.goto(f"{base}/login/")
+        page.fill("#username", user)
+        page.fill("#password", password)
+        page.click("[data-test=login-button]")
+        page.wait_for_url("**/welcome/**")
+        yield page
+        browser.close()
+
+
+def open_dashboard(page: Page, base: str, slug: str) -> list[str]:
+    """Open a dashboard, wait until all its charts have drawn, return their titles.
+
+    The window is made as high as the dashboard, since charts below its edge are not drawn.
+    """
+    page.goto(f"{base}/superset/dashboard/{slug}/")
+    page.wait_for_selector(CHART)
+    height = page.locator("[data-test=grid-container]").evaluate("element => element.scrollHeight")
+    page.set_viewport_size({"width": 1600, "height": int(height) + 250})
+    page.wait_for_function(
+        """([chart, drawn, loading]) => {
+          const count = (one) => document.querySelectorAll(one).length;
+          return count(drawn) === count(chart) && count(loading) === 0;
+        }""",
+        arg=[CHART, DRAWN, STILL_LOADING],
+    )
+    return [str(one.get_attribute("data-test-chart-name")) for one in page.locator(CHART).all()]
+
+
+def number_on(page: Page, title: str) -> int:
+    """The big number of a chart."""
+    chart = page.locator(f'[data-test-chart-name="{title}"]')
+    shown = chart.locator(".header-line").first.inner_text()
+    return int(re.sub(r"[^0-9]", "", shown))

@@ -1,0 +1,60 @@
+"""The dashboards, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+from superset_client import CHROMIUM, Client, browser_of, number_on, open_dashboard
+from whole_installation import Installation, wait_for
+
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM.exists(), reason="there is no chromium (apt-get install chromium)"
+)
+
+CHARTS = {"programme-overview": 13, "data-quality": 11, "sync-health": 11}
+EMPTY = ("No results were returned", "No data", "Unexpected error", "An error occurred")
+
+
+@pytest.fixture(scope="module")
+def page(with_superset: Installation) -> Iterator[Page]:
+    settings = with_superset.settings
+    with browser_of(f"http://127.0.0.1:{settings.superset_port}", "admin", settings.superset_password) as one:
+        yield one
+
+
+@pytest.mark.parametrize("slug", CHARTS)
+def test_every_chart_draws_and_none_is_empty(
+    page: Page, administrator: Client, pictures: Path, slug: str
+) -> None:
+    elsewhere: list[str] = []
+    page.on("request", lambda one: elsewhere.append(one.url) if not _local(one.url, administrator) else None)
+    titles = open_dashboard(page, administrator.base, slug)
+    page.screenshot(path=pictures / f"{slug}.png")
+    assert len(titles) == CHARTS[slug]
+    for words in EMPTY:
+        assert page.get_by_text(words).count() == 0, words
+    assert page.locator(".ant-alert-error, [role=alert]").count() == 0
+    assert "Data as of (UTC)" in titles
+
+
+def test_a_report_in_couchdb_is_on_the_dashboard_after_the_interval(
+    page: Page, administrator: Client, with_superset: Installation
+) -> None:
+    open_dashboard(page, administrator.base, "programme-overview")
+    before = number_on(page, "Reports")
+    report = {"type": "data_record", "form": "pregnancy", "reported_date": 1735689600000, "fields": {}}
+    with_superset.couchdb("PUT", "medic/one-more-report", json=report)
+    wait_for(
+        lambda: with_superset.sql("select 1 from dbt.data_record where uuid = 'one-more-report'") != [],
+        "the report's row",
+        with_superset.logs,
+    )
+    open_dashboard(page, administrator.base, "programme-overview")
+    assert number_on(page, "Reports") == before + 1
+
+
+def _local(address: str, client: Client) -> bool:
+    return address.startswith((client.base, "data:", "blob:"))
