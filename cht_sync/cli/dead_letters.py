@@ -66,7 +66,7 @@ def list_letters(database: str | None, closed: bool, machine_readable: bool, **o
     elif found:
         print_letters(found)
     else:
-        click.echo("No dead letters.")
+        click.echo("No dead letters." if connection is not None else "No dead letters in files.")
     sys.exit(1 if connection is None and place.settings is not None else 0)
 
 

@@ -115,8 +115,8 @@ def replay(filed: Sequence[Filed], deliver: Deliver) -> Iterator[tuple[Letter, O
     Raises ChtSyncError and OSError.
     """
     for path, ids in _by_file(filed).items():
+        pipeline = next(one.letter.pipeline for one in filed if one.path == path)
         with only_operator_of(path), contextlib.closing(_Settling(path)) as settling:
-            pipeline = next(one.letter.pipeline for one in filed if one.path == path)
             for letter in letters_in(path, pipeline, ids):
                 outcome = deliver(letter)
                 if outcome.delivered:
@@ -132,10 +132,13 @@ class _Settling:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._changes: dict[str, bytes | None] = {}
+        self._delivered: list[str] = []
         self._due = time.monotonic() + SETTLE_AFTER
 
     def add(self, letter: Letter, line: bytes | None) -> None:
         self._changes[letter.id] = line
+        if line is None:
+            self._delivered.append(letter.name)
         if time.monotonic() >= self._due:
             self.close()
 
@@ -147,7 +150,7 @@ class _Settling:
         try:
             rewrite(self._path, self._changes)
         except OSError as error:
-            delivered = [id for id, line in self._changes.items() if line is None]
+            delivered = self._delivered
             raise ChtSyncError(
                 f"{self._path} cannot be rewritten: {error.strerror}; it still has letters that were "
                 "delivered: " + ", ".join(delivered[:NAMED] + ["..."] * (len(delivered) > NAMED)),
@@ -155,7 +158,7 @@ class _Settling:
                 "them twice.",
             ) from error
         finally:
-            self._changes = {}
+            self._changes, self._delivered = {}, []
         now = time.monotonic()
         self._due = now + max(SETTLE_AFTER, SHARE * (now - began))
 

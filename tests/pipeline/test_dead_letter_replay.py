@@ -18,6 +18,9 @@ from waiting import eventually
 from cht_sync.cli import main
 from cht_sync.pipeline.contracts import Rejected
 from cht_sync.pipeline.dead_letter import DeadLetterFile
+from cht_sync.pipeline.dead_letters import file
+from cht_sync.pipeline.dead_letters.line import Letter
+from cht_sync.pipeline.dead_letters.redelivery import Outcome, Redelivery
 from cht_sync.pipeline.dead_letters.turn import only_operator_of
 from cht_sync.pipeline.monitor.metrics import InputMetrics
 
@@ -300,7 +303,7 @@ def test_a_folder_that_is_not_there_is_an_error_and_one_without_letters_is_not(t
     def run(folder: Path) -> Result:
         return CliRunner().invoke(main, ["dead-letters", "list", "--path.data", str(folder)])
 
-    assert (run(tmp_path).exit_code, run(tmp_path).stdout) == (0, "No dead letters.\n")
+    assert (run(tmp_path).exit_code, run(tmp_path).stdout) == (0, "No dead letters in files.\n")
     answer = run(tmp_path / "nowhere")
     assert answer.exit_code == 1
     assert "nowhere" in answer.stderr
@@ -315,6 +318,44 @@ def test_two_replays_at_once_are_refused(engine: Engine) -> None:
             assert answer.exit_code == 1
             assert "being replayed or dropped by another process" in answer.stderr
     assert engine.server.requests == []
+    assert len(engine.listed()) == 2
+
+
+def test_an_interrupted_replay_takes_out_what_it_has_delivered(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = engine.refuse(REFUSED)
+    engine.server.answers = [{"status": 200}]
+    deliver = Redelivery.deliver
+
+    def interrupted(self: Redelivery, letter: Letter) -> Outcome:
+        if letter.name == second:
+            raise KeyboardInterrupt
+        return deliver(self, letter)
+
+    monkeypatch.setattr(Redelivery, "deliver", interrupted)
+    answer = engine.replay("--all")
+    assert (answer.exit_code, answer.stdout) == (130, f"{first}: delivered\n")
+    assert [one["id"] for one in engine.listed()] == [second]
+
+
+def test_a_replay_that_cannot_rewrite_the_file_names_what_was_delivered(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = engine.refuse(REFUSED)
+    engine.server.answers = [{"status": 200}]
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(file.os, "fsync", full)
+    answer = engine.replay("--all")
+    assert answer.exit_code == 1
+    for name in (first, second):
+        assert f"{name}: delivered" in answer.stdout
+        assert name in answer.stderr
+    assert "still has letters that were delivered" in answer.stderr
+    assert "Make room" in answer.stderr
     assert len(engine.listed()) == 2
 
 

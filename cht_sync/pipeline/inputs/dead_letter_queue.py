@@ -57,7 +57,7 @@ def _check_moment(text: str | None) -> None:
 
 def _must_be_false(value: bool) -> None:
     if value:
-        raise ValueError("true is not supported: the pipeline that writes the file still has it open")
+        raise ValueError("true is not supported: letters leave their file by `cht-sync dead-letters`")
 
 
 @dataclass(frozen=True, kw_only=True)
