@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 from click.core import ParameterSource
 from psycopg2.extensions import connection as Connection
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from cht_sync import logs
+from cht_sync.cli.form_words import (
+    print_forms,
+    print_forms_json,
+    print_proposal,
+    print_proposal_json,
+    print_written,
+    print_written_json,
+)
 from cht_sync.cli.group import main
 from cht_sync.cli.options import environment_option, reachable_settings
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 from cht_sync.reconcile.interrupt import interruptible_queries
-from cht_sync.reconcile.report import shown
 from cht_sync.reconcile.table import told_of
 from cht_sync.runtime.dbt import OWN_PACKAGE
 from cht_sync.settings import Settings
@@ -34,7 +34,6 @@ from cht_sync.transform.forms.reading import Sample, fields_of, forms_of, relati
 from cht_sync.transform.forms.writing import write
 from cht_sync.warehouse.connection import dbt_endpoint
 
-WIDTH_OF_A_FILE = 160
 NEEDS = ("POSTGRES_HOST", "DBT_POSTGRES_PASSWORD")
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -87,26 +86,8 @@ def forms(
     with _connected(settings) as connection:
         seen = forms_of(connection, settings.postgres_schema, Sample(documents, timeout))
     models = _models(settings)
-    known = {} if models is None else models.forms
-    if machine_readable:
-        found = [{**asdict(one), "model": known.get(one.form)} for one in seen.forms]
-        answer = {"documents": seen.documents, "whole": seen.whole, "forms": found}
-        click.echo(json.dumps(answer, default=datetime.isoformat, ensure_ascii=False))
-        return
-    rows = [
-        (one.form, f"{one.reports:,}", _day(one.first), _day(one.last), known.get(one.form, ""))
-        for one in seen.forms
-    ]
-    if rows:
-        _print_table(("form", "reports", "first", "last", "model"), rows, right=("reports",))
-    else:
-        click.echo("No reports.")
-    click.echo(
-        f"Looked at {'all' if seen.whole else 'the newest'} {seen.documents:,} documents."
-        + ("" if seen.whole else " For more: --sample")
-    )
-    if models is None:
-        click.echo("Which forms have models is not known: the package in use is not a folder.")
+    say = print_forms_json if machine_readable else print_forms
+    say(seen, None if models is None else models.forms)
 
 
 @forms.command("show")
@@ -132,29 +113,8 @@ def show_form(
     """
     logs.configure(level="warning")
     proposal = _proposal(_settings(environment), form, Sample(documents, timeout), everything=everything)
-    if machine_readable:
-        click.echo(json.dumps(_as_json(proposal, examples=not no_examples), ensure_ascii=False))
-        return
-    headings = ("column", "path", "type", "empty", "note", *(() if no_examples else ("examples",)))
-    rows = [
-        (
-            column.name,
-            _path(column.path),
-            column.data_type,
-            f"{column.null_share:.0%}",
-            column.note,
-            *(() if no_examples else (", ".join(column.examples),)),
-        )
-        for column in proposal.columns
-    ]
-    _print_table(headings, rows, right=("empty",))
-    for group in proposal.groups:
-        click.echo(f"group     {_path(('fields', *group))}")
-    for one in proposal.left_out:
-        click.echo(f"left out  {_path(one.path)}: {one.reason}")
-    for note in proposal.notes:
-        click.echo(note)
-    click.echo(f"Looked at {proposal.reports:,} reports, the newest. To make its model: cht-sync forms write")
+    say = print_proposal_json if machine_readable else print_proposal
+    say(proposal, examples=not no_examples)
 
 
 @forms.command("write")
@@ -194,16 +154,8 @@ def write_form(
         tables = relations(connection, settings.dbt_postgres_schema)
     empty = ProjectModels(Path(), {}, {}, {})
     written = write(proposal, models or empty, tables, output=output, force=force)
-    if machine_readable:
-        answer = {"form": form, "model": written.model, "files": [str(file) for file in written.files]}
-        click.echo(json.dumps(answer, ensure_ascii=False))
-        return
-    for file in written.files:
-        click.echo(f"wrote {file}")
-    click.echo(
-        f"{len(proposal.columns)} columns. Look them through; the running loop makes the table "
-        f"{written.model}."
-    )
+    say = print_written_json if machine_readable else print_written
+    say(proposal, written)
 
 
 def _settings(environment: str) -> Settings:
@@ -234,53 +186,6 @@ def _refuse_without_folder(settings: Settings) -> None:
             [f"{project} has no macro form()"],
             hint="It comes with our package, dbt/packages/cht_pipeline. Or name a folder with --output.",
         )
-
-
-def _as_json(proposal: Proposal, *, examples: bool) -> dict[str, Any]:
-    return {
-        "form": proposal.form,
-        "reports": proposal.reports,
-        "columns": [
-            {
-                "name": column.name,
-                "path": list(column.path),
-                "type": column.data_type,
-                "values": column.values,
-                "fits": column.fits,
-                "null_share": column.null_share,
-                "note": column.note,
-                **({"examples": list(column.examples)} if examples else {}),
-            }
-            for column in proposal.columns
-        ],
-        "groups": [["fields", *group] for group in proposal.groups],
-        "left_out": [{"path": list(one.path), "reason": one.reason} for one in proposal.left_out],
-        "notes": list(proposal.notes),
-    }
-
-
-def _print_table(
-    headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, right: tuple[str, ...]
-) -> None:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in headings:
-        table.add_column(
-            heading,
-            justify="right" if heading in right else "left",
-            overflow="fold",
-            no_wrap=heading in right,
-        )
-    for row in rows:
-        table.add_row(*(Text(shown(text)) for text in row))
-    Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE).print(table)
-
-
-def _path(path: tuple[str, ...]) -> str:
-    return shown(".".join(path))
-
-
-def _day(moment: datetime | None) -> str:
-    return "" if moment is None else f"{moment:%Y-%m-%d}"
 
 
 @contextmanager

@@ -121,7 +121,7 @@
 {% endmacro %}
 
 {% macro is_form() %}
-  {{ return('form()' in model.raw_code | replace(' ', '')) }}
+  {{ return(modules.re.search('[{][{]-?\\s*form[(]', model.raw_code or '') is not none) }}
 {% endmacro %}
 
 {#
