@@ -64,9 +64,8 @@ def test_no_golden_file_is_of_a_command_that_is_gone() -> None:
 def test_every_command_and_every_option_has_a_text(words: tuple[str, ...]) -> None:
     command = command_of(words)
     assert command.help
-    silent = [
-        option.opts[-1] for option in command.params if isinstance(option, click.Option) and not option.help
-    ]
+    options = [one for one in command.params if isinstance(one, click.Option)]
+    silent = [option.opts[-1] for option in options if not option.help and not option.hidden]
     assert silent == []
 
 
