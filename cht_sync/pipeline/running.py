@@ -148,10 +148,10 @@ class RunningPipeline:
         if self.named.restartable:
             pause = next(self._pauses)
             self._again_at = time.monotonic() + pause
-            what = f"it is tried again in {pause:.0f} s, or at once on SIGHUP"
+            what = f"It is tried again in {pause:.0f} s, or at once on SIGHUP"
         else:
-            what = "it stays stopped: what standard input gave is not given again"
-        log.error("pipeline %s failed: %s; %s. Other pipelines go on.", self.named.id, text.rstrip("."), what)
+            what = "It stays stopped, because standard input gives nothing twice"
+        log.error("pipeline %s failed: %s. %s; other pipelines go on.", self.named.id, text.rstrip("."), what)
         log.debug("pipeline %s: where that came from", self.named.id, exc_info=failure)
 
 

@@ -230,7 +230,7 @@ def test_a_pipeline_that_fails_leaves_the_others_at_work_and_the_exit_code_is_1_
     assert "ERROR" in done.stderr
     assert "pipeline failing failed: 1 files cannot be read, such as " in done.stderr
     assert "it is no whole archive" in done.stderr
-    assert "it is tried again in 1 s, or at once on SIGHUP. Other pipelines go on." in done.stderr
+    assert "It is tried again in 1 s, or at once on SIGHUP; other pipelines go on." in done.stderr
     assert "Traceback" not in done.stderr
 
 

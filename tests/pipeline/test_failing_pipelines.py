@@ -68,7 +68,7 @@ def test_the_others_go_on_and_the_failure_is_said_and_is_the_end_s(
     assert raised.value is failure
     assert sink.got == [1, 2, 3]
     (said,) = errors(caplog)
-    assert said.startswith(f"pipeline a failed: {described(failure).rstrip('.')}; it is tried again in ")
+    assert said.startswith(f"pipeline a failed: {described(failure).rstrip('.')}. It is tried again in ")
     metrics = failing.pipeline.metrics
     assert (metrics.state, metrics.failures) == ("terminated", 1)
     assert metrics.failure is not None
@@ -93,7 +93,7 @@ def test_where_waiting_may_help_it_is_tried_again_until_it_does(
     run_pipelines([pipeline], threading.Event())
     assert (sink.got, source.saved) == ([1, 2, 3], 3)
     assert len(errors(caplog)) == 3
-    assert "pipeline medic failed: /data/seq: No space left on device; it is tried again" in errors(caplog)[0]
+    assert "pipeline medic failed: /data/seq: No space left on device. It is tried again" in errors(caplog)[0]
     metrics = pipeline.pipeline.metrics
     assert (metrics.state, metrics.failures, metrics.failure) == ("finished", 3, None)
 
