@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import tempfile
 import time
 from contextlib import closing
@@ -29,6 +30,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import parse_dsn
+from psycopg2.extras import execute_values
 
 from cht_sync import process
 from cht_sync.generator.origin import Origin
@@ -42,15 +44,15 @@ DBT = Path(__file__).parents[1] / "dbt"
 ORIGIN = Origin(seed=1)
 NEW, DELETED = 0.1, 0.05
 """Shares of the changed documents; the others are edited."""
+PLACE = "@@@@"
+"""In the ids of the originals: where the number of the copy comes."""
+IDS = re.compile(
+    r'(?<=[0-9a-f]{8}-)[0-9a-f]{4}(?=-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})|(?<="patient_id": ")'
+)
 COPY = """
     insert into v1.medic (_id, _rev, doc)
       select doc ->> '_id', '1-a', doc
-      from (
-        select regexp_replace(regexp_replace(doc::text,
-          '([0-9a-f]{8})-[0-9a-f]{4}(-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})', %(id)s, 'g'),
-          '("patient_id": "[0-9]+)"', %(patient)s, 'g')::jsonb
-        from originals
-      ) as copies(doc)
+      from (select replace(original, %s, %s)::jsonb from originals) as copies(doc)
 """
 """Everything in a copy refers to what is in the same copy."""
 
@@ -70,16 +72,15 @@ class Database:
     def load(self) -> None:
         """Store the originals and as many copies as are wanted, each copy in a transaction of its own."""
         with self.connection, self.connection.cursor() as cursor:
-            cursor.execute("create temporary table originals (doc jsonb)")
-            for start in range(0, self.originals, 1000):
-                docs = [document(ORIGIN, index) for index in range(start, min(start + 1000, self.originals))]
-                cursor.execute(
-                    "insert into originals select jsonb_array_elements(%s::jsonb)", (json.dumps(docs),)
-                )
+            cursor.execute("create temporary table originals (original text)")
+            originals = (json.dumps(document(ORIGIN, index)) for index in range(self.originals))
+            execute_values(
+                cursor, "insert into originals values %s", ((IDS.sub(PLACE, text),) for text in originals)
+            )
         for copy in range(self.documents // self.originals):
             with self.connection, self.connection.cursor() as cursor:
                 self.as_pipeline(cursor)
-                cursor.execute(COPY, {"id": rf"\1-{copy:04x}\2", "patient": rf'\1{copy}"'})
+                cursor.execute(COPY, (PLACE, f"{copy:04}"))
         self.vacuum()
 
     def change(self, count: int, chance: Random) -> None:

@@ -46,7 +46,16 @@ CONTACTS = [
     {"type": "contact"},
     {"type": "user-settings", "name": "ada", "contact_id": IDS[3], "language": "en"},
 ]
-ALL_IDS = [*IDS, *NAMED]
+BY_ID: dict[str, Any] = {**{str(doc["_id"]): doc for doc in REALISTIC}, **NAMED}
+ALL_IDS = list(BY_ID)
+PLACES = IDS[:5]
+"""The top of the hierarchy: two places with the people who work there, and a household."""
+OF_PLACES: dict[str, st.SearchStrategy[Any]] = {
+    "name": st.sampled_from(["Lake", "Hill", "", None]),
+    "parent": st.sampled_from([*IDS[:5], "gone"]).map(lambda above: {"_id": above}),
+    "type": st.sampled_from(["clinic", "contact", "person", "data_record"]),
+    "contact_type": st.sampled_from(["household", "nurse"]),
+}
 SHAPES: list[Any] = [*REALISTIC, *NAMED.values(), *CONTACTS]
 JUNK: list[Any] = [
     *(
@@ -90,7 +99,7 @@ def spoiled(value: Any, path: tuple[Any, ...], junk: Any) -> Any:
 @st.composite
 def documents(draw: st.DrawFn, doc_id: str) -> Any:
     """What the document of that id may be: often with another parent or spoiled."""
-    own = NAMED.get(doc_id) or REALISTIC[IDS.index(doc_id)]
+    own = BY_ID[doc_id]
     kind = draw(st.integers(0, 9))
     if kind == 0:
         return draw(st.sampled_from(NO_OBJECTS))

@@ -33,12 +33,12 @@ from psycopg2.extensions import connection as Connection
 from cht_sync.transform.options import TransformOptions
 from cht_sync.transform.runner import DbtRunner
 
-from .oracle_documents import ALL_IDS, documents
+from .oracle_documents import ALL_IDS, BY_ID, OF_PLACES, PLACES, documents
 from .oracle_pipeline import Change, Pipeline
 from .warehouse import MEDIC, SENTINEL, create_warehouse, run
 
 EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES", "0"))
-IN_EVERY_RUN_OF_THE_TESTS = 4
+IN_EVERY_RUN_OF_THE_TESTS = 3
 REFRESHED = "refreshed"
 """The schema of the full refresh."""
 
@@ -85,6 +85,10 @@ def world(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFact
         yield World(owner, options, DbtRunner(options), DbtRunner(refreshed), pipelines)
 
 
+def new_revision(draw: st.DrawFn) -> str:
+    return f"2-{draw(st.integers(0, 2**32)):x}"
+
+
 @st.composite
 def changes(draw: st.DrawFn, database: str) -> Change:
     doc_id = draw(st.sampled_from(ALL_IDS))
@@ -92,7 +96,7 @@ def changes(draw: st.DrawFn, database: str) -> Change:
     bare = deleted and draw(st.booleans())
     return Change(
         doc_id,
-        f"1-{draw(st.integers(0, 2**32)):x}",
+        new_revision(draw),
         {"_id": doc_id, "_deleted": True} if bare else draw(documents(doc_id)),
         deleted,
         draw(st.sampled_from([f"couch/{database}"] * 4 + [None])),
@@ -114,21 +118,32 @@ class Oracle(RuleBasedStateMachine):
         self.holder: Pipeline | None = None
         """Whose open transaction has written: the writes of the other wait for its end."""
 
-    @initialize(data=st.data())
-    def a_new_installation(self, data: st.DataObject) -> None:
+    @initialize(data=st.data(), already_run=st.booleans())
+    def a_new_installation(self, data: st.DataObject, already_run: bool) -> None:
         self.world.empty()
-        for number in (0, 1):
-            self.some_changes(data, number, at_most=12)
+        first = [Change(doc_id, "1-a", doc, False, f"couch/{MEDIC}") for doc_id, doc in BY_ID.items()]
+        self.world.pipelines[0].write(first)
+        self.some_changes(data, 1)
+        if already_run:
+            self.run()
 
     @rule(data=st.data(), number=DATABASES)
     def write(self, data: st.DataObject, number: int) -> None:
         self.some_changes(data, number)
 
+    @rule(data=st.data(), number=DATABASES)
+    def change_a_place(self, data: st.DataObject, number: int) -> None:
+        """What is above others: all that lies below shows it."""
+        place = data.draw(st.sampled_from(PLACES), label="place")
+        doc = {**BY_ID[place], **data.draw(st.fixed_dictionaries({}, optional=OF_PLACES), label="with")}
+        source = f"couch/{self.world.pipelines[number].database}"
+        deleted = data.draw(st.integers(0, 5), label="deleted at 0") == 0
+        self.write_these(number, [Change(place, new_revision(data.draw), doc, deleted, source)])
+
     @rule(number=DATABASES)
     def write_the_same_again(self, number: int) -> None:
         if number in self.last:
-            self.world.pipelines[number].write(self.last[number])
-            self.settle()
+            self.write_these(number, self.last[number])
 
     @rule(number=DATABASES)
     def begin(self, number: int) -> None:
@@ -164,7 +179,7 @@ class Oracle(RuleBasedStateMachine):
         outcome = self.world.incremental.run(full_refresh=True, select=[f"{model}+"])
         assert outcome.succeeded, outcome.failures
 
-    @precondition(lambda self: self.models)
+    @precondition(lambda self: self.models and EXAMPLES)
     @rule()
     def compare(self) -> None:
         run(self.world.incremental)
@@ -180,18 +195,14 @@ class Oracle(RuleBasedStateMachine):
         self.run()
         self.compare()
 
-    def some_changes(self, data: st.DataObject, number: int, at_most: int = 5) -> None:
-        pipeline = self.world.pipelines[number]
-        written = data.draw(
-            st.lists(
-                changes(pipeline.database),
-                min_size=1,
-                max_size=at_most,
-                unique_by=lambda change: change.doc_id,
-            )
-        )
+    def some_changes(self, data: st.DataObject, number: int) -> None:
+        database = self.world.pipelines[number].database
+        several = st.lists(changes(database), min_size=3, max_size=8, unique_by=lambda change: change.doc_id)
+        self.write_these(number, data.draw(several))
+
+    def write_these(self, number: int, written: Sequence[Change]) -> None:
         self.last[number] = written
-        pipeline.write(written)
+        self.world.pipelines[number].write(written)
         self.settle()
 
     def settle(self) -> None:
