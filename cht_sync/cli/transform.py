@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +21,6 @@ from cht_sync.transform.options import TransformOptions
 from cht_sync.values import Invalid, mapping
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-OWNER_ONLY = 0o077
 
 CHOICE = (
     click.option("--select", multiple=True, help="Which models, as dbt's; default: DBT_SELECT, else all."),
@@ -95,8 +93,6 @@ def _options(
     full_refresh: bool = False,
     batch_size: int | None = None,
 ) -> TransformOptions:
-    # What dbt writes may quote documents: its log, and SQL with values in it.
-    os.umask(OWNER_ONLY)
     options = transform_options(reachable_settings(Environment(environment)))
     return replace(
         options,

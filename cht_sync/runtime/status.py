@@ -13,7 +13,7 @@ from cht_sync.runtime.couchdb_counts import CouchdbCounts
 from cht_sync.runtime.pipelines import pipeline_problems
 from cht_sync.runtime.state import EnvironmentState, ServiceState
 from cht_sync.settings import Settings
-from cht_sync.transform.summary import Problem, Reached, Summary, Tests, summary
+from cht_sync.transform.summary import LastTests, Problem, Reached, Summary, summary
 from cht_sync.warehouse.connection import dbt_endpoint
 from cht_sync.warehouse.progress import DatabaseProgress, read_progress
 
@@ -115,10 +115,11 @@ def _dbt(settings: Settings, behind: float | None, problems: list[str]) -> dict[
     except (ChtSyncError, psycopg2.Error) as error:
         problems.append(f"dbt: {str(error).strip().splitlines()[0]}")
         return None
-    return None if found is None else _models(found, behind)
+    return None if found is None else models_status(found, behind)
 
 
-def _models(found: Summary, behind: float | None) -> dict[str, Any]:
+def models_status(found: Summary, behind: float | None) -> dict[str, Any]:
+    """The models as `status --json` shows them; `behind` is how far the pipelines are behind CouchDB."""
     return {
         "last_run": found.last_run.isoformat(timespec="seconds"),
         "result": found.result,
@@ -159,7 +160,7 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 2)
 
 
-def _tests(tests: Tests) -> dict[str, Any]:
+def _tests(tests: LastTests) -> dict[str, Any]:
     return {
         "at": tests.at.isoformat(timespec="seconds"),
         "passed": tests.passed,

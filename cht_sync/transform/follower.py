@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
 import psycopg2
@@ -19,7 +19,7 @@ from cht_sync.transform.history import History
 from cht_sync.transform.metrics import Metrics
 from cht_sync.transform.options import TransformOptions
 from cht_sync.transform.pace import Pace
-from cht_sync.transform.package import Package, PackageStore
+from cht_sync.transform.package import PackageStore
 from cht_sync.transform.recorder import Recorder, first_line
 from cht_sync.transform.results import RunOutcome
 from cht_sync.transform.retries import Retries, dbt_failed
@@ -58,21 +58,24 @@ class Follower:
         self._covered: Newest = None
         self._remembers = False
         self._refused = ""
-        metrics.package(self._package)
+        metrics.package(self._package, note=self._store.note)
 
-    def follow(self, connection: Connection) -> None:
-        """Go round until `stop` is set. Raises psycopg2.Error when the connection is lost."""
+    def follow(self, connection: Connection, went_well: Callable[[], None]) -> None:
+        """Go round until `stop` is set, and say so after each turn.
+
+        Raises psycopg2.Error when the connection is lost, or PostgreSQL refuses what every run needs.
+        """
         self._recorder.catch_up(connection)
         self._remember(connection)
         while not self._stop.is_set():
             self._turn(connection)
+            went_well()
             self._stop.wait(min(LOOK_EVERY, self._options.interval))
 
     def _turn(self, connection: Connection) -> None:
         self._health.turn()
         newest = newest_change(connection, self._options.raw_schema)
         self._metrics.postgres(up=True)
-        self._health.well("postgres")
         self._metrics.waiting(some=newest is not None and newest != self._covered)
         with self._health.at_work():
             self._renew_package()
@@ -133,6 +136,7 @@ class Follower:
 
     def _measured(self, connection: Connection, newest: Newest) -> Freshness | None:
         before, self._covered = self._covered, newest
+        self._metrics.waiting(some=False)
         if before is None or newest is None or newest <= before:
             return None
         try:
@@ -175,15 +179,12 @@ class Follower:
             return
         if package is not None:
             self._refused = ""
-            self._use(package)
-
-    def _use(self, package: Package) -> None:
-        self._package = package
-        self._runner = DbtRunner(self._options, package)
-        self._pace.reset()
-        self._retries.reset()
-        self._tests.restart(time.monotonic())
-        self._metrics.package(package)
+            self._package = package
+            self._runner = DbtRunner(self._options, package)
+            self._pace.reset()
+            self._retries.reset()
+            self._tests.restart(time.monotonic())
+        self._metrics.package(self._package, note=self._store.note)
 
     def _remember(self, connection: Connection) -> None:
         """What an earlier process recorded: how far the models were, and when the tests ran."""

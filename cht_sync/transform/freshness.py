@@ -39,7 +39,7 @@ def measure(connection: Connection, raw_schema: str, *, after: datetime, until: 
         select count(*),
           extract(epoch from now_utc - percentile_disc(0.5) within group (order by saved_timestamp))::float8,
           extract(epoch from now_utc - min(saved_timestamp))::float8,
-          (select case when bool_and(pending = 0 or (pending > 0 and caught_up_at is not null))
+          (select case when bool_and(pending is not null and (pending = 0 or caught_up_at is not null))
              then max(case when pending > 0 then extract(epoch from clock_timestamp() - caught_up_at)
                else 0 end)::float8 end from {progress})
         from {documents} cross join (select clock_timestamp() at time zone 'UTC' as now_utc) as clock

@@ -56,10 +56,9 @@ def loop(options: TransformOptions, stop: threading.Event, *, metrics_host: str 
         while not stop.is_set():
             try:
                 with connected(options) as connection:
-                    away.over()
-                    follower.follow(connection)
+                    follower.follow(connection, away.over)
             except psycopg2.Error as error:
-                away.wait(first_line(error))
+                away.wait(error)
 
 
 def _once(options: TransformOptions, work: Callable[[DbtRunner], RunOutcome]) -> RunOutcome:
@@ -91,19 +90,22 @@ class _Away:
         self._reason = ""
         self._waits = _new_waits()
 
-    def wait(self, reason: str) -> None:
-        self._metrics.postgres(up=False)
+    def wait(self, error: psycopg2.Error) -> None:
+        lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+        reason = f"PostgreSQL {'is away' if lost else 'refuses'}: {first_line(error)}"
+        self._metrics.postgres(up=not lost)
         self._health.turn()
-        self._health.trouble("postgres", f"PostgreSQL is away: {reason}")
+        self._health.trouble("postgres", reason)
         if reason != self._reason:
             self._reason = reason
-            log.warning("PostgreSQL is away, trying again: %s", reason)
+            log.warning("%s; trying again", reason)
         self._stop.wait(next(self._waits))
 
     def over(self) -> None:
         if self._reason:
             log.info("PostgreSQL is back")
             self._reason = ""
+            self._health.well("postgres")
             self._waits = _new_waits()
 
 

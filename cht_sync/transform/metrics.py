@@ -47,6 +47,7 @@ class Metrics:
         self._last_tests = self._gauge("last_tests_timestamp_seconds", "End of the last pass of tests")
         self._package = self._gauge("package_info", "Which package runs", ("origin", "commit", "note"))
         self._postgres = self._gauge("postgres_up", "1 while PostgreSQL can be reached")
+        self._shown_package = ("", "", "")
         self._lock = threading.Lock()
         self._waiting_since: float | None = None
 
@@ -66,10 +67,13 @@ class Metrics:
             elif self._waiting_since is None:
                 self._waiting_since = time.monotonic()
 
-    def package(self, package: Package) -> None:
-        """Which package runs from now on."""
-        self._package.clear()
-        self._package.labels(package.origin, package.commit or "", package.note).set(1)
+    def package(self, package: Package, *, note: str) -> None:
+        """Which package runs, and what an operator must know of it."""
+        shown = package.origin, package.commit or "", note
+        if shown != self._shown_package:
+            self._shown_package = shown
+            self._package.clear()
+            self._package.labels(*shown).set(1)
 
     def ran(
         self, outcome: RunOutcome, *, failing: Collection[Failing], freshness: Freshness | None = None

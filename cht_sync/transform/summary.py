@@ -45,7 +45,7 @@ class Reached:
 
 
 @dataclass(frozen=True)
-class Tests:
+class LastTests:
     """The newest run of the package's tests, started at `at` (UTC)."""
 
     at: datetime
@@ -77,7 +77,7 @@ class Summary:
     skipped: tuple[str, ...]
     package: Package
     reached: Reached | None
-    tests: Tests | None
+    tests: LastTests | None
 
     @property
     def failed(self) -> list[str]:
@@ -158,7 +158,7 @@ def _reached(cursor: Cursor, runs: sql.Identifier) -> Reached | None:
     return Reached(row[0].astimezone(UTC), *row[1:]) if row else None
 
 
-def _tests(cursor: Cursor, schema: str, runs: sql.Identifier) -> Tests | None:
+def _tests(cursor: Cursor, schema: str, runs: sql.Identifier) -> LastTests | None:
     run = _newest(cursor, runs, "test")
     if run is None:
         return None
@@ -169,7 +169,7 @@ def _tests(cursor: Cursor, schema: str, runs: sql.Identifier) -> Tests | None:
         (run["run_id"],),
     )
     rows = cursor.fetchall()
-    return Tests(
+    return LastTests(
         at=_moment(run["started_at"]),
         passed=sum(status == "pass" for status, *_rest in rows),
         warned=tuple(Problem(*rest) for status, *rest in rows if status == "warn"),

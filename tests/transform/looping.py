@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg2
+from postgres_fixture import PostgresServer
 
 from cht_sync.transform.loop import loop
 from cht_sync.transform.options import TransformOptions
@@ -28,6 +29,13 @@ def small(warehouse: Warehouse, folder: Path) -> Warehouse:
     package = Path(shutil.copytree(SMALL_PACKAGE, folder / "small_package"))
     options = replace(warehouse.options, project=package, url=str(package), test_interval=0.0)
     return Warehouse(warehouse.connection, options)
+
+
+@contextmanager
+def on_another_connection(warehouse: Warehouse, server: PostgresServer) -> Iterator[Warehouse]:
+    """The same warehouse for another thread: a connection serves one at a time."""
+    with closing(psycopg2.connect(server.dsn(warehouse.options.database))) as connection:
+        yield Warehouse(connection, warehouse.options)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from cht_sync.transform.changes import Newest, connected, newest_change, sole_ru
 from cht_sync.transform.results import RunOutcome
 from cht_sync.transform.runner import DbtRunner
 
-from .looping import PATIENCE, eventually, looping, query, runs, shown, small
+from .looping import PATIENCE, eventually, looping, on_another_connection, query, runs, shown, small
 from .warehouse import Warehouse
 
 
@@ -33,8 +32,8 @@ def world(fresh: Warehouse, tmp_path: Path) -> Warehouse:
 @pytest.fixture
 def elsewhere(world: Warehouse, postgres_server: PostgresServer) -> Iterator[Warehouse]:
     """The same warehouse on a connection of its own, for the loop's thread."""
-    with closing(psycopg2.connect(postgres_server.dsn(world.options.database))) as connection:
-        yield Warehouse(connection, world.options)
+    with on_another_connection(world, postgres_server) as found:
+        yield found
 
 
 @pytest.fixture
