@@ -88,5 +88,5 @@ def _copy(source: BinaryIO, target: BinaryIO, changes: Mapping[str, bytes | None
 
 def _take_over(status: os.stat_result, descriptor: int) -> None:
     """Let the new file have the owner of the old one: the engine may run as somebody else."""
-    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+    if os.fstat(descriptor).st_uid != status.st_uid:
         os.fchown(descriptor, status.st_uid, status.st_gid)

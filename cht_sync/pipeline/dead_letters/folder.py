@@ -20,6 +20,7 @@ def problems_with(data_folder: Path, folder: Path | None, pipeline_id: str) -> l
     read-only disks and those of other machines all have their own rules; nothing is left behind.
     """
     setting = "path.data" if folder is None else "path.dead_letter_queue"
+    files = "logstash.yml" if folder is None else "logstash.yml or pipelines.yml"
     path = file_of(folder or data_folder / "dead_letter_queue", pipeline_id)
     try:
         _try(path)
@@ -28,7 +29,7 @@ def problems_with(data_folder: Path, folder: Path | None, pipeline_id: str) -> l
         where = named if named in (path, _lock(path), *path.parents) else path.parent
         problem = ConfigError(
             f"pipeline {pipeline_id}: {setting}: dead letters cannot be kept: {where}: {error.strerror}",
-            hint=f"Name a folder that can be written with --{setting} or in logstash.yml, or mend this one.",
+            hint=f"Name a folder that can be written with --{setting} or in {files}, or mend this one.",
         )
         return [problem]
     return []
@@ -41,8 +42,9 @@ def _try(path: Path) -> None:
     made: list[Path] = []
     try:
         for one in reversed(missing):
-            one.mkdir(mode=OWNER_ONLY_FOLDER)
-            made.append(one)
+            with contextlib.suppress(FileExistsError):  # another engine starts at the same time
+                one.mkdir(mode=OWNER_ONLY_FOLDER)
+                made.append(one)
         if not folder.is_dir():
             raise NotADirectoryError(20, "is no folder", str(folder))
         with tempfile.TemporaryFile(dir=folder):
