@@ -103,3 +103,17 @@ def test_a_full_refresh_builds_anew_once_what_succeeds_and_again_what_fails(
     assert first["full_refresh"]
     assert all(call["full_refresh"] for call in others if retry(call))
     assert not any(call["full_refresh"] for call in others if not retry(call))
+
+
+def test_a_changed_package_is_run_without_a_change_of_data_and_tries_everything(
+    world: Warehouse, calls: list[Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cht_sync.transform.retries.new_retries", lambda first: iter([1e6]))
+    world.put("ada", {"type": "person", "born": SECRET})
+    with looping(world.options):
+        eventually(lambda: runs(world) == ["failed"])
+        births = world.options.project / "models" / "births.sql"
+        births.write_text(births.read_text().replace("(doc ->> 'born')::date", "null::date"))
+        eventually(lambda: world.rows("birthdays", "ada"))
+        eventually(lambda: shown(world).result == "success")
+    assert calls[-1]["select"] == calls[-1]["exclude"] == ()
