@@ -114,6 +114,7 @@ class _Thread(threading.Thread):
             max_request_header_size=MOST_BYTES,
         )
         self._stopping = threading.Event()
+        self._pulled = threading.Event()
 
     def run(self) -> None:
         captured = 0.0
@@ -122,6 +123,8 @@ class _Thread(threading.Thread):
             if time.monotonic() - captured >= EVERY:
                 captured = time.monotonic()
                 self._capture()
+        # An answer may have woken the loop first; who is about to pull the trigger must still find it.
+        self._pulled.wait(LOOP_TIMEOUT)
         wasyncore.dispatcher.close(self._server)
         end = time.monotonic() + LAST_REQUESTS
         while self._is_answering() and time.monotonic() < end:
@@ -142,6 +145,7 @@ class _Thread(threading.Thread):
         self._app.stop.set()
         # In the loop, which would else close the trigger before it is pulled.
         self._server.trigger.pull_trigger(self._stopping.set)
+        self._pulled.set()
         self.join(LAST_REQUESTS + 2)
 
     def _is_answering(self) -> bool:
