@@ -29,20 +29,30 @@
   of one that ends with the column's number; `values` is where the columns were cast already.
 #}
 {% macro rejected_as_json(columns, texts, values=none) -%}
-  {%- set cast = columns | rejectattr('data_type', 'in', ['text', 'jsonb']) | list -%}
-  {%- if not cast -%}
+  {%- set found = [] -%}
+  {%- for column in columns if column.data_type not in ['text', 'jsonb'] -%}
+    {%- set text = texts[column.name] if texts is mapping else texts ~ column.number -%}
+    {%- set value = values ~ adapter.quote(column.name) if values else '(' ~ read_as(column.data_type, text) ~ ')' -%}
+    {%- do found.append({
+        'name': text_literal(column.name),
+        'text': text,
+        'condition': text ~ ' is not null and ' ~ value ~ ' is null',
+    }) -%}
+  {%- endfor -%}
+  {%- if not found -%}
     null::jsonb
   {%- else -%}
-  nullif(jsonb_strip_nulls(jsonb_object(
-    array[{% for column in cast %}{{ text_literal(column.name) }}{{ ', ' if not loop.last }}{% endfor %}],
-    array[
-      {%- for column in cast %}
-      {%- set text = texts[column.name] if texts is mapping else texts ~ column.number %}
-      {%- set value = values ~ adapter.quote(column.name) if values else '(' ~ read_as(column.data_type, text) ~ ')' %}
-      case when {{ text }} is not null and {{ value }} is null then left({{ text }}, 200) end{{ ',' if not loop.last }}
-      {%- endfor %}
-    ]
-  )), '{}')
+  {#- The object is made for the few rows that need one. #}
+  case when {% for one in found %}({{ one.condition }}){{ ' or ' if not loop.last }}{% endfor %}
+    then jsonb_strip_nulls(jsonb_object(
+      array[{{ found | map(attribute='name') | join(', ') }}],
+      array[
+        {%- for one in found %}
+        case when {{ one.condition }} then left({{ one.text }}, 200) end{{ ',' if not loop.last }}
+        {%- endfor %}
+      ]
+    ))
+  end
   {%- endif -%}
 {%- endmacro %}
 
