@@ -73,7 +73,11 @@ class Reloading:
         self._said = ""
         if not was_asked and not all(_is_settled(source) for source in wanted.values()):
             return None
-        failed = {id for id, one in running.items() if was_asked and one.failure is not None}
+        failed = {
+            id
+            for id, one in running.items()
+            if was_asked and one.failure is not None and one.named.reloadable
+        }
         return self._change(wanted, running, failed, make)
 
     def _is_due(self) -> bool:

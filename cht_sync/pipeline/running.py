@@ -90,6 +90,9 @@ class RunningPipeline:
             self._say(self.failure)
         elif self._again_at is not None and time.monotonic() >= self._again_at:
             log.info("pipeline %s: is tried again", self.named.id)
+            for source in self.named.pipeline.inputs:
+                # One that had ended already when it was asked to stop must not remember that.
+                source.close()
             self.failure, self._said = None, False
             self._metrics.begins_again()
             self._prepare()

@@ -13,7 +13,7 @@ from waiting import eventually
 
 from cht_sync.errors import DeadLettersFull, SourceError
 from cht_sync.pipeline import running
-from cht_sync.pipeline.contracts import Batch, Rejected
+from cht_sync.pipeline.contracts import Batch, Position, Rejected
 from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.named_pipeline import NamedPipeline
 from cht_sync.pipeline.run import run_pipelines
@@ -28,6 +28,23 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (running.FIRST_PAUSE, running.LONGEST_PAUSE) == (1.0, 300.0)
     monkeypatch.setattr(running, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(running, "LONGEST_PAUSE", 0.02)
+
+
+class Waking(ScriptedInput):
+    """Remembers until it is closed that it was interrupted, as inputs do that wait for an event."""
+
+    interrupted = False
+
+    def interrupt(self) -> None:
+        self.interrupted = True
+
+    def close(self) -> None:
+        super().close()
+        self.interrupted = False
+
+    def start(self, position: Position | None, stop: threading.Event) -> None:
+        assert not self.interrupted
+        super().start(position, stop)
 
 
 class Failing:
@@ -163,7 +180,7 @@ def test_what_came_from_a_stream_that_is_gone_is_not_begun_again(
 def test_the_other_inputs_of_a_pipeline_that_fails_are_stopped_and_begin_again_with_it(
     tmp_path: Path,
 ) -> None:
-    failing, other = ScriptedInput([DeadLettersFull("full")]), ScriptedInput([WAIT])
+    failing, other = Waking([DeadLettersFull("full")]), Waking([WAIT])
     begun = failing.start
 
     def start(position: object, stop: threading.Event) -> None:
