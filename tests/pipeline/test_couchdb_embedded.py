@@ -126,7 +126,7 @@ def test_a_server_that_has_forgotten_its_cookies_gives_a_new_one_without_a_pause
 def test_cookies_that_end_are_renewed_while_reading_goes_on(
     own_server: Callable[..., CouchDBServer], reading: Callable[..., Reading]
 ) -> None:
-    server = own_server(session_timeout=1)
+    server = own_server(session_timeout=10)
     one = reading(
         server.port,
         db="medic",
@@ -138,16 +138,16 @@ def test_cookies_that_end_are_renewed_while_reading_goes_on(
     )
     client = server.client()
     seen: set[str | None] = set()
+    written: list[str] = []
 
     def has_seen_many() -> bool:
         client.write("medic", [{"_id": f"d{len(written)}"}])
         written.append(f"d{len(written)}")
         seen.add(session_for(server.url, "medic").value)
-        return len(seen - {None}) > 3
+        return one.read() and len(seen - {None}) > 2
 
-    written: list[str] = []
-    one.until(has_seen_many)
-    one.until(lambda: len(set(one.ids)) == len(written))
+    eventually(has_seen_many)
+    eventually(lambda: one.read() and len(one.ids) == len(written))
     client.close()
     assert one.ids == written
 

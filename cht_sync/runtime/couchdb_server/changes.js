@@ -107,7 +107,8 @@ class Feed {
     while (this.goesOn) {
       const limit = matches ? PAGE : Math.min(PAGE, this.left);
       const page = await this.database.changes({ ...this.options.reading, since: this.since, limit });
-      if (page.results.length === 0) return;
+      // A feed that was ended meanwhile writes no more rows, and must not say that it has come past them.
+      if (page.results.length === 0 || this.signal.aborted) return;
       const matching = matches ? page.results.filter(({ doc }) => matches(doc)) : page.results;
       const rows = matching.slice(0, this.left);
       this.since = rows.length < matching.length ? rows.at(-1).seq : page.last_seq;
