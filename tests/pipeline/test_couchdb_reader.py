@@ -16,7 +16,7 @@ import pytest
 from loopback_server import LoopbackServer, serving
 
 from cht_sync.errors import LoginRefused, SourceError
-from cht_sync.pipeline.couchdb import login, reader
+from cht_sync.pipeline.couchdb import gatherer, login, reader
 from cht_sync.pipeline.couchdb.client import CouchdbClient, Server
 from cht_sync.pipeline.couchdb.events import EventShape, event_maker
 from cht_sync.pipeline.couchdb.handoff import Gathered, Handoff
@@ -420,7 +420,7 @@ def test_a_row_without_document_is_fetched_by_its_id() -> None:
         assert server.requests[1] == "/medic/a%2Fb?rev=1-a"
 
 
-@pytest.mark.parametrize(("status", "asked"), [(404, 1), (400, 1), (500, reader.FETCHES)])
+@pytest.mark.parametrize(("status", "asked"), [(404, 1), (400, 1), (500, gatherer.FETCHES)])
 def test_a_document_that_cannot_be_fetched_becomes_a_dead_letter_and_holds_up_nothing(
     status: int, asked: int
 ) -> None:
@@ -475,7 +475,7 @@ def test_an_error_that_nobody_foresaw_is_told_to_who_takes() -> None:
 
     with scripted(answer) as server:
         one = Reading(server.url, "medic")
-        one.reader._make_event = explode
+        one.reader._gatherer._make_event = explode
         ready.set()
         with pytest.raises(KeyError):
             while True:

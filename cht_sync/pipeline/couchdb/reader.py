@@ -15,25 +15,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from cht_sync import backoff
 from cht_sync.errors import LoginRefused, OperatorNeeded, SourceError, SourceUnavailable, sentences
-from cht_sync.pipeline.contracts import Position, Rejected
+from cht_sync.pipeline.contracts import Position
 from cht_sync.pipeline.couchdb.client import CouchdbClient, Feed, Wait
 from cht_sync.pipeline.couchdb.events import EventMaker
+from cht_sync.pipeline.couchdb.gatherer import Gatherer
 from cht_sync.pipeline.couchdb.handoff import Gathered, Handoff
 from cht_sync.pipeline.couchdb.hints import to_correct
 from cht_sync.pipeline.couchdb.identity import Identity
 from cht_sync.pipeline.couchdb.rows import (
-    NO_DOCUMENT,
-    ROW_START,
     PageEnd,
-    Row,
     continuous_end,
-    decode_row,
     page_pending,
     page_rows,
     sequence_text,
@@ -45,9 +41,6 @@ log = logging.getLogger(__name__)
 
 ROWS_BEFORE_HAND_OVER = 16 << 20
 """Bytes of documents after which the rows of a page are handed over before the page is complete."""
-
-FETCHES = 5
-"""So often a document that the feed left out is asked for, each time with the feed read anew before."""
 
 PAUSE_AFTER_END = 0.2
 """Seconds between the regular end of a live feed and the next request: a server that ends every feed
@@ -103,18 +96,16 @@ class ChangesReader(threading.Thread):
         super().__init__(name=f"changes of {source}", daemon=True)
         self._client = client
         self._handoff = handoff
-        self._make_event = make_event
         self._source = source
         self._since = since
         self._pace = pace
         self._known = known or Identity()
         self._watches = known is not None
-        self._documents = documents
         self._metrics = metrics or InputMetrics("input", "couchdb_changes", source, shown=False)
         self._in_doubt = True
         self._has_said_where = False
-        self._failed_fetches = ("", 0)
         self._stop_reading = threading.Event()
+        self._gatherer = Gatherer(client, make_event, self._position, self._stop_reading, documents=documents)
         self.live = threading.Event()
         """Set while the live feed is followed, that is, while nothing older waits at the server."""
 
@@ -260,7 +251,7 @@ class ChangesReader(threading.Thread):
                     self._hand_over(portion, sequence_text(item.last_seq), item.pending)
                     break
                 count += len(item)
-                if self._gather(item, portion) > ROWS_BEFORE_HAND_OVER:
+                if self._gatherer.gather(item, portion) > ROWS_BEFORE_HAND_OVER:
                     self._hand_over(portion, None, None)
                     portion = Gathered()
         except SourceUnavailable:
@@ -299,66 +290,12 @@ class ChangesReader(threading.Thread):
                 if end is not None:
                     rows.pop()
                 portion = Gathered()
-                self._gather(rows, portion)
+                self._gatherer.gather(rows, portion)
                 if len(portion) and self._hand_over(portion, None, 0):
                     return True
                 if end is not None:
                     break
         return False
-
-    def _gather(self, rows: Iterable[bytes], portion: Gathered) -> int:
-        """Turn rows into events; return the bytes of documents in the portion."""
-        reached: str | None = None
-        try:
-            for line in rows:
-                try:
-                    row = decode_row(line)
-                except ValueError as error:
-                    if not line.startswith(ROW_START):
-                        shown = line[:120].decode(errors="replace")
-                        raise SourceUnavailable(f"the feed said {shown!r}") from error
-                    portion.reject(_malformed(line, error))
-                    continue
-                self._add(row, portion)
-                reached = sequence_text(row.seq) or reached
-        finally:
-            # Also where a row fails: those before it are handed over.
-            if reached is not None:
-                portion.position = self._position(reached)
-        return portion.size
-
-    def _add(self, row: Row, portion: Gathered) -> None:
-        document = bytes(row.doc)
-        revision = row.changes[0].rev if row.changes else ""
-        sequence = sequence_text(row.seq)
-        if self._documents and document in NO_DOCUMENT:
-            fetched = self._fetch(row.id, revision)
-            if fetched is None:
-                reason = "the feed gave no document, nor did the server"
-                portion.reject(Rejected(row.id, revision, sequence, "no_document", reason))
-                return
-            document = fetched
-        try:
-            event = self._make_event(row, document)
-        except ValueError as error:
-            text = document.decode(errors="backslashreplace")
-            portion.reject(Rejected(row.id, revision, sequence, "malformed", str(error), text))
-            return
-        portion.add(row.id, event, len(document))
-
-    def _fetch(self, document_id: str, revision: str) -> bytes | None:
-        """Return the document; None where it is gone, or the server failed to give it so many times."""
-        try:
-            fetched = self._client.document(document_id, revision, self._stop_reading)
-        except SourceUnavailable:
-            failed_id, count = self._failed_fetches
-            count = count + 1 if failed_id == document_id else 1
-            if count < FETCHES:
-                self._failed_fetches = (document_id, count)
-                raise
-            fetched = None
-        self._failed_fetches = ("", 0)
-        return fetched
 
     def _hand_over(self, portion: Gathered, sequence: str | None, pending: int | None) -> bool:
         """Put a portion with the position after it; True if we are behind."""
@@ -388,9 +325,3 @@ class ChangesReader(threading.Thread):
     def _position(self, sequence: str, pending: int | None = None) -> Position:
         known = self._known
         return Position(self._source, sequence, pending, known.server_uuid, known.instance_start_time)
-
-
-def _malformed(line: bytes, error: ValueError) -> Rejected:
-    return Rejected(
-        None, None, None, "malformed", f"the row is no JSON: {error}", line.decode(errors="backslashreplace")
-    )

@@ -1,0 +1,103 @@
+"""Rows of the feed on their way into a portion: events, and dead letters of what can be none."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+from cht_sync.errors import SourceUnavailable
+from cht_sync.pipeline.contracts import Position, Rejected
+from cht_sync.pipeline.couchdb.client import CouchdbClient
+from cht_sync.pipeline.couchdb.events import EventMaker
+from cht_sync.pipeline.couchdb.handoff import Gathered
+from cht_sync.pipeline.couchdb.rows import NO_DOCUMENT, ROW_START, Row, decode_row, sequence_text
+
+FETCHES = 5
+"""So often a document that the feed left out is asked for, each time with the feed read anew before."""
+
+
+class Gatherer:
+    """Turns rows into events; `position_at` makes the position of a sequence.
+
+    Rows without a document are fetched, except where no documents were asked for.
+    """
+
+    def __init__(
+        self,
+        client: CouchdbClient,
+        make_event: EventMaker,
+        position_at: Callable[[str], Position],
+        stop: threading.Event,
+        *,
+        documents: bool,
+    ) -> None:
+        self._client = client
+        self._make_event = make_event
+        self._position_at = position_at
+        self._stop = stop
+        self._documents = documents
+        self._failed_fetches = ("", 0)
+
+    def gather(self, rows: Iterable[bytes], portion: Gathered) -> int:
+        """Put rows into the portion, with the position after them; return the bytes of its documents.
+
+        Raises SourceUnavailable where what comes is no row, or a document cannot be fetched now: the rows
+        before that are in the portion.
+        """
+        reached: str | None = None
+        try:
+            for line in rows:
+                try:
+                    row = decode_row(line)
+                except ValueError as error:
+                    if not line.startswith(ROW_START):
+                        shown = line[:120].decode(errors="replace")
+                        raise SourceUnavailable(f"the feed said {shown!r}") from error
+                    portion.reject(_malformed(line, error))
+                    continue
+                self._add(row, portion)
+                reached = sequence_text(row.seq) or reached
+        finally:
+            # Also where a row fails: those before it are handed over.
+            if reached is not None:
+                portion.position = self._position_at(reached)
+        return portion.size
+
+    def _add(self, row: Row, portion: Gathered) -> None:
+        document = bytes(row.doc)
+        revision = row.changes[0].rev if row.changes else ""
+        sequence = sequence_text(row.seq)
+        if self._documents and document in NO_DOCUMENT:
+            fetched = self._fetch(row.id, revision)
+            if fetched is None:
+                reason = "the feed gave no document, nor did the server"
+                portion.reject(Rejected(row.id, revision, sequence, "no_document", reason))
+                return
+            document = fetched
+        try:
+            event = self._make_event(row, document)
+        except ValueError as error:
+            text = document.decode(errors="backslashreplace")
+            portion.reject(Rejected(row.id, revision, sequence, "malformed", str(error), text))
+            return
+        portion.add(row.id, event, len(document))
+
+    def _fetch(self, document_id: str, revision: str) -> bytes | None:
+        """Return the document; None where it is gone, or the server failed to give it so many times."""
+        try:
+            fetched = self._client.document(document_id, revision, self._stop)
+        except SourceUnavailable:
+            failed_id, count = self._failed_fetches
+            count = count + 1 if failed_id == document_id else 1
+            if count < FETCHES:
+                self._failed_fetches = (document_id, count)
+                raise
+            fetched = None
+        self._failed_fetches = ("", 0)
+        return fetched
+
+
+def _malformed(line: bytes, error: ValueError) -> Rejected:
+    return Rejected(
+        None, None, None, "malformed", f"the row is no JSON: {error}", line.decode(errors="backslashreplace")
+    )
