@@ -2,8 +2,8 @@
 
 A JSON object that begins with its `id`; `docs/operation.md` lists the members. Ids are numbers to the base of
 36 that grow within a file, also when its letters were removed: microseconds since 1970, or one more than the
-last. Lines of version 0.2.0 have no id and only the members of `Rejected`, `at` and `fingerprint`; they are
-known by a hash of their bytes.
+last. Older lines have no id, and only the members of `Rejected`, `at` and `fingerprint`; they are known by a
+hash of their bytes.
 """
 
 from __future__ import annotations
