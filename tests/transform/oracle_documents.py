@@ -50,8 +50,8 @@ BY_ID: dict[str, Any] = {**{str(doc["_id"]): doc for doc in REALISTIC}, **NAMED}
 ALL_IDS = list(BY_ID)
 PLACES = IDS[:5]
 """The top of the hierarchy: two places with the people who work there, and a household."""
+NAMES: dict[str, st.SearchStrategy[Any]] = {"name": st.sampled_from(["Lake", "Hill", "Valley", "", None])}
 OF_PLACES: dict[str, st.SearchStrategy[Any]] = {
-    "name": st.sampled_from(["Lake", "Hill", "", None]),
     "parent": st.sampled_from([*IDS[:5], "gone"]).map(lambda above: {"_id": above}),
     "type": st.sampled_from(["clinic", "contact", "person", "data_record"]),
     "contact_type": st.sampled_from(["household", "nurse"]),

@@ -33,12 +33,12 @@ from psycopg2.extensions import connection as Connection
 from cht_sync.transform.options import TransformOptions
 from cht_sync.transform.runner import DbtRunner
 
-from .oracle_documents import ALL_IDS, BY_ID, OF_PLACES, PLACES, documents
+from .oracle_documents import ALL_IDS, BY_ID, NAMES, OF_PLACES, PLACES, documents
 from .oracle_pipeline import Change, Pipeline
 from .warehouse import MEDIC, SENTINEL, create_warehouse, run
 
 EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES", "0"))
-IN_EVERY_RUN_OF_THE_TESTS = 3
+IN_EVERY_RUN_OF_THE_TESTS = 4
 REFRESHED = "refreshed"
 """The schema of the full refresh."""
 
@@ -103,7 +103,7 @@ def changes(draw: st.DrawFn, database: str) -> Change:
     )
 
 
-DATABASES = st.sampled_from([0, 1])
+EVENTS = ("change_a_place", "some_changes", "write_the_same_again", "begin", "end")
 
 
 class Oracle(RuleBasedStateMachine):
@@ -118,7 +118,7 @@ class Oracle(RuleBasedStateMachine):
         self.holder: Pipeline | None = None
         """Whose open transaction has written: the writes of the other wait for its end."""
 
-    @initialize(data=st.data(), already_run=st.booleans())
+    @initialize(data=st.data(), already_run=st.sampled_from([True, True, False]))
     def a_new_installation(self, data: st.DataObject, already_run: bool) -> None:
         self.world.empty()
         first = [Change(doc_id, "1-a", doc, False, f"couch/{MEDIC}") for doc_id, doc in BY_ID.items()]
@@ -127,62 +127,28 @@ class Oracle(RuleBasedStateMachine):
         if already_run:
             self.run()
 
-    @rule(data=st.data(), number=DATABASES)
-    def write(self, data: st.DataObject, number: int) -> None:
-        self.some_changes(data, number)
-
-    @rule(data=st.data(), number=DATABASES)
-    def change_a_place(self, data: st.DataObject, number: int) -> None:
-        """What is above others: all that lies below shows it."""
-        place = data.draw(st.sampled_from(PLACES), label="place")
-        doc = {**BY_ID[place], **data.draw(st.fixed_dictionaries({}, optional=OF_PLACES), label="with")}
-        source = f"couch/{self.world.pipelines[number].database}"
-        deleted = data.draw(st.integers(0, 5), label="deleted at 0") == 0
-        self.write_these(number, [Change(place, new_revision(data.draw), doc, deleted, source)])
-
-    @rule(number=DATABASES)
-    def write_the_same_again(self, number: int) -> None:
-        if number in self.last:
-            self.write_these(number, self.last[number])
-
-    @rule(number=DATABASES)
-    def begin(self, number: int) -> None:
-        pipeline = self.world.pipelines[number]
-        if not pipeline.open:
-            pipeline.open, pipeline.written = True, False
-
-    @precondition(lambda self: any(pipeline.open for pipeline in self.world.pipelines))
-    @rule(keep=st.booleans() | st.just(True))
-    def end(self, keep: bool) -> None:
-        ending = self.holder or next(pipeline for pipeline in self.world.pipelines if pipeline.open)
-        ending.end(keep=keep)
-        self.settle()
-
-    @rule()
-    def run(self) -> None:
-        outcome = run(self.world.incremental)
-        # As they were built: each after those that it reads.
-        self.models = tuple(node.name for node in outcome.nodes if node.kind == "model")
-
-    @precondition(lambda self: self.models)
-    @rule(data=st.data(), number=DATABASES)
-    def run_and_write_in_the_middle(self, data: st.DataObject, number: int) -> None:
-        cut = data.draw(st.integers(1, len(self.models) - 1), label="models before")
-        self.run_only(self.models[:cut])
-        self.some_changes(data, number)
-        self.run_only(self.models[cut:])
-
-    @precondition(lambda self: self.models)
-    @rule(data=st.data())
-    def make_a_model_and_what_reads_it_anew(self, data: st.DataObject) -> None:
-        model = data.draw(st.sampled_from(self.models), label="model")
-        outcome = self.world.incremental.run(full_refresh=True, select=[f"{model}+"])
-        assert outcome.succeeded, outcome.failures
+    @rule(
+        data=st.data(),
+        events=st.lists(st.sampled_from(EVENTS), min_size=4, max_size=12),
+        ending=st.sampled_from(["run", "cut", "run", "cut", "anew"]),
+    )
+    def a_while_and_then_a_run(self, data: st.DataObject, events: Sequence[str], ending: str) -> None:
+        for event in events:
+            getattr(self, event)(data, data.draw(st.sampled_from([0, 0, 1]), label="database"))
+        if ending == "run" or not self.models:
+            self.run()
+        elif ending == "cut":
+            self.run_with_changes_in_the_middle(data)
+        else:
+            # A model and all that reads it is built anew, as when it has changed.
+            model = data.draw(st.sampled_from(self.models), label="model")
+            outcome = self.world.incremental.run(full_refresh=True, select=[f"{model}+"])
+            assert outcome.succeeded, outcome.failures
 
     @precondition(lambda self: self.models and EXAMPLES)
     @rule()
     def compare(self) -> None:
-        run(self.world.incremental)
+        self.run()
         run(self.world.refreshed, full_refresh=True)
         for model in self.models:
             incremental = self.world.table(self.world.options.schema, model)
@@ -190,15 +156,56 @@ class Oracle(RuleBasedStateMachine):
             assert incremental == refreshed, model
 
     def teardown(self) -> None:
-        while any(pipeline.open for pipeline in self.world.pipelines):
-            self.end(keep=True)
-        self.run()
+        while ending := self.holder or next((one for one in self.world.pipelines if one.open), None):
+            ending.end(keep=True)
+            self.settle()
         self.compare()
+
+    def run(self) -> None:
+        outcome = run(self.world.incremental)
+        # As they were built: each after those that it reads.
+        self.models = tuple(node.name for node in outcome.nodes if node.kind == "model")
+
+    def run_with_changes_in_the_middle(self, data: st.DataObject) -> None:
+        """Between any two of its models."""
+        before = data.draw(st.integers(1, len(self.models) - 1), label="models before it")
+        self.run_only(self.models[:before])
+        self.change_a_place(data, 0)
+        self.some_changes(data, 1)
+        self.run_only(self.models[before:])
+
+    def run_only(self, models: Sequence[str]) -> None:
+        outcome = self.world.incremental.run(select=models)
+        assert outcome.succeeded, outcome.failures
 
     def some_changes(self, data: st.DataObject, number: int) -> None:
         database = self.world.pipelines[number].database
-        several = st.lists(changes(database), min_size=3, max_size=8, unique_by=lambda change: change.doc_id)
+        several = st.lists(changes(database), min_size=2, max_size=8, unique_by=lambda change: change.doc_id)
         self.write_these(number, data.draw(several))
+
+    def change_a_place(self, data: st.DataObject, number: int) -> None:
+        """What is above others: all that lies below shows it."""
+        place = data.draw(st.sampled_from(PLACES), label="place")
+        doc = {**BY_ID[place], **data.draw(st.fixed_dictionaries(NAMES, optional=OF_PLACES), label="with")}
+        source = f"couch/{self.world.pipelines[number].database}"
+        deleted = data.draw(st.integers(0, 5), label="deleted at 5") == 5
+        self.write_these(number, [Change(place, new_revision(data.draw), doc, deleted, source)])
+
+    def write_the_same_again(self, _data: st.DataObject, number: int) -> None:
+        if number in self.last:
+            self.write_these(number, self.last[number])
+
+    def begin(self, _data: st.DataObject, number: int) -> None:
+        pipeline = self.world.pipelines[number]
+        if not pipeline.open:
+            pipeline.open, pipeline.written = True, False
+
+    def end(self, data: st.DataObject, number: int) -> None:
+        """Of the transaction that holds up the other, where there is one."""
+        open_ones = [pipeline for pipeline in self.world.pipelines if pipeline.open]
+        if self.holder or open_ones:
+            (self.holder or open_ones[0]).end(keep=data.draw(st.integers(0, 3), label="kept below 3") < 3)
+            self.settle()
 
     def write_these(self, number: int, written: Sequence[Change]) -> None:
         self.last[number] = written
@@ -216,10 +223,6 @@ class Oracle(RuleBasedStateMachine):
                 self.holder = pipeline
                 return
 
-    def run_only(self, models: Sequence[str]) -> None:
-        outcome = self.world.incremental.run(select=models)
-        assert outcome.succeeded, outcome.failures
-
 
 def test_incremental_models_equal_a_full_refresh(world: World) -> None:
     number = int(os.environ.get("ORACLE_SEED", secrets.randbelow(2**32)))
@@ -231,7 +234,7 @@ def test_incremental_models_equal_a_full_refresh(world: World) -> None:
         seed(number)(Oracle),
         settings=settings(
             max_examples=EXAMPLES or IN_EVERY_RUN_OF_THE_TESTS,
-            stateful_step_count=12,
+            stateful_step_count=12 if EXAMPLES else 3,
             deadline=None,
             database=None,
             print_blob=False,
