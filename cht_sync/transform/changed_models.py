@@ -108,7 +108,7 @@ def _modified(before: State, now: State, select: Select) -> frozenset[str]:
                 macros[uid] = {**macro, "macro_sql": f"{macro['macro_sql']}\n"}
         for uid, node in nodes.items():
             if reads.search(node.get("raw_code") or ""):
-                nodes[uid] = {**node, "checksum": {"name": "sha256", "checksum": "another variable"}}
+                nodes[uid] = {**node, "raw_code": f"{node['raw_code']}\n"}
     with tempfile.TemporaryDirectory(prefix="cht-sync-state-") as folder:
         Path(folder, "manifest.json").write_text(
             json.dumps({**before.manifest, "macros": macros, "nodes": nodes})

@@ -6,8 +6,6 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -15,62 +13,7 @@ import pytest
 from postgres_fixture import PostgresServer
 from psycopg2.extensions import connection as Connection
 
-from cht_sync.transform.package import PackageStore
-from cht_sync.transform.results import RunOutcome
-from cht_sync.transform.runner import DbtRunner
-
-from .warehouse import Warehouse, create_warehouse
-
-ROWS = 500
-PROJECT = """
-name: small
-version: 1.0.0
-config-version: 2
-profile: default
-model-paths: [models]
-"""
-NUMBERS = "select n, 'some text' as said from generate_series(1, {{ var('numbers', 500) }}) as n"
-INCREMENTAL = (
-    "{{ config(materialized='incremental', indexes=[{'columns': ['n']}]) }}"
-    + NUMBERS
-    + ("{% if is_incremental() %} where false {% endif %}")
-)
-
-
-@dataclass
-class Package:
-    """A package that a test writes, and the runs of it."""
-
-    warehouse: Warehouse
-    folder: Path
-
-    def write(self, **models: str) -> None:
-        for name, text in models.items():
-            (self.folder / "models" / f"{name}.sql").write_text(text)
-
-    def run(self, **changed: Any) -> RunOutcome:
-        options = replace(self.warehouse.options, url=str(self.folder), **changed)
-        return DbtRunner(options, PackageStore(options).current()).run()
-
-    def succeeds(self, **changed: Any) -> RunOutcome:
-        outcome = self.run(**changed)
-        assert outcome.succeeded, outcome.failures
-        return outcome
-
-    def query(self, query: str) -> list[tuple[Any, ...]]:
-        with self.warehouse.connection as connection, connection.cursor() as cursor:
-            cursor.execute(query)
-            return cursor.fetchall() if cursor.description else []
-
-
-@pytest.fixture
-def package(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Package]:
-    folder = tmp_path / "small"
-    (folder / "models").mkdir(parents=True)
-    (folder / "dbt_project.yml").write_text(PROJECT)
-    options = create_warehouse(postgres_server, tmp_path / "dbt")
-    with closing(psycopg2.connect(postgres_server.dsn(options.database))) as connection:
-        yield Package(Warehouse(connection, options), folder)
+from .written_package import INCREMENTAL, NUMBERS, ROWS, WrittenPackage
 
 
 @contextmanager
@@ -109,7 +52,7 @@ def readers(connect: Callable[[], Connection], queries: dict[str, set[Any]]) -> 
 
 
 def test_readers_see_all_rows_of_the_old_or_of_the_new_model_and_never_an_error(
-    package: Package, postgres_server: PostgresServer
+    package: WrittenPackage, postgres_server: PostgresServer
 ) -> None:
     package.write(
         grown=INCREMENTAL,
@@ -142,7 +85,7 @@ def test_readers_see_all_rows_of_the_old_or_of_the_new_model_and_never_an_error(
     assert package.query("select relname from pg_class where relname like '%\\_\\_dbt\\_%'") == []
 
 
-def test_a_replaced_model_has_the_privileges_of_the_one_before(package: Package) -> None:
+def test_a_replaced_model_has_the_privileges_of_the_one_before(package: WrittenPackage) -> None:
     options = package.warehouse.options
     package.write(
         grown=INCREMENTAL,
@@ -167,7 +110,7 @@ def test_a_replaced_model_has_the_privileges_of_the_one_before(package: Package)
 
 
 def test_a_view_of_somebody_that_cannot_read_the_new_columns_keeps_the_old_rows_and_is_named(
-    package: Package, caplog: pytest.LogCaptureFixture
+    package: WrittenPackage, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     package.write(grown=INCREMENTAL)
@@ -186,7 +129,7 @@ def test_a_view_of_somebody_that_cannot_read_the_new_columns_keeps_the_old_rows_
 
 
 def test_a_model_that_becomes_a_view_or_a_table_or_loses_a_column_takes_its_views_along(
-    package: Package,
+    package: WrittenPackage,
 ) -> None:
     seen = "{{ config(materialized='view') }} select n from {{ ref('base') }}"
     package.write(base="{{ config(materialized='table') }}" + NUMBERS, seen=seen)

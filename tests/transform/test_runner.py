@@ -82,10 +82,13 @@ def test_a_run_leaves_no_variable_behind_and_writes_only_below_its_work_folder(
     warehouse: Warehouse, dbt: DbtRunner
 ) -> None:
     before = dict(os.environ)
-    assert dbt.run().succeeded
+    outcome = dbt.run()
+    assert outcome.succeeded
     assert dict(os.environ) == before
+    assert all(Path(node.compiled_path).is_file() for node in outcome.nodes if node.kind == "model")
     assert (warehouse.options.work_folder / "target").is_dir()
     assert (warehouse.options.work_folder / "logs" / "dbt.log").is_file()
+    assert {path.stat().st_mode & 0o077 for path in (warehouse.options.work_folder / "logs").iterdir()} == {0}
     assert {path.name for path in OWN_PACKAGE.iterdir()}.isdisjoint({"target", "logs", "dbt_packages"})
     written = [path for path in warehouse.options.work_folder.rglob("*") if path.is_file()]
     secret = warehouse.options.password.encode()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -18,9 +17,9 @@ from typing import Any
 
 import yaml
 
-from cht_sync import process
 from cht_sync.errors import ChtSyncError
 from cht_sync.files import private_folder
+from cht_sync.transform.package.dbt_process import one_line, run_dbt
 from cht_sync.transform.package.folder import copy, fingerprint
 
 INSTALLED = "dbt_packages"
@@ -78,17 +77,10 @@ class Dependencies:
         return ""
 
     def _deps(self, project: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="cht-sync-deps-") as logs:
-            command = [
-                sys.executable, "-m", "dbt.cli.main",
-                "--no-use-colors", "--no-send-anonymous-usage-stats", "--no-version-check",
-                "--log-level=error", "--log-level-file=none", f"--log-path={logs}",
-                "deps", f"--project-dir={project}",
-            ]  # fmt: skip
-            try:
-                process.run(command, env=self._environment, cwd=project, timeout=TIMEOUT)
-            except ChtSyncError as error:
-                raise ChtSyncError(f"dbt deps: {one_line(error.message)}") from error
+        try:
+            run_dbt(["deps", f"--project-dir={project}"], environment=self._environment, timeout=TIMEOUT)
+        except ChtSyncError as error:
+            raise ChtSyncError(f"dbt deps: {error}") from error
 
     def _keep(self, installed: Path, cached: Path) -> None:
         """Copy, without links, what was installed; a cache is whole or not there."""
@@ -102,15 +94,6 @@ class Dependencies:
         caches = sorted(self._folder.glob("[!.]*"), key=lambda path: path.stat().st_mtime)
         for old in caches[:-CACHES_KEPT]:
             shutil.rmtree(old, ignore_errors=True)
-
-
-def one_line(message: str) -> str:
-    """What dbt said, without the times it puts before each line."""
-    lines = [
-        line.partition("  ")[2].strip() if line[:2].isdigit() else line.strip()
-        for line in message.splitlines()
-    ]
-    return " ".join(line for line in lines if line)[:1000]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

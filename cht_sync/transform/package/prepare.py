@@ -10,17 +10,15 @@ import hashlib
 import json
 import os
 import shutil
-import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cht_sync import process
 from cht_sync.errors import ChtSyncError
 from cht_sync.settings import CHECKOUT
 from cht_sync.transform.options import TransformOptions
-from cht_sync.transform.package.dependencies import INSTALLED, Dependencies, one_line, read_yaml, write_yaml
+from cht_sync.transform.package.dbt_process import run_dbt
+from cht_sync.transform.package.dependencies import INSTALLED, Dependencies, read_yaml, write_yaml
 from cht_sync.transform.package.folder import copy
 
 MACROS = "cht_sync"
@@ -56,18 +54,16 @@ def prepare(project: Path, original: Path, dependencies: Dependencies) -> str:
 
 def check(project: Path, options: TransformOptions, environment: Mapping[str, str]) -> None:
     """Parse a project in a process of its own, so that a broken one does no harm. Raises ChtSyncError."""
-    with tempfile.TemporaryDirectory(prefix="cht-sync-parse-") as work:
-        command = [
-            sys.executable, "-m", "dbt.cli.main",
-            "--no-use-colors", "--no-send-anonymous-usage-stats", "--no-version-check",
-            "--log-level=error", "--log-level-file=none", f"--log-path={work}",
-            "parse", f"--project-dir={project}", f"--profiles-dir={options.profiles}",
-            f"--target-path={work}/target", f"--vars={json.dumps(options.variables())}",
-        ]  # fmt: skip
-        try:
-            process.run(command, env=environment, cwd=project, timeout=PARSE_TIMEOUT)
-        except ChtSyncError as error:
-            raise ChtSyncError(f"dbt cannot read it: {one_line(error.message)}") from error
+    words = [
+        "parse",
+        f"--project-dir={project}",
+        f"--profiles-dir={options.profiles}",
+        f"--vars={json.dumps(options.variables())}",
+    ]
+    try:
+        run_dbt(words, environment=environment, timeout=PARSE_TIMEOUT)
+    except ChtSyncError as error:
+        raise ChtSyncError(f"dbt cannot read it: {error}") from error
 
 
 def _adapt(content: dict[str, Any], project: Path) -> None:

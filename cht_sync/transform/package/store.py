@@ -79,6 +79,11 @@ class PackageStore:
         """What an operator must know now, as in Package.note; it may change without a new package."""
         return self._package.note if self._package else ""
 
+    @property
+    def looking(self) -> bool:
+        """Whether a look for a new version is under way."""
+        return self._look is not None and self._look.lasts
+
     def current(self) -> Package:
         """Return the package to run; the first time the newest version is fetched.
 
@@ -97,7 +102,7 @@ class PackageStore:
         """
         before = self.current()
         if self._look is not None:
-            if self._look.lasts:
+            if self.looking:
                 return None
             found, self._look = self._look.found or replace(before, note=self._look.trouble), None
             self._package = self._told(found)
