@@ -160,7 +160,9 @@ def test_one_poison_document_becomes_one_dead_letter_and_all_others_are_stored(
     assert (id, revision, code) == (f"d{place}", "1-a", "54001")
     assert document == rows[place].body.decode()
     assert warehouse.installation.progress()[:2] == ("9-x", 0)
-    assert warehouse.installation.value("select seq from v1.dead_letters") == f"d{place}-seq"
+    columns = "source, database, seq, reason <> '', at between now() - interval '1 hour' and now()"
+    (said,) = warehouse.installation.query(f"select {columns} from v1.dead_letters")
+    assert said == (SOURCE, SOURCE.partition("/")[2], f"d{place}-seq", True, True)
 
 
 def test_the_position_moves_only_when_all_is_safe(warehouse: Served, stop: ObservedStop) -> None:
