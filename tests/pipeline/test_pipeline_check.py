@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cht_sync.errors import ConfigError
@@ -344,12 +344,14 @@ written = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(CONVERSIONS)), written, st.booleans())
 def test_any_value_is_an_option_s_or_is_refused(kind: Kind, value: Any, many: bool) -> None:
     with contextlib.suppress(WrongValue):
         Option("a", kind, many=many).convert(value)
 
 
+@settings(deadline=None)
 @given(st.integers() | st.floats(allow_nan=False, allow_infinity=False), st.booleans())
 def test_numbers_and_booleans_are_read_from_text_as_they_are_written(number: float, flag: bool) -> None:
     if "e" not in repr(number):
