@@ -25,7 +25,7 @@ from cht_sync.transform.changes import connected
 from cht_sync.transform.options import TransformOptions
 from cht_sync.transform.package import Package, PackageStore
 from cht_sync.transform.package.dependencies import read_yaml
-from cht_sync.transform.package.prepare import MACROS, PROJECT_FILE
+from cht_sync.transform.package.prepare import MACROS, PROJECT_FILE, SECRETS
 from cht_sync.transform.results import FAILED, NodeResult, RunOutcome
 
 LOG_BYTES = 5_000_000
@@ -242,8 +242,10 @@ def _is_our_hook(result: Any) -> bool:
 
 @contextmanager
 def _surroundings(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, and let files be readable by their owner only; put back what was there."""
-    before = {name: os.environ.get(name) for name in variables}
+    """Set variables, hide secrets, let files be readable by their owner only; put back what was there."""
+    before = {name: os.environ.get(name) for name in {*variables, *SECRETS}}
+    for name in SECRETS:
+        os.environ.pop(name, None)
     os.environ.update(variables)
     mask = os.umask(0o077)
     try:

@@ -151,6 +151,20 @@ def test_a_refresh_that_fails_or_is_killed_is_tried_again_and_readers_keep_the_o
     assert package.succeeds().full_refreshed == ()
 
 
+def test_a_package_cannot_read_the_secrets_of_cht_sync(
+    package: WrittenPackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHT_PIPELINE_TOKEN", "t0ken")
+    monkeypatch.setenv("COUCHDB_PASSWORD", "s3cret")
+    names = ("CHT_PIPELINE_TOKEN", "COUCHDB_PASSWORD")
+    package.write(
+        base=" union all ".join(f"select '{{{{ env_var('{name}', 'none') }}}}' as said" for name in names)
+    )
+    package.succeeds()
+    assert package.query("select distinct said from dbt.base") == [("none",)]
+    assert os.environ["CHT_PIPELINE_TOKEN"] == "t0ken"
+
+
 def test_the_state_cannot_be_told_where_postgresql_is_away(package: WrittenPackage) -> None:
     package.write(base=INCREMENTAL)
     with pytest.raises(psycopg2.OperationalError):

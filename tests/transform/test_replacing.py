@@ -12,6 +12,7 @@ import psycopg2
 import pytest
 from postgres_fixture import PostgresServer
 from psycopg2.extensions import connection as Connection
+from waiting import eventually
 
 from .written_package import INCREMENTAL, NUMBERS, ROWS, WrittenPackage
 
@@ -145,3 +146,37 @@ def test_a_model_that_becomes_a_view_or_a_table_or_loses_a_column_takes_its_view
         assert package.query("select count(n) from dbt.seen") == [(ROWS,)]
     assert package.query("select pg_typeof(n)::text from dbt.seen limit 1") == [("text",)]
     assert package.query("select relname from pg_class where relname like '%\\_\\_dbt\\_%'") == []
+
+
+def test_a_long_query_does_not_make_other_readers_wait_behind_the_replacement(
+    package: WrittenPackage, postgres_server: PostgresServer
+) -> None:
+    package.write(whole="{{ config(materialized='table') }}" + NUMBERS)
+    package.succeeds()
+    database = package.warehouse.options.database
+    with closing(psycopg2.connect(postgres_server.dsn(database))) as long_query:
+        long_query.cursor().execute("select count(*) from dbt.whole")
+        outcomes: list[Any] = []
+        running = threading.Thread(target=lambda: outcomes.append(package.run(vars={"numbers": 7})))
+        running.start()
+        with closing(psycopg2.connect(postgres_server.dsn(database))) as other:
+            other.autocommit = True
+            with other.cursor() as cursor:
+                cursor.execute("set lock_timeout = '20s'")
+                for state in ("Lock", "Timeout", "Lock"):
+                    eventually(lambda state=state: waits(cursor, state))  # type: ignore[misc]
+                    cursor.execute("select count(*) from dbt.whole")
+                    assert cursor.fetchone() == (ROWS,)
+        long_query.rollback()
+        running.join(120)
+    assert outcomes[0].succeeded
+    assert package.query("select count(*) from dbt.whole") == [(7,)]
+
+
+def waits(cursor: Any, kind: str) -> bool:
+    """Whether dbt waits for a lock, or pauses before it asks again."""
+    cursor.execute(
+        "select 1 from pg_stat_activity where wait_event_type = %s and application_name = 'cht-sync dbt'",
+        (kind,),
+    )
+    return cursor.fetchone() is not None

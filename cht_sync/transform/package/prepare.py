@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cht_sync.errors import ChtSyncError
-from cht_sync.settings import CHECKOUT
+from cht_sync.settings import CHECKOUT, declared
 from cht_sync.transform.options import TransformOptions
 from cht_sync.transform.package.dbt_process import run_dbt
 from cht_sync.transform.package.dependencies import INSTALLED, Dependencies, read_yaml, write_yaml
@@ -25,6 +25,8 @@ MACROS = "cht_sync"
 """Our package of macros."""
 OUR_MACROS = CHECKOUT / "dbt" / "packages" / MACROS
 PROJECT_FILE = "dbt_project.yml"
+SECRETS = frozenset(name for name, variable in declared() if variable.secret)
+"""Variables that are none of a package's business, but for its own password."""
 PARSE_TIMEOUT = 300.0
 
 
@@ -93,5 +95,6 @@ def _with_ours(dispatch: Any, name: str) -> list[Any]:
 
 
 def process_environment(options: TransformOptions) -> dict[str, str]:
-    """What a dbt in a process of its own is given."""
-    return {**os.environ, **options.environment()}
+    """What a dbt in a process of its own is given: a package could write any variable into a table."""
+    ours = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    return {**ours, **options.environment()}

@@ -116,9 +116,12 @@ class PackageStore:
             return False
         if self._address is None or self._address.kind is Kind.FOLDER:
             try:
-                return self._source.newest() not in (self._looked_at, self._broken and self._broken[0])
+                version = self._source.newest()
             except ChtSyncError:
                 return self._away_since is None
+            if self._broken and self._broken[0] == version:
+                return time.monotonic() >= self._broken[2]
+            return version != self._looked_at or self._away_since is not None
         if self._next_look is not None and now < self._next_look:
             return False
         first = self._next_look is None

@@ -66,6 +66,8 @@ class TarballSource:
     def _download(self) -> str:
         newer = self._known[1] if self._known else {}
         with self._answer(newer) as answer:
+            if self._address.location.startswith("https:") and not answer.url.startswith("https:"):
+                raise ChtSyncError("the server leads on to an address without https")
             if answer.status_code == requests.codes.not_modified and self._known:
                 return self._known[0]
             if answer.status_code != requests.codes.ok:
