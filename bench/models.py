@@ -48,6 +48,7 @@ PLACE = "@@@@"
 """In the ids of the originals: where the number of the copy comes."""
 IDS = re.compile(
     r'(?<=[0-9a-f]{8}-)[0-9a-f]{4}(?=-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})|(?<="patient_id": ")'
+    r'|(?<=chw_)(?=[0-9a-f]{8}")'
 )
 COPY = """
     insert into v1.medic (_id, _rev, doc)
