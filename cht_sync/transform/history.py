@@ -1,4 +1,4 @@
-"""The tables of what became of runs: `dbt_results`, a row a run, and `dbt_model_results`, a row a node.
+"""The tables of what became of runs: `dbt_runs`, a row a run, and `dbt_model_results`, a row a node.
 
 Every node of every run is kept for some hours; of what succeeded before that, one run an hour. So the
 second table stays small where the models run every few seconds, and still tells when one became slow.
@@ -20,7 +20,9 @@ from cht_sync.transform.freshness import Freshness
 from cht_sync.transform.results import NodeResult, RunOutcome
 from cht_sync.transform.retries import Failing
 
-RUNS = "dbt_results"
+RUNS = "dbt_runs"
+"""Not dbt_results: cht-pipeline 2.x has a model of that name, in the same schema as these tables."""
+RUNS_OF_0_2 = "dbt_results"
 NODES = "dbt_model_results"
 KEPT_WHOLE = timedelta(hours=6)
 PURGE_EVERY = 600.0
@@ -113,6 +115,7 @@ class History:
         self._prepared = True
 
     def _prepare(self, cursor: Cursor) -> None:
+        self._adopt(cursor, sql.Identifier(self._schema, RUNS_OF_0_2))
         _bring_up_to_date(cursor, self._runs, RUN_COLUMNS)
         _bring_up_to_date(cursor, self._nodes, NODE_COLUMNS)
         for table, columns in (
@@ -127,6 +130,16 @@ class History:
                         sql.Identifier(name), table, sql.Identifier(columns)
                     )
                 )
+
+    def _adopt(self, cursor: Cursor, old: sql.Identifier) -> None:
+        """Rename what version 0.2 wrote; a model of a package has other columns."""
+        cursor.execute(
+            "select true from pg_class join pg_attribute on attrelid = pg_class.oid"
+            " where pg_class.oid = to_regclass(%s) and relkind = 'r' and attname = 'run_id'",
+            (old.as_string(cursor),),
+        )
+        if cursor.fetchone() is not None and not _exists(cursor, self._runs):
+            cursor.execute(sql.SQL("alter table {} rename to {}").format(old, sql.Identifier(RUNS)))
 
     def _purge(self, cursor: Cursor, now: datetime) -> None:
         for table in (self._runs, self._nodes):

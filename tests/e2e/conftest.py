@@ -73,7 +73,7 @@ def _settled(installation: Installation) -> bool:
         installation.sql(query)[0][0]
         for query in (
             "select max(saved_timestamp) from v1.all_documents",
-            "select max(documents_until) from dbt.dbt_results",
+            "select max(documents_until) from dbt.dbt_runs",
         )
     )
     return covered is not None and covered >= stored

@@ -74,9 +74,7 @@ def query(warehouse: Warehouse, text: str, *values: Any) -> list[tuple[Any, ...]
 
 def runs(warehouse: Warehouse) -> list[str]:
     """The results of all runs, in their order."""
-    return [
-        result for (result,) in query(warehouse, "select result from dbt.dbt_results order by started_at")
-    ]
+    return [result for (result,) in query(warehouse, "select result from dbt.dbt_runs order by started_at")]
 
 
 def shown(warehouse: Warehouse) -> Summary:

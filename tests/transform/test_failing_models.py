@@ -79,7 +79,7 @@ def test_the_others_go_on_while_it_is_tried_again_with_all_that_reads_it(
     assert problem.since is not None
     assert problem.retry_at is not None
 
-    kept = query(world, "select to_jsonb(run)::text from dbt.dbt_results as run")
+    kept = query(world, "select to_jsonb(run)::text from dbt.dbt_runs as run")
     kept += query(world, "select to_jsonb(node)::text from dbt.dbt_model_results as node")
     assert not any(SECRET in text for (text,) in kept)
     assert SECRET not in caplog.text

@@ -42,7 +42,7 @@ def measured(world: Warehouse, after: datetime, until: datetime) -> Freshness | 
 def test_what_is_shown_lies_between_the_moments_before_and_after_the_row_was_seen(world: Warehouse) -> None:
     with looping(world.options):
         world.put("first", {"type": "person"})
-        eventually(lambda: world.rows("people", "first") and query(world, "select 1 from dbt.dbt_results"))
+        eventually(lambda: world.rows("people", "first") and query(world, "select 1 from dbt.dbt_runs"))
         world.put("ada", {"type": "person"})
         absent = utc_now(world)
         while True:
@@ -53,7 +53,7 @@ def test_what_is_shown_lies_between_the_moments_before_and_after_the_row_was_see
         stored = stamp(world, "ada")
         eventually(
             lambda: query(
-                world, "select 1 from dbt.dbt_results where documents_until >= %s and documents > 0", stored
+                world, "select 1 from dbt.dbt_runs where documents_until >= %s and documents > 0", stored
             )
         )
         recorded = utc_now(world)

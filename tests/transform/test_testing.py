@@ -46,7 +46,7 @@ def portion_of(*statuses: str, kind: str = "test") -> RunOutcome:
 
 def test_the_loop_runs_the_tests_and_tells_of_each(world: Warehouse) -> None:
     with looping(replace(world.options, test_interval=ONLY_ONCE)):
-        found = eventually(lambda: query(world, "select 1 from dbt.dbt_results where command = 'test'"))
+        found = eventually(lambda: query(world, "select 1 from dbt.dbt_runs where command = 'test'"))
         assert len(found) == 1
     tests = shown(world).tests
     assert tests is not None
@@ -66,7 +66,7 @@ def test_the_loop_runs_the_tests_and_tells_of_each(world: Warehouse) -> None:
     with looping(replace(world.options, test_interval=ONLY_ONCE)):
         world.put("later", {"type": "person"})
         eventually(lambda: world.rows("people", "later"))
-    assert query(world, "select count(*) from dbt.dbt_results where command = 'test'") == [(1,)]
+    assert query(world, "select count(*) from dbt.dbt_runs where command = 'test'") == [(1,)]
 
 
 def test_models_that_are_due_run_between_two_portions(
@@ -92,7 +92,7 @@ def test_models_that_are_due_run_between_two_portions(
     monkeypatch.setattr(DbtRunner, "run", running)
     monkeypatch.setattr(DbtRunner, "test", testing)
     with looping(replace(world.options, test_interval=ONLY_ONCE)):
-        eventually(lambda: query(world, "select 1 from dbt.dbt_results where command = 'test'"))
+        eventually(lambda: query(world, "select 1 from dbt.dbt_runs where command = 'test'"))
     assert order.count("test") == 4
     assert order[:8] == ["run", "test"] * 4
 
