@@ -99,16 +99,20 @@ def print_proposal_json(proposal: Proposal, *, examples: bool) -> None:
     )
 
 
-def print_written(proposal: Proposal, written: Written) -> None:
-    """Say which files were written, and what happens next."""
+def print_written(proposal: Proposal, written: Written, *, in_use: bool) -> None:
+    """Say which files were written, and what happens next; `in_use`: the loop runs the models there."""
     for file in written.files:
         click.echo(f"wrote {file}")
-    count = len(proposal.columns)
-    click.echo(f"{count} columns. Look them through; the running loop makes the table {written.model}.")
+    next_step = (
+        f"the running loop makes the table {written.model}"
+        if in_use
+        else "the table is made once they are in the package that is run"
+    )
+    click.echo(f"{len(proposal.columns)} columns. Look them through; {next_step}.")
 
 
 def print_written_json(proposal: Proposal, written: Written) -> None:
-    """Print the same as JSON."""
+    """Print the form, its model and the files as JSON."""
     files = [str(file) for file in written.files]
     _print_json({"form": proposal.form, "model": written.model, "files": files})
 

@@ -154,8 +154,10 @@ def write_form(
         tables = relations(connection, settings.dbt_postgres_schema)
     empty = ProjectModels(Path(), {}, {}, {})
     written = write(proposal, models or empty, tables, output=output, force=force)
-    say = print_written_json if machine_readable else print_written
-    say(proposal, written)
+    if machine_readable:
+        print_written_json(proposal, written)
+    else:
+        print_written(proposal, written, in_use=output is None)
 
 
 def _settings(environment: str) -> Settings:

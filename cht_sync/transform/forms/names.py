@@ -23,6 +23,8 @@ FIXED_COLUMNS = (
 """What every form's table has (`columns_of_every_form` in `macros/forms.sql`)."""
 SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "oid")
 INTERNAL_COLUMNS = ("rejected_values",)
+INTERNAL_TABLES = ("model_progress", "form_definitions", "dbt_results", "dbt_model_results", "dbt_state")
+"""They are beside the models, or will be after the first run."""
 
 
 def column_names(paths: Sequence[tuple[str, ...]], reserved: Collection[str]) -> list[str]:
@@ -53,7 +55,8 @@ def column_names(paths: Sequence[tuple[str, ...]], reserved: Collection[str]) ->
 def model_name(form: str, taken: Collection[str]) -> str:
     """Return a name for the model of a form that is none of `taken`."""
     name = identifier(form, otherwise="form", longest=LONGEST_MODEL)
-    return _unused(name if name not in taken else f"form_{name}", set(taken), LONGEST_MODEL)
+    used = {*taken, *INTERNAL_TABLES}
+    return _unused(name if name not in used else f"form_{name}", used, LONGEST_MODEL)
 
 
 def identifier(text: str, *, otherwise: str = "field", longest: int = LONGEST_COLUMN) -> str:

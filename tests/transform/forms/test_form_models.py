@@ -229,13 +229,17 @@ def test_rejected_values_of_a_model_that_is_gone_are_forgotten(project: Project)
     assert project.rejected() == []
 
 
-def test_a_type_that_no_document_holds_is_refused_by_name(project: Project) -> None:
+def test_types_that_no_document_holds_and_names_that_every_form_has_are_refused_by_name(
+    project: Project,
+) -> None:
     project.form("visit", "{name: due, data_type: interval}")
-    project.form("other", "{name: due}")
+    project.form("birth", "{name: reported, config: {meta: {path: fields.reported}}}")
+    project.form("other", "{name: due}\n{name: reported, description: When.}")
     outcome = project.dbt().run()
-    (failure,) = outcome.failures
-    assert failure.name == "visit"
-    assert "visit, column due: the data_type interval cannot be read" in failure.message
+    said = {failure.name: failure.message for failure in outcome.failures}
+    assert said.keys() == {"visit", "birth"}
+    assert "visit, column due: the data_type interval cannot be read" in said["visit"]
+    assert "birth, column reported: this name has a meaning" in said["birth"]
     assert project.warehouse.rows("other") == []
 
 

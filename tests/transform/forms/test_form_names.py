@@ -63,6 +63,7 @@ def test_a_column_is_named_by_its_key_and_as_many_groups_as_it_needs(
         ("../x", "x"),
         ("a/b", "a_b"),
         ("person", "form_person"),
+        ("model_progress", "form_model_progress"),
         ("", "form"),
         ("123", "form_123"),
     ],

@@ -15,7 +15,7 @@
   {%- set metadata = ref('document_metadata') -%}
   {%- set documents = source('couchdb', 'all_documents') -%}
   {%- set of_report = columns_of_every_form() -%}
-  {%- set answers = declared_columns() | rejectattr('name', 'in', of_report) | list -%}
+  {%- set answers = answers_of_form(of_report) -%}
   {%- set in_document = answers | rejectattr('in_fields') | list -%}
 select
   {%- for name in of_report %}
@@ -58,6 +58,21 @@ cross join lateral (
 {# What each form's table has before its own columns, as data_record has it. #}
 {% macro columns_of_every_form() %}
   {{ return(['uuid', 'source', 'saved_timestamp', 'reported', 'contact_uuid', 'patient_id', 'patient_uuid']) }}
+{% endmacro %}
+
+{# The form's own columns. Those of every form may be described in the file, and are what they are. #}
+{% macro answers_of_form(of_report) %}
+  {%- set found = [] -%}
+  {%- for column in declared_columns() -%}
+    {%- if column.name == 'rejected_values' or (column.name in of_report and column.has_path) -%}
+      {%- do exceptions.raise_compiler_error(
+          model.name ~ ", column " ~ column.name ~ ": this name has a meaning in every form's table. Give it another name."
+      ) -%}
+    {%- elif column.name not in of_report -%}
+      {%- do found.append(column) -%}
+    {%- endif -%}
+  {%- endfor -%}
+  {{ return(found) }}
 {% endmacro %}
 
 {# The form's code: config.meta.form, else the model's name. #}
