@@ -60,6 +60,8 @@ def test_a_folder_is_never_written_and_a_change_in_it_is_used(
     for left_over in ("target", "logs", ".git"):
         (folder / left_over).mkdir(exist_ok=True)
         (folder / left_over / "x").write_text("x")
+    (folder / "dbt_project.yml").chmod(0o444)
+    (folder / "models").chmod(0o555)
     before = contents(folder)
     packages = PackageStore(replace(nowhere, url=str(folder)))
     first = packages.current()
@@ -70,6 +72,8 @@ def test_a_folder_is_never_written_and_a_change_in_it_is_used(
         "models",
     ]
     assert contents(folder) == before
+    assert {path.stat().st_mode & 0o600 for path in first.project.rglob("*")} == {0o600}
+    (folder / "models").chmod(0o755)
     (folder / "target" / "y").write_text("y")
     assert next_package(packages) is None
 

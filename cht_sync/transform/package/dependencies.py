@@ -20,7 +20,7 @@ import yaml
 from cht_sync.errors import ChtSyncError
 from cht_sync.files import private_folder
 from cht_sync.transform.package.dbt_process import one_line, run_dbt
-from cht_sync.transform.package.folder import copy, fingerprint
+from cht_sync.transform.package.folder import contents, copy
 
 INSTALLED = "dbt_packages"
 """Where in a project its dependencies are."""
@@ -55,7 +55,7 @@ class Dependencies:
         digest = hashlib.sha256()
         for name in named:
             for folder in _point_to_original(project / name, project, original):
-                digest.update(fingerprint(folder).encode())
+                digest.update(contents(folder).encode())
             digest.update((project / name).read_bytes())
         locked = (project / LOCK).is_file()
         if locked:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cht_sync.errors import ChtSyncError
+from cht_sync.files import OWNER_ONLY_FILE, OWNER_ONLY_FOLDER
 from cht_sync.transform.package.unpack import MOST_FILES
 
 LEFT_OUT = frozenset({"target", "logs", ".git", ".venv", "venv", "node_modules", ".user.yml"})
@@ -50,13 +51,29 @@ def fingerprint(folder: Path, left_out: Path | None = None) -> str:
     return digest.hexdigest()
 
 
+def contents(folder: Path) -> str:
+    """Change when a name or a byte of `folder` changes, and not with a copy of it. Raises ChtSyncError."""
+    digest = hashlib.sha256()
+    try:
+        for path in _files(folder, _Ignore(folder, None)):
+            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
+            digest.update(path.read_bytes())
+    except OSError as error:
+        raise ChtSyncError(f"{folder} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
 def copy(folder: Path, into: Path, left_out: Path | None = None) -> None:
-    """Copy a project's folder to `into`, which is made; links become what they lead to.
+    """Copy a folder to `into`, which is made; links become what they lead to, all is ours to write.
 
     Raises ChtSyncError where it cannot be read.
     """
     try:
         shutil.copytree(folder, into, ignore=_Ignore(folder, left_out), ignore_dangling_symlinks=True)
+        for parent, _, files in os.walk(into):
+            Path(parent).chmod(OWNER_ONLY_FOLDER)
+            for name in files:
+                Path(parent, name).chmod(OWNER_ONLY_FILE)
     except (OSError, shutil.Error) as error:
         raise ChtSyncError(f"{folder} cannot be copied: {error}") from error
 
