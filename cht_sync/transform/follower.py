@@ -12,6 +12,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection
 
 from cht_sync.errors import ChtSyncError
+from cht_sync.transform.batches import Batches
 from cht_sync.transform.changes import Newest, newest_change, sole_runner
 from cht_sync.transform.freshness import Freshness, measure
 from cht_sync.transform.health import Health
@@ -22,13 +23,16 @@ from cht_sync.transform.pace import Pace
 from cht_sync.transform.package import PackageStore
 from cht_sync.transform.recorder import Recorder, first_line
 from cht_sync.transform.results import RunOutcome
-from cht_sync.transform.retries import Retries, dbt_failed
+from cht_sync.transform.retries import RETRIED, Retries, dbt_failed
 from cht_sync.transform.runner import DbtRunner
 from cht_sync.transform.summary import covered_until, last_tests
 from cht_sync.transform.testing import PassOfTests
 
 LOOK_EVERY = 1.0
 """Seconds between two looks for changes, at most; less where `interval` is less."""
+
+NOTHING = datetime.min
+"""What has been covered where there was no document; None is: nobody knows."""
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +55,12 @@ class Follower:
         self._runner = DbtRunner(options, self._package)
         self._recorder = Recorder(History(options.schema, options.results_days), metrics)
         self._pace = Pace(options.interval)
+        self._batches = Batches(options.schema, options.batch_size)
         self._retries = Retries(options.interval)
         self._tests = PassOfTests(options.test_interval)
         self._full_refresh = options.full_refresh
         self._dbt_works = False
-        self._covered: Newest = None
+        self._covered: datetime | None = None
         self._remembers = False
         self._refused = ""
         metrics.package(self._package, note=self._store.note)
@@ -107,7 +112,7 @@ class Follower:
         outcome = self._runner.run(full_refresh=self._full_refresh, exclude=self._retries.all())
         outcome = self._noted(outcome, full_refresh=self._full_refresh)
         self._dbt_works = not dbt_failed(outcome)
-        more = is_full(outcome, self._options.batch_size)
+        more = self._batches.more(connection, outcome)
         self._pace.ran(newest, started=started, ended=time.monotonic(), succeeded=self._dbt_works, again=more)
         freshness = None
         if self._dbt_works:
@@ -116,7 +121,8 @@ class Follower:
             if outcome.models and not more:
                 freshness = self._measured(connection, newest)
         else:
-            self._health.trouble("dbt", f"dbt fails: {outcome.failures[0].message}")
+            failed = next(node for node in outcome.failures if node.kind not in RETRIED)
+            self._health.trouble("dbt", f"dbt fails: {failed.message}")
         if outcome.nodes:
             self._record(connection, outcome, freshness)
 
@@ -135,7 +141,7 @@ class Follower:
         return outcome
 
     def _measured(self, connection: Connection, newest: Newest) -> Freshness | None:
-        before, self._covered = self._covered, newest
+        before, self._covered = self._covered, newest or NOTHING
         self._metrics.waiting(some=False)
         if before is None or newest is None or newest <= before:
             return None
@@ -152,6 +158,7 @@ class Follower:
             connection,
             outcome,
             failing=self._retries.failing,
+            not_tried=self._retries.not_tried,
             freshness=freshness,
             until=self._covered,
             package_note=self._store.note,
@@ -196,11 +203,3 @@ class Follower:
             ago = (datetime.now(UTC) - tested_at).total_seconds()
             self._tests.wait(self._options.test_interval - ago, time.monotonic())
         self._remembers = True
-
-
-def is_full(outcome: RunOutcome, batch_size: int | None) -> bool:
-    """Whether a model took as many rows as it may in a run: there may be more."""
-    return batch_size is not None and any(
-        node.kind == "model" and node.status == "success" and (node.rows or 0) >= batch_size
-        for node in outcome.nodes
-    )

@@ -82,20 +82,23 @@ class History:
         outcome: RunOutcome,
         *,
         failing: Collection[Failing] = (),
+        not_tried: Collection[str] = (),
         freshness: Freshness | None = None,
         until: datetime | None = None,
         package_note: str = "",
     ) -> None:
         """Keep an outcome, in one transaction; from time to time forget what is too old.
 
-        `failing` is all that fails now, also what this run left alone. `until` is the newest stamp that
-        the models have covered. Messages must be without values already. Raises psycopg2.Error.
+        `failing` is all that fails now, and `not_tried` all that reads it, also what this run left alone.
+        `until` is the newest stamp that the models have covered. Messages must be without values already.
+        Raises psycopg2.Error.
         """
         with connection, connection.cursor() as cursor:
             if not self._prepared:
                 self._prepare(cursor)
             values = _run_values(outcome)
             values |= {
+                "skipped": Json(list(dict.fromkeys((*outcome.skipped, *not_tried)))),
                 "failing": Json([_failing(one) for one in failing]) if failing else None,
                 "documents_until": until,
                 "package_note": package_note or None,
@@ -202,7 +205,6 @@ def _run_values(outcome: RunOutcome) -> dict[str, Any]:
         "result": outcome.result,
         "models": outcome.models,
         "failed": Json([_failed(node) for node in outcome.failures]),
-        "skipped": Json(list(outcome.skipped)),
         "command": outcome.command,
         "rows": outcome.rows,
         "full_refreshed": Json(list(outcome.full_refreshed)) if outcome.full_refreshed else None,

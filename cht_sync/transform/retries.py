@@ -39,6 +39,12 @@ class Retries:
     def __init__(self, first: float) -> None:
         self._first = first
         self._waiting: dict[str, _Waiting] = {}
+        self._not_tried: dict[str, str] = {}
+
+    @property
+    def not_tried(self) -> tuple[str, ...]:
+        """The names of models that stand still because they read what fails."""
+        return tuple(self._not_tried.values())
 
     @property
     def failing(self) -> tuple[Failing, ...]:
@@ -79,6 +85,10 @@ class Retries:
         for node in outcome.nodes:
             if node.status == "success":
                 self._waiting.pop(node.unique_id, None)
+            if node.status == "skipped":
+                self._not_tried[node.unique_id] = node.name
+            else:
+                self._not_tried.pop(node.unique_id, None)
         for node in outcome.failures:
             if node.kind in RETRIED:
                 self._wait(node, now, at, full_refresh)
@@ -91,6 +101,7 @@ class Retries:
     def reset(self) -> None:
         """Forget all: the next run tries everything."""
         self._waiting.clear()
+        self._not_tried.clear()
 
     def _wait(self, node: NodeResult, now: float, at: datetime, full_refresh: bool) -> None:
         before = self._waiting.get(node.unique_id)

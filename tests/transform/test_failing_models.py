@@ -74,6 +74,7 @@ def test_the_others_go_on_while_it_is_tried_again_with_all_that_reads_it(
 
     (problem,) = found.problems
     assert (found.result, found.failed, problem.name) == ("failed", ["births"], "births")
+    assert found.skipped == ("birthdays",)
     assert 'invalid input syntax for type date: "…"' in problem.message
     assert "::date" in Path(problem.compiled_path).read_text()
     assert problem.since is not None

@@ -53,6 +53,15 @@ def test_a_success_ends_it_and_a_skip_does_not() -> None:
     assert retries.all() == ("b+",)
 
 
+def test_what_stands_still_is_known_until_it_is_built() -> None:
+    retries = Retries(5)
+    retries.note(ran(node("a"), node("reader", "skipped")), now=0, at=AT)
+    retries.note(ran(node("c", "success")), now=1, at=AT)
+    assert retries.not_tried == ("reader",)
+    retries.note(ran(node("a", "success"), node("reader", "success")), now=9, at=AT)
+    assert retries.not_tried == ()
+
+
 def test_what_was_to_be_tried_and_was_not_waits_again() -> None:
     retries = Retries(5)
     retries.note(ran(node("a")), now=0, at=AT)
