@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -68,7 +69,7 @@ class World:
             cursor.execute(
                 sql.SQL("select to_jsonb(model)::text from {} as model").format(sql.Identifier(schema, model))
             )
-            return sorted(row for (row,) in cursor.fetchall())
+            return [row for (row,) in cursor.fetchall()]
 
 
 @pytest.fixture(scope="module")
@@ -130,17 +131,17 @@ class Oracle(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         events=st.lists(st.sampled_from(EVENTS), min_size=4, max_size=12),
-        ending=st.sampled_from(["run", "cut", "run", "cut", "anew"]),
+        anew=st.sampled_from([False, False, False, True]),
     )
-    def a_while_and_then_a_run(self, data: st.DataObject, events: Sequence[str], ending: str) -> None:
+    def a_while_and_then_a_run(self, data: st.DataObject, events: Sequence[str], anew: bool) -> None:
         for event in events:
             getattr(self, event)(data, data.draw(st.sampled_from([0, 0, 1]), label="database"))
-        if ending == "run" or not self.models:
-            self.run()
-        elif ending == "cut":
+        if self.models:
             self.run_with_changes_in_the_middle(data)
         else:
-            # A model and all that reads it is built anew, as when it has changed.
+            self.run()
+        if anew:
+            # A model and all that reads it, as when it has changed.
             model = data.draw(st.sampled_from(self.models), label="model")
             outcome = self.world.incremental.run(full_refresh=True, select=[f"{model}+"])
             assert outcome.succeeded, outcome.failures
@@ -151,9 +152,9 @@ class Oracle(RuleBasedStateMachine):
         self.run()
         run(self.world.refreshed, full_refresh=True)
         for model in self.models:
-            incremental = self.world.table(self.world.options.schema, model)
-            refreshed = self.world.table(REFRESHED, model)
-            assert incremental == refreshed, model
+            incremental = Counter(self.world.table(self.world.options.schema, model))
+            refreshed = Counter(self.world.table(REFRESHED, model))
+            assert (incremental - refreshed, refreshed - incremental) == (Counter(), Counter()), model
 
     def teardown(self) -> None:
         while ending := self.holder or next((one for one in self.world.pipelines if one.open), None):
