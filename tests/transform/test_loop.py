@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Collection, Iterator
@@ -134,6 +135,22 @@ def test_the_loop_outlives_a_postgres_that_is_away_and_says_so_once(
         eventually(lambda: world.rows("people", "later"))
     assert caplog.text.count("not permitted to log in") == 1
     assert "PostgreSQL is back" in caplog.text
+
+
+def test_what_postgres_refuses_is_told_once_and_asked_again(
+    world: Warehouse, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cht_sync.transform.loop._new_waits", lambda: itertools.repeat(0.01))
+    tries = threading.Semaphore(0)
+
+    def look(connection: Connection, raw_schema: str) -> Newest:
+        tries.release()
+        return newest_change(connection, raw_schema)
+
+    monkeypatch.setattr("cht_sync.transform.follower.newest_change", look)
+    with looping(replace(world.options, raw_schema="nowhere")):
+        await_looks(tries, 3)
+    assert caplog.text.count('PostgreSQL refuses: relation "nowhere.all_documents" does not exist') == 1
 
 
 def test_results_that_postgres_could_not_take_are_kept_until_it_is_back(
