@@ -109,8 +109,8 @@ class Settings:
     )
     couchdb_dbs: tuple[str, ...] = _variable(
         "CouchDB: what is read", "The databases to copy, separated by spaces or commas",
-        parse=checks.couchdb_databases, default="medic", required=OUTSIDE_LOCAL,
-        example='"medic medic-sentinel"', former_name="COUCHDB_DB",
+        parse=checks.couchdb_databases, default="medic,medic-sentinel,medic-users-meta,_users",
+        required=OUTSIDE_LOCAL, example='"medic medic-sentinel"', former_name="COUCHDB_DB",
     )  # fmt: skip
     couchdb_seq: str = _variable(
         "CouchDB: what is read",

@@ -26,6 +26,7 @@ from cht_sync.transform.results import RunOutcome
 from cht_sync.transform.retries import RETRIED, Retries, dbt_failed
 from cht_sync.transform.runner import DbtRunner
 from cht_sync.transform.summary import covered_until, last_tests
+from cht_sync.transform.sync_views import make_views
 from cht_sync.transform.testing import PassOfTests
 
 LOOK_EVERY = 1.0
@@ -62,6 +63,7 @@ class Follower:
         self._dbt_works = False
         self._covered: datetime | None = None
         self._remembers = False
+        self._views_are_made = False
         self._refused = ""
         metrics.package(self._package, note=self._store.note)
 
@@ -163,6 +165,19 @@ class Follower:
             until=self._covered,
             package_note=self._store.note,
         )
+        self._make_views(connection)
+
+    def _make_views(self, connection: Connection) -> None:
+        """Once, when the tables of results are there; models go on without the views of the dashboards."""
+        if self._views_are_made:
+            return
+        try:
+            make_views(connection, self._options.schema, self._options.raw_schema)
+        except psycopg2.Error as error:
+            if connection.closed:
+                raise
+            log.error("the views of the dashboards cannot be made: %s", first_line(error))
+        self._views_are_made = True
 
     def _tests_are_due(self, now: float) -> bool:
         return self._dbt_works and self._tests.due(now)

@@ -82,9 +82,7 @@ def test_a_hint_is_kept(connection: Connection) -> None:
 
 
 def test_literals_of_the_sql_are_cut() -> None:
-    short = without_values(
-        HEAD + "syntax error at or near \"x\"\n  LINE 3: ...name = 'Ada' x\n    ^"
-    )
+    short = without_values(HEAD + "syntax error at or near \"x\"\n  LINE 3: ...name = 'Ada' x\n    ^")
     assert short.splitlines()[1:] == ['syntax error at or near "x"', "LINE 3: …"]
 
 

@@ -204,9 +204,7 @@ class Files:
             self._sincedb.load()
             self._completed.load()
         except OSError as error:
-            raise PositionNotKept(
-                f"the positions of files, or their log, cannot be used: {error}"
-            ) from error
+            raise PositionNotKept(f"the positions of files, or their log, cannot be used: {error}") from error
 
     def read(self, stop: threading.Event, timeout: float) -> Batch | None:
         until = time.monotonic() + timeout
