@@ -10,6 +10,7 @@ SUPERSET_DATA_URI (the warehouse, as the read-only role) and DBT_POSTGRES_SCHEMA
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -23,7 +24,9 @@ def main(words: list[str]) -> None:
     logging.disable(logging.WARNING)
     from superset.app import create_app  # noqa: PLC0415 (only after the log has been told to be quiet)
 
-    with create_app().app_context():
+    with contextlib.redirect_stdout(sys.stderr):  # it says which configuration it has read
+        app = create_app()
+    with app.app_context():
         logging.disable(logging.WARNING)
         if words == ["start"]:
             _start()
