@@ -21,7 +21,8 @@ def make_views(connection: Connection, schema: str, raw_schema: str) -> None:
     """Make or renew both views in `schema`; the table of runs must be there. Raises psycopg2.Error.
 
     `sync_databases` has a row for each database: `seconds_behind` is 0 where nothing waits, else the
-    seconds since nothing waited; `as_of` is the moment whose CouchDB is wholly in the models.
+    seconds since nothing waited; `as_of` is the moment whose CouchDB is wholly in the models, null before
+    the first run.
     """
     names = {
         "databases": sql.Identifier(schema, DATABASES),
@@ -55,6 +56,7 @@ select
     where letter.database = progress.database and letter.closed_at is null
   ) as open_dead_letters,
   case
+    when run.started_at is null then null
     when run.documents_until >= (select max(saved_timestamp) from {documents}) then progress.caught_up_at
     else least(run.started_at, progress.caught_up_at)
   end as as_of
