@@ -13,6 +13,8 @@ from cht_sync.errors import ChtSyncError
 
 PROGRAM = "import os; os.dup2(1, 2); from dbt.cli.main import cli; cli()"
 """Errors and warnings on one stream: which of them dbt uses for what is its own affair."""
+RAISED = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception): (.+)")
+"""The last line of a traceback."""
 MOST_SHOWN = 600
 """Characters of what dbt said."""
 
@@ -38,7 +40,12 @@ def run_dbt(words: Sequence[str], *, environment: Mapping[str, str], timeout: fl
 
 
 def one_line(message: str) -> str:
-    """What a program said on several lines, without the times that dbt puts before each."""
+    """What a program said on several lines, without the times that dbt puts before each.
+
+    Of a traceback only what was raised in the end.
+    """
     lines = [re.sub(r"^\d\d:\d\d:\d\d\s+", "", line).strip() for line in message.splitlines()]
+    if raised := [found[1] for line in lines if (found := RAISED.match(line))]:
+        lines = raised[-1:]
     told = " ".join(line for line in lines if line)
     return re.sub(r"^python\S* ended with exit code \d+: ", "", told)[:MOST_SHOWN]
