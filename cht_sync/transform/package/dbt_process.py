@@ -44,8 +44,8 @@ def one_line(message: str) -> str:
 
     Of a traceback only what was raised in the end.
     """
-    lines = [re.sub(r"^\d\d:\d\d:\d\d\s+", "", line).strip() for line in message.splitlines()]
+    said = re.sub(r"^python\S* ended with exit code \d+: ", "", message)
+    lines = [re.sub(r"^\d\d:\d\d:\d\d\s+", "", line).strip() for line in said.splitlines()]
     if raised := [found[1] for line in lines if (found := RAISED.match(line))]:
         lines = raised[-1:]
-    told = " ".join(line for line in lines if line)
-    return re.sub(r"^python\S* ended with exit code \d+: ", "", told)[:MOST_SHOWN]
+    return " ".join(line for line in lines if line)[:MOST_SHOWN]
