@@ -109,7 +109,7 @@ class Settings:
     )
     couchdb_dbs: tuple[str, ...] = _variable(
         "CouchDB: what is read", "The databases to copy, separated by spaces or commas",
-        parse=checks.couchdb_databases, default="medic,medic-sentinel,medic-users-meta,_users",
+        parse=checks.couchdb_databases, default="medic,medic-sentinel,medic-users-meta",
         required=OUTSIDE_LOCAL, example='"medic medic-sentinel"', former_name="COUCHDB_DB",
     )  # fmt: skip
     couchdb_seq: str = _variable(

@@ -127,7 +127,7 @@ def test_a_single_service_is_not_asked_for_the_secrets_of_others(tmp_path: Path)
 
 def test_local_needs_no_settings_at_all(tmp_path: Path) -> None:
     settings = loaded({}, tmp_path)
-    assert settings.couchdb_dbs == ("medic", "medic-sentinel", "medic-users-meta", "_users")
+    assert settings.couchdb_dbs == ("medic", "medic-sentinel", "medic-users-meta")
     assert settings.couchdb_url == "http://localhost:5984"
     assert settings.given == {}
     assert list(tmp_path.iterdir()) == []
