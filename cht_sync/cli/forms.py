@@ -26,7 +26,7 @@ from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 from cht_sync.reconcile.interrupt import interruptible_queries
 from cht_sync.reconcile.table import told_of
-from cht_sync.runtime.dbt import OWN_PACKAGE
+from cht_sync.runtime.dbt import NEEDS, OWN_PACKAGE
 from cht_sync.settings import Settings
 from cht_sync.transform.forms.models import ProjectModels, has_form_macro, local_project, models_of
 from cht_sync.transform.forms.proposal import Proposal, propose
@@ -34,7 +34,6 @@ from cht_sync.transform.forms.reading import Sample, fields_of, forms_of, relati
 from cht_sync.transform.forms.writing import write
 from cht_sync.warehouse.connection import dbt_endpoint
 
-NEEDS = ("POSTGRES_HOST", "DBT_POSTGRES_PASSWORD")
 Command = TypeVar("Command", bound=Callable[..., None])
 
 json_option = click.option("--json", "machine_readable", is_flag=True, help="Print JSON.")

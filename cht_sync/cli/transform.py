@@ -14,7 +14,7 @@ from cht_sync.cli.group import main
 from cht_sync.cli.options import environment_option, log_options, reachable_settings
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
-from cht_sync.runtime.dbt import transform_options
+from cht_sync.runtime.dbt import NEEDS, transform_options
 from cht_sync.shutdown import stop_on_signals
 from cht_sync.transform.loop import LOOPBACK, loop, run_once, run_tests_once
 from cht_sync.transform.options import TransformOptions
@@ -93,7 +93,7 @@ def _options(
     full_refresh: bool = False,
     batch_size: int | None = None,
 ) -> TransformOptions:
-    options = transform_options(reachable_settings(Environment(environment)))
+    options = transform_options(reachable_settings(Environment(environment), needs=NEEDS))
     return replace(
         options,
         selectors=select or options.selectors,

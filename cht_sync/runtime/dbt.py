@@ -18,6 +18,8 @@ from cht_sync.transform.package import check_address
 from cht_sync.transform.summary import summary
 from cht_sync.warehouse.connection import dbt_endpoint
 
+NEEDS = ("POSTGRES_HOST", "DBT_POSTGRES_PASSWORD")
+"""All that the loop must be told: it reads PostgreSQL as its own role, and nothing else."""
 OWN_PACKAGE = CHECKOUT / "dbt" / "packages" / "cht_pipeline"
 PROFILES = CHECKOUT / "dbt"
 
