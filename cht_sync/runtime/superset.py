@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote, urlencode
 
 import requests
 
 from cht_sync import process
-from cht_sync.errors import ServiceError
+from cht_sync.errors import ChtSyncError, ServiceError
 from cht_sync.files import private_folder, write_atomically
 from cht_sync.runtime.service import Say, Service, inherited_environment
 from cht_sync.settings import CHECKOUT, Settings
 from cht_sync.warehouse.connection import dbt_endpoint
+
+log = logging.getLogger(__name__)
 
 SOURCES = CHECKOUT / "superset"
 SUPPORTED_PYTHON = ("3.11", "3.12")
@@ -52,6 +54,7 @@ class Superset(Service):
         self.port = settings.superset_port
         self._venv = settings.state_folder / "superset" / _digest(SOURCES / "requirements.txt")
         self._data = settings.data_folder / "superset"
+        self._database = self._data / "superset.db"
 
     def prepare(self, say: Say) -> None:
         """Install once for each set of versions; then bring its database and the dashboards up to date."""
@@ -60,16 +63,17 @@ class Superset(Service):
             self._install(say)
         wanted = self._state_of_provisioning()
         marker = self._data / "provisioned"
-        if not marker.exists() or marker.read_text() != wanted:
+        if not self._database.exists() or not marker.exists() or marker.read_text() != wanted:
             say("preparing its database and the dashboards")
-            self.provision("start")
+            for line in self.provision("start"):
+                log.info("superset: %s", line)
             write_atomically(marker, wanted)
 
     def provision(self, *words: str) -> list[str]:
         """Run `superset/provision`; return its lines. Raises ChtSyncError."""
         output = process.run(
             [self._venv / "bin" / "python", SOURCES / "provision", *words],
-            env={**inherited_environment(), **self.environment()},
+            env={**inherited_environment(), **self._provisioning_environment()},
             cwd=self._data,
             timeout=PROVISION_TIMEOUT,
         )
@@ -88,17 +92,13 @@ class Superset(Service):
         ]
 
     def environment(self) -> Mapping[str, str]:
-        settings = self._settings
         return {
             "FLASK_APP": "superset.app:create_app()",
+            "TZ": "UTC",
             "SUPERSET_CONFIG_PATH": str(SOURCES / "superset_config.py"),
             "SUPERSET_HOME": str(self._data),
-            "SUPERSET_METADATA_URI": f"sqlite:///{self._data / 'superset.db'}",
-            "SUPERSET_SECRET_KEY": settings.superset_secret_key,
-            "SUPERSET_ADMIN_EMAIL": settings.superset_admin_email,
-            "SUPERSET_PASSWORD": settings.superset_password,
-            "SUPERSET_DATA_URI": warehouse_address(settings),
-            "DBT_POSTGRES_SCHEMA": settings.dbt_postgres_schema,
+            "SUPERSET_METADATA_URI": f"sqlite:///{self._database}",
+            "SUPERSET_SECRET_KEY": self._settings.superset_secret_key,
         }
 
     def work_folder(self) -> Path:
@@ -121,47 +121,45 @@ class Superset(Service):
             )
         say("installing Superset (once, 850 MB, a minute or two)")
         shutil.rmtree(self._venv.parent, ignore_errors=True)
-        process.run([interpreter, "-m", "venv", self._venv], timeout=INSTALL_TIMEOUT)
-        process.run(
-            [
-                self._venv / "bin" / "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--no-deps",
-                f"--requirement={SOURCES / 'requirements.txt'}",
-            ],
-            env={**inherited_environment(), **_download_environment()},
-            timeout=INSTALL_TIMEOUT,
-        )
+        pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--retries=2"]
+        try:
+            process.run([interpreter, "-m", "venv", self._venv], timeout=INSTALL_TIMEOUT)
+            process.run(
+                [self._venv / "bin" / "python", *pip, f"--requirement={SOURCES / 'requirements.txt'}"],
+                env={**inherited_environment(), **_download_environment()},
+                timeout=INSTALL_TIMEOUT,
+            )
+        except ChtSyncError as error:
+            raise ServiceError(
+                self.name,
+                f"cannot be installed: {error.message.splitlines()[-1]}",
+                hint="pip needs the network (PIP_INDEX_URL, HTTPS_PROXY) and 850 MB of disk. "
+                "Without dashboards: --without superset",
+            ) from error
         (self._venv / "complete").touch()
+
+    def _provisioning_environment(self) -> Mapping[str, str]:
+        """What only provisioning needs to know; the server itself reads the rest from its database."""
+        settings = self._settings
+        endpoint = dbt_endpoint(settings)
+        return {
+            **self.environment(),
+            "SUPERSET_ADMIN_EMAIL": settings.superset_admin_email,
+            "SUPERSET_PASSWORD": settings.superset_password,
+            "SUPERSET_DB_PASSWORD": settings.superset_db_password,
+            "POSTGRES_HOST": endpoint.host,
+            "POSTGRES_PORT": str(endpoint.port),
+            "POSTGRES_SSLMODE": endpoint.sslmode,
+            "POSTGRES_DB": settings.postgres_db,
+            "DBT_POSTGRES_SCHEMA": settings.dbt_postgres_schema,
+        }
 
     def _state_of_provisioning(self) -> str:
         """Changes with whatever provisioning depends on; secrets only as part of a digest."""
         files = sorted(path for path in SOURCES.rglob("*") if path.suffix in (".py", ".yaml", ".txt"))
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in files))
-        digest.update(json.dumps(self.environment(), sort_keys=True).encode())
+        digest.update(json.dumps(self._provisioning_environment(), sort_keys=True).encode())
         return digest.hexdigest()
-
-
-def warehouse_address(settings: Settings) -> str:
-    """The models as the read-only role of the dashboards sees them, as SQLAlchemy writes an address.
-
-    `search_path` is the schema of the models, so that queries of the dashboards need not name it.
-    """
-    endpoint = dbt_endpoint(settings)
-    query = urlencode(
-        {"sslmode": endpoint.sslmode, "options": f"-csearch_path={_quoted(settings.dbt_postgres_schema)}"},
-        quote_via=quote,
-    )
-    role = quote(f"{settings.postgres_db}_superset", safe="")
-    password = quote(settings.superset_db_password, safe="")
-    database = quote(settings.postgres_db, safe="")
-    return f"postgresql+psycopg2://{role}:{password}@{endpoint.host}:{endpoint.port}/{database}?{query}"
-
-
-def _quoted(schema: str) -> str:
-    return '"' + schema.replace('"', '""') + '"'
 
 
 def _digest(*paths: Path) -> str:

@@ -1,7 +1,8 @@
-"""What the dashboards know of the synchronisation: two views beside the models.
+"""What the dashboards know of the synchronisation: three views beside the models.
 
 They read the schema of the documents with the rights of dbt's role, so that people who see the models
-see how fresh these are without a right on the documents. Letters are shown without their documents.
+see how fresh these are without a right on the documents. Letters and documents are shown without what
+is in them.
 """
 
 from __future__ import annotations
@@ -13,20 +14,23 @@ from cht_sync.transform.history import RUNS
 
 DATABASES = "sync_databases"
 LETTERS = "sync_dead_letters"
+DOCUMENTS = "sync_documents"
 SILENT_AFTER = "3 minutes"
 """A living pipeline gives a sign of life each minute at least; after this long nothing is known."""
 
 
 def make_views(connection: Connection, schema: str, raw_schema: str) -> None:
-    """Make or renew both views in `schema`; the table of runs must be there. Raises psycopg2.Error.
+    """Make or renew the views in `schema`; the table of runs must be there. Raises psycopg2.Error.
 
     `sync_databases` has a row for each database: `seconds_behind` is 0 where nothing waits, else the
     seconds since nothing waited; `as_of` is the moment whose CouchDB is wholly in the models, null before
-    the first run.
+    the first run. `sync_documents` has a row for each document and tombstone, whatever the package makes
+    of them.
     """
     names = {
         "databases": sql.Identifier(schema, DATABASES),
         "letters": sql.Identifier(schema, LETTERS),
+        "stored": sql.Identifier(schema, DOCUMENTS),
         "runs": sql.Identifier(schema, RUNS),
         "progress": sql.Identifier(raw_schema, "couchdb_progress"),
         "documents": sql.Identifier(raw_schema, "all_documents"),
@@ -36,6 +40,7 @@ def make_views(connection: Connection, schema: str, raw_schema: str) -> None:
     with connection, connection.cursor() as cursor:
         cursor.execute(sql.SQL(_DATABASES).format(**names))
         cursor.execute(sql.SQL(_LETTERS).format(**names))
+        cursor.execute(sql.SQL(_STORED).format(**names))
 
 
 _DATABASES = """
@@ -71,4 +76,9 @@ _LETTERS = """
 create or replace view {letters} as
 select id, database, doc_id, rev, code, reason, at, closed_at, closed_by
 from {raw_letters}
+"""
+_STORED = """
+create or replace view {stored} as
+select substring(source from '/(.*)$') as database, saved_timestamp, _deleted
+from {documents}
 """

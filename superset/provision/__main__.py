@@ -4,8 +4,9 @@
     python superset/provision import [--overwrite]    the dashboards alone
     python superset/provision export FOLDER           the dashboards as files
 
-Reads the environment: what superset_config.py needs, SUPERSET_PASSWORD, SUPERSET_ADMIN_EMAIL,
-SUPERSET_DATA_URI (the warehouse, as the read-only role) and DBT_POSTGRES_SCHEMA.
+Reads the environment: what superset_config.py needs (SUPERSET_SECRET_KEY, SUPERSET_METADATA_URI),
+SUPERSET_PASSWORD, SUPERSET_ADMIN_EMAIL, and for the warehouse POSTGRES_HOST, POSTGRES_PORT,
+POSTGRES_SSLMODE, POSTGRES_DB, SUPERSET_DB_PASSWORD and DBT_POSTGRES_SCHEMA.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ import os
 import sys
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 FOLDER = Path(__file__).resolve().parent.parent / "assets"
 
 
 def main(words: list[str]) -> None:
     """Do one of the three; lines on standard output say what changed."""
     logging.disable(logging.WARNING)
+    os.umask(0o077)
     from superset.app import create_app  # noqa: PLC0415 (only after the log has been told to be quiet)
 
     with contextlib.redirect_stdout(sys.stderr):  # it says which configuration it has read
@@ -57,14 +61,17 @@ def _bring_in(*, overwrite: bool) -> None:
     import access  # noqa: PLC0415
     import assets  # noqa: PLC0415
     import metadata  # noqa: PLC0415
+    import warehouse  # noqa: PLC0415
 
     metadata.prepare()
     schema = os.environ["DBT_POSTGRES_SCHEMA"]
     with access.as_administrator():
-        database = assets.connect(FOLDER, os.environ["SUPERSET_DATA_URI"])
+        database = assets.connect(FOLDER, warehouse.address())
         access.analysts(database, schema)
         for line in assets.Assets(database, schema, overwrite=overwrite).bring_in(FOLDER):
             print(line)
+        for name in assets.unreadable_connections():
+            print(f"the connection {name} was stored under another SUPERSET_SECRET_KEY: set that one again")
 
 
 def _export(target: Path) -> None:
@@ -77,4 +84,9 @@ def _export(target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except KeyError as error:
+        raise SystemExit(f"{error.args[0]} is not set") from None
+    except SQLAlchemyError as error:
+        raise SystemExit(f"Superset's own database: {' '.join(str(error).split())[:500]}") from None

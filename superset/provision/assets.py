@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import metadata
 import yaml
+from sqlalchemy import select, update
 from superset.commands.chart.export import ExportChartsCommand
 from superset.commands.chart.importers.v1.utils import import_chart
 from superset.commands.dashboard.export import ExportDashboardsCommand
@@ -32,6 +34,9 @@ EXPORTS: dict[str, Any] = {
 }
 VOLATILE = frozenset({"fetch_values_predicate", "last_saved_at", "certified_by", "theme_uuid"})
 
+COLOURS = frozenset({"color_scheme_domain", "map_label_colors", "shared_label_colors"})
+"""Superset keeps these of a dashboard by itself when its owner opens it: nobody changed anything then."""
+
 
 @dataclass(frozen=True)
 class Asset:
@@ -41,7 +46,7 @@ class Asset:
     path: Path
     uuid: str
     config: dict[str, Any]
-    given: str
+    text: str
 
     @property
     def name(self) -> str:
@@ -53,17 +58,36 @@ def read(folder: Path, kind: str) -> Iterator[Asset]:
     for path in sorted((folder / kind).glob("*.yaml")):
         text = path.read_text()
         config = yaml.safe_load(text)
-        yield Asset(kind, path, config["uuid"], config, metadata.digest(text))
+        yield Asset(kind, path, config["uuid"], config, text)
 
 
 def connect(folder: Path, address: str) -> Database:
     """Bring in the database connection; its address, password included, is always the given one."""
     (one,) = read(folder, "databases")
+    # What was stored under another SUPERSET_SECRET_KEY cannot be read, and need not be.
+    db.session.execute(
+        update(Database.__table__)
+        .where(Database.__table__.c.uuid == UUID(one.uuid))
+        .values(password=None, encrypted_extra=None, server_cert=None)
+    )
     database: Database = import_database(
         {**one.config, "sqlalchemy_uri": address}, overwrite=True, ignore_permissions=True
     )
     db.session.commit()
     return database
+
+
+def unreadable_connections() -> list[str]:
+    """Names of connections that people made under another SUPERSET_SECRET_KEY: Superset cannot open them."""
+    table = Database.__table__
+    found = []
+    for key, name in db.session.execute(select(table.c.id, table.c.database_name)).all():
+        try:
+            secrets = (table.c.password, table.c.encrypted_extra, table.c.server_cert)
+            db.session.execute(select(*secrets).where(table.c.id == key)).all()
+        except ValueError:
+            found.append(name)
+    return found
 
 
 class Assets:
@@ -95,15 +119,16 @@ class Assets:
     def _consider(self, asset: Asset) -> str:
         there = _find(asset.kind, asset.uuid)
         before = metadata.remembered(asset.uuid)
+        given = metadata.digest(asset.text if asset.kind != "datasets" else self._schema + asset.text)
         if not self._overwrite and before is not None:
             if there is None:
                 return f"{asset.name}: was deleted in Superset, stays away"
-            if asset.given == before[0]:
+            if given == before[0]:
                 return ""
             if _exported(asset.kind, there) != before[1]:
                 return f"{asset.name}: was changed in Superset, stays as it is (a newer one is in the files)"
         self._import(asset)
-        metadata.remember(asset.uuid, asset.given, _exported(asset.kind, _find(asset.kind, asset.uuid)))
+        metadata.remember(asset.uuid, given, _exported(asset.kind, _find(asset.kind, asset.uuid)))
         return f"{asset.name}: {'made' if there is None else 'updated'}"
 
     def _import(self, asset: Asset) -> None:
@@ -160,4 +185,6 @@ def _exported(kind: str, there: Any) -> str:
     """A digest of what a person can change of it, and of nothing that changes by itself."""
     content = yaml.safe_load(EXPORTS[kind]._file_content(there))
     kept = {key: value for key, value in content.items() if key not in VOLATILE}
+    if kind == "dashboards":
+        kept["metadata"] = {key: value for key, value in kept["metadata"].items() if key not in COLOURS}
     return metadata.digest(yaml.safe_dump(kept, sort_keys=True))

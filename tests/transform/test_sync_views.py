@@ -107,11 +107,18 @@ def test_dead_letters_are_shown_and_counted_without_their_documents(viewed: Ware
     assert "document" not in shown
 
 
-def test_the_role_of_the_dashboards_reads_both_views_and_not_what_is_below(viewed: Warehouse) -> None:
+def test_documents_and_tombstones_are_shown_without_what_is_in_them(viewed: Warehouse) -> None:
+    viewed.put("eva", {"type": "person"}, deleted=True)
+    shown = ask(viewed, "select to_jsonb(one) from dbt.sync_documents as one where _deleted")
+    assert shown["database"] == MEDIC
+    assert set(shown) == {"database", "saved_timestamp", "_deleted"}
+
+
+def test_the_role_of_the_dashboards_reads_the_views_and_not_what_is_below(viewed: Warehouse) -> None:
     role = f"{viewed.options.database}_superset"
     with closing(viewed.connection.cursor()) as cursor:
         cursor.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
-        for view in ("sync_databases", "sync_dead_letters"):
+        for view in ("sync_databases", "sync_dead_letters", "sync_documents"):
             cursor.execute(f"select count(*) from dbt.{view}")
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             cursor.execute("select * from v1.dead_letters")
