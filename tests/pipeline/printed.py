@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from cht_sync.pipeline.config import CONFIG_STRING, build, check
@@ -92,21 +93,33 @@ def value(item: Any) -> str:
 
 
 def condition(node: Condition) -> str:  # noqa: PLR0911 (one form each)
+    """Write a condition with no more parentheses than it needs: `and` binds closer than `or`."""
     match node:
         case Truthy(subject):
             return operand(subject)
+        case Not(Truthy(Field(reference))):
+            return f"!{reference}"
+        case Not(Contains(item, container)):
+            return f"{operand(item)} not in {operand(container)}"
+        case Not(Matches(subject, pattern)):
+            return f"{operand(subject)} !~ /{pattern.source}/"
         case Not(inner):
             return f"!({condition(inner)})"
         case AllOf(parts):
-            return " and ".join(f"({condition(part)})" for part in parts)
+            return " and ".join(bracketed(part, AllOf | AnyOf) for part in parts)
         case AnyOf(parts):
-            return " or ".join(f"({condition(part)})" for part in parts)
+            return " or ".join(bracketed(part, AnyOf) for part in parts)
         case Compare(how, left, right):
             return f"{operand(left)} {_SIGNS[how]} {operand(right)}"
         case Contains(item, container):
             return f"{operand(item)} in {operand(container)}"
         case Matches(subject, pattern):
             return f"{operand(subject)} =~ /{pattern.source}/"
+
+
+def bracketed(node: Condition, kinds: type | UnionType) -> str:
+    """Write a condition, in parentheses if it is of these kinds."""
+    return f"({condition(node)})" if isinstance(node, kinds) else condition(node)
 
 
 def operand(node: Operand) -> str:

@@ -78,6 +78,53 @@ def test_a_variable_in_a_hash_key_is_left_alone() -> None:
     assert node.settings["a1"].value == {"${A}": "x"}
 
 
+EXPRESSIONS = [
+    *(
+        f"[a] {sign} {right}"
+        for sign in ("==", "!=", "<")
+        for right in ("[b][c]", '"x"', "'x'", "-5", "5.5", "[1,2]")
+    ),
+    *(
+        f"[a] {sign} {right}"
+        for sign in ("in", "not in")
+        for right in ("[b]", '"x"', '["x","y"]', "[1, 2]", "[]")
+    ),
+    *(f"[a] in {right}" for right in ("[xx, yy]", '[["x","y"],["z"]]', '["x", # c\n "y"]')),
+    *(f"[a] {sign} {right}" for sign in ("=~", "!~") for right in ("/x/", "/\\//", '"x"')),
+    *("[a]", "![a]", '"x"', "5", "!([a])", '!([a] in ["x","y"])', '(([a] in ["x","y"]))', '["x","y"] == [a]'),
+]
+
+
+@pytest.mark.parametrize("operator", ["and", "or", "xor", "nand"])
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_any_expression_may_be_followed_by_any_operator(expression: str, operator: str) -> None:
+    bare, bracketed, first, last = (
+        as_data(parse(f"filter {{ if {text} {{ drop {{ }} }} else if {text} {{ drop {{ }} }} }}", env={}))
+        for text in (
+            f"{expression} {operator} {expression}",
+            f"({expression}) {operator} ({expression})",
+            f"({expression} {operator} [z]) or [z]",
+            f"(({expression}){operator}([z])) or [z]",
+        )
+    )
+    assert bare == bracketed
+    assert first == last
+
+
+def test_any_name_may_follow_an_array_in_settings() -> None:
+    (node,) = parse(
+        'filter { mutate { a1 => ["x","y"] and => [1] in => [] or => { "a" => [1] and => [2] in => 3 } } }',
+        env={},
+    ).filters
+    assert isinstance(node, Plugin)
+    assert {name: setting.value for name, setting in node.settings.items()} == {
+        "a1": ["x", "y"],
+        "and": [1],
+        "in": [],
+        "or": {"a": [1], "and": [2], "in": 3},
+    }
+
+
 # fmt: off
 WORDS = ["input", "filter", "output", "if", "else", "and", "or", "xor", "nand", "in", "not in",
          "mutate", "json", "add_field", "add_tag"]
