@@ -12,6 +12,7 @@ POSTGRES_SSLMODE, POSTGRES_DB, SUPERSET_DB_PASSWORD and DBT_POSTGRES_SCHEMA.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -28,13 +29,14 @@ def main(words: list[str]) -> None:
     os.umask(0o077)
     from superset.app import create_app  # noqa: PLC0415 (only after the log has been told to be quiet)
 
-    with contextlib.redirect_stdout(sys.stderr):  # it says which configuration it has read
+    with contextlib.redirect_stdout(io.StringIO()):  # it says which configuration it has read
         app = create_app()
     with app.app_context():
         logging.disable(logging.WARNING)
         if words == ["start"]:
             _start()
         elif words[:1] == ["import"] and words[1:] in ([], ["--overwrite"]):
+            _prepare()
             _bring_in(overwrite="--overwrite" in words)
         elif words[:1] == ["export"] and len(words) == 2:
             _export(Path(words[1]))
@@ -44,12 +46,11 @@ def main(words: list[str]) -> None:
 
 def _start() -> None:
     import access  # noqa: PLC0415 (these modules need the application)
-    import metadata  # noqa: PLC0415
     from flask_migrate import upgrade  # noqa: PLC0415
     from superset.extensions import appbuilder, security_manager  # noqa: PLC0415
 
     upgrade()
-    metadata.prepare()
+    _prepare()
     appbuilder.add_permissions(update_perms=True)
     security_manager.sync_role_definitions()
     if done := access.administrator():
@@ -57,21 +58,27 @@ def _start() -> None:
     _bring_in(overwrite=False)
 
 
+def _prepare() -> None:
+    import assets  # noqa: PLC0415
+    import keys  # noqa: PLC0415
+    import metadata  # noqa: PLC0415
+
+    metadata.prepare()
+    (connection,) = assets.read(FOLDER, "databases")
+    keys.check(connection.uuid)
+
+
 def _bring_in(*, overwrite: bool) -> None:
     import access  # noqa: PLC0415
     import assets  # noqa: PLC0415
-    import metadata  # noqa: PLC0415
     import warehouse  # noqa: PLC0415
 
-    metadata.prepare()
     schema = os.environ["DBT_POSTGRES_SCHEMA"]
     with access.as_administrator():
         database = assets.connect(FOLDER, warehouse.address())
         access.analysts(database, schema)
         for line in assets.Assets(database, schema, overwrite=overwrite).bring_in(FOLDER):
             print(line)
-        for name in assets.unreadable_connections():
-            print(f"the connection {name} was stored under another SUPERSET_SECRET_KEY: set that one again")
 
 
 def _export(target: Path) -> None:

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import metadata
 import yaml
-from sqlalchemy import select, update
 from superset.commands.chart.export import ExportChartsCommand
 from superset.commands.chart.importers.v1.utils import import_chart
 from superset.commands.dashboard.export import ExportDashboardsCommand
@@ -64,30 +62,11 @@ def read(folder: Path, kind: str) -> Iterator[Asset]:
 def connect(folder: Path, address: str) -> Database:
     """Bring in the database connection; its address, password included, is always the given one."""
     (one,) = read(folder, "databases")
-    # What was stored under another SUPERSET_SECRET_KEY cannot be read, and need not be.
-    db.session.execute(
-        update(Database.__table__)
-        .where(Database.__table__.c.uuid == UUID(one.uuid))
-        .values(password=None, encrypted_extra=None, server_cert=None)
-    )
     database: Database = import_database(
         {**one.config, "sqlalchemy_uri": address}, overwrite=True, ignore_permissions=True
     )
     db.session.commit()
     return database
-
-
-def unreadable_connections() -> list[str]:
-    """Names of connections that people made under another SUPERSET_SECRET_KEY: Superset cannot open them."""
-    table = Database.__table__
-    found = []
-    for key, name in db.session.execute(select(table.c.id, table.c.database_name)).all():
-        try:
-            secrets = (table.c.password, table.c.encrypted_extra, table.c.server_cert)
-            db.session.execute(select(*secrets).where(table.c.id == key)).all()
-        except ValueError:
-            found.append(name)
-    return found
 
 
 class Assets:

@@ -7,6 +7,9 @@ import re
 
 from sqlalchemy.engine import URL
 
+PERCENT = "%2525"
+"""Superset takes the address apart twice, and SQLAlchemy 1.4 does not escape a % when it writes one."""
+
 
 def address() -> str:
     """Return SQLAlchemy's address with the password, from the settings of env.template; raises KeyError.
@@ -19,7 +22,7 @@ def address() -> str:
     return URL.create(
         "postgresql+psycopg2",
         username=f"{given['POSTGRES_DB']}_superset",
-        password=given["SUPERSET_DB_PASSWORD"],
+        password=given["SUPERSET_DB_PASSWORD"].replace("%", PERCENT),
         host=given["POSTGRES_HOST"],
         port=int(given["POSTGRES_PORT"]),
         database=given["POSTGRES_DB"],

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
@@ -24,6 +24,7 @@ FLAGS = (
 )
 PATIENCE = 120_000
 """Milliseconds until something must be on a page; far more than it takes."""
+WINDOW = ViewportSize(width=1600, height=1000)
 CHART, DRAWN = "[data-test-chart-name]", "[data-test=slice-container]"
 STILL_LOADING = ".loading, [data-test='loading-indicator']"
 
@@ -73,7 +74,7 @@ def browser_of(base: str, user: str, password: str) -> Iterator[Page]:
     """A page of a browser in which `user` has signed in."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page = browser.new_page(viewport=WINDOW)
         page.set_default_timeout(PATIENCE)
         page.goto(f"{base}/login/")
         page.fill("#username", user)
@@ -89,10 +90,11 @@ def open_dashboard(page: Page, base: str, slug: str) -> list[str]:
 
     The window is made as high as the dashboard, since charts below its edge are not drawn.
     """
+    page.set_viewport_size(WINDOW)
     page.goto(f"{base}/superset/dashboard/{slug}/")
     page.wait_for_selector(CHART)
     height = page.locator("[data-test=grid-container]").evaluate("element => element.scrollHeight")
-    page.set_viewport_size({"width": 1600, "height": int(height) + 250})
+    page.set_viewport_size({**WINDOW, "height": int(height) + 250})
     page.wait_for_function(
         """([chart, drawn, loading]) => {
           const count = (one) => document.querySelectorAll(one).length;

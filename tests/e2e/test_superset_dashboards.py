@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Request
 from superset_client import CHROMIUM, Client, browser_of, number_on, open_dashboard
 from whole_installation import Installation, wait_for
 
@@ -29,8 +29,8 @@ def page(with_superset: Installation) -> Iterator[Page]:
 def test_every_chart_draws_and_none_is_empty(
     page: Page, administrator: Client, pictures: Path, slug: str
 ) -> None:
-    elsewhere: list[str] = []
-    page.on("request", lambda one: elsewhere.append(one.url) if not _local(one.url, administrator) else None)
+    elsewhere: list[Request] = []
+    page.on("request", lambda one: elsewhere.append(one) if not _local(one.url, administrator) else None)
     titles = open_dashboard(page, administrator.base, slug)
     page.screenshot(path=pictures / f"{slug}.png")
     assert len(titles) == CHARTS[slug]
@@ -38,6 +38,8 @@ def test_every_chart_draws_and_none_is_empty(
         assert page.get_by_text(words).count() == 0, words
     assert page.locator(".ant-alert-error, [role=alert]").count() == 0
     assert "Data as of (UTC)" in titles
+    left = [one.url for one in elsewhere if one.failure != "csp"]
+    assert left == [], "the browser asks other hosts"
 
 
 def test_a_report_in_couchdb_is_on_the_dashboard_after_the_interval(
