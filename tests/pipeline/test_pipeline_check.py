@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from cht_sync.errors import ConfigError
 from cht_sync.pipeline.config import ConfigProblems, check, load, parse
+from cht_sync.pipeline.config.problems import flat
 from cht_sync.pipeline.contracts import Filter
 from cht_sync.pipeline.conversions import CONVERSIONS, Kind, Password, WrongValue
 from cht_sync.pipeline.event import Event
@@ -22,6 +23,7 @@ from cht_sync.pipeline.plugins import (
     FilterOptions,
     PluginContext,
     PluginKind,
+    is_built_in,
     names,
     option,
     plugins,
@@ -256,6 +258,41 @@ def test_where_no_name_is_near_all_are_listed_and_how_to_add_one(kind: PluginKin
     said = str(refused(text))
     assert f'unknown {kind} "{name}"; there are {", ".join(sorted(names(kind)))}; how to add one: ' in said
     assert (CHECKOUT / said.rpartition(" ")[2]).is_file()
+
+
+UNDEFINED = [
+    '"${NOPE}"',
+    '"x${NOPE}"',
+    '["a", "${NOPE}"]',
+    '["a", ["${NOPE}"]]',
+    '{ "a" => "${NOPE}" }',
+    '{ "a" => ["x", { "b" => "${NOPE}" }] }',
+    'line { charset => "${NOPE}" }',
+    'json { id => ["${NOPE}"] }',
+]
+FITTING = ['"x"', "5", '["a", "b"]', '{ "a" => "b" }', '"true"', '"http://example.org"', "json { }"]
+OPTIONS = {
+    (kind, registration.name): sorted(options_of(registration.options))
+    for kind in get_args(PluginKind)
+    for registration in plugins(kind).values()
+    if is_built_in(registration.build)
+}
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_an_undefined_variable_anywhere_is_told_where_it_stands(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    kind, name = data.draw(st.sampled_from([one for one in sorted(OPTIONS) if one[0] != "codec"]))
+    first, *others = data.draw(st.lists(st.sampled_from(OPTIONS[kind, name]), min_size=1, unique=True))
+    lines = [f"{first} => {data.draw(st.sampled_from(UNDEFINED))}"]
+    lines += [f"{one} => {data.draw(st.sampled_from(UNDEFINED + FITTING))}" for one in others]
+    context = PluginContext("main", tmp_path_factory.getbasetemp())
+    with pytest.raises(ConfigError) as caught:
+        load("\n".join((f"{kind} {{ {name} {{", *lines, "} }")), {}, context)
+    told = [one.line for one in flat(caught.value) if "Replacement variable `NOPE`" in str(one)]
+    assert set(told) == {number for number, line in enumerate(lines, 2) if "${NOPE}" in line}
 
 
 def test_an_option_that_is_wrong_takes_no_part_in_how_options_fit_together() -> None:

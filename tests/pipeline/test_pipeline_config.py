@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from logstash_cases import Case, cases, typed
+from printed import CONTEXT
 from trees import as_data
 
 from cht_sync.errors import ConfigError
-from cht_sync.pipeline.config import ConfigProblems, check, parse
+from cht_sync.pipeline.config import ConfigProblems, load, parse
 from cht_sync.pipeline.config.conditions import compile_condition
 from cht_sync.pipeline.config.tree import Branch, Configuration, Plugin
 
@@ -132,7 +133,7 @@ SIGNS = ["{", "}", "[", "]", "(", ")", "=>", ",", "==", "!=", "<", "=~", "!~", "
          "\\", "# c\n", "\n", " "]
 LITERALS = ['"x"', "'y'", "/r/", "/(/", "5", "-1.5", "08", "1.", '"${A}"', '"${B:c}"']
 # fmt: on
-PIECES = st.sampled_from([*WORDS, *SIGNS, *LITERALS])
+PIECES = st.sampled_from([*WORDS, *SIGNS, *LITERALS, 'add_field => { "a" => "${A}" }', 'id => "${A}"'])
 
 
 @given(st.text() | st.lists(PIECES).map(" ".join) | st.lists(PIECES).map("".join))
@@ -140,7 +141,7 @@ def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
     plugin, branch = f"mutate {{ {text} }}", f"if {text} {{ mutate {{ }} }}"
     for whole in (text, *(f"filter {{ {body} }}" for body in (text, plugin, branch))):
         try:
-            check(parse(whole, env={}))
+            load(whole, {}, CONTEXT)
         except ConfigError as error:
             assert error.line > 0
             assert error.column > 0

@@ -148,7 +148,8 @@ class _Checker:
             return None
         before = len(self.problems)
         values = self._options(registration, node)
-        wrong = len(self.problems) > before
+        # That a value is unreadable may have been said before, when the text was read.
+        wrong = len(self.problems) > before or any(value is WRONG_OPTION for value in values.values())
         if kind != "codec" and isinstance(name := values.get("id"), str):
             self._check_id(name, node.settings["id"].place)
         options = None
