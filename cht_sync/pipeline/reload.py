@@ -13,11 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 
-from cht_sync.errors import ChtSyncError, ConfigError
+from cht_sync.errors import ChtSyncError
 from cht_sync.pipeline.config.problems import ConfigProblems
 from cht_sync.pipeline.monitor.metrics import Registry
 from cht_sync.pipeline.run import Change, Make
-from cht_sync.pipeline.running import RunningPipeline
+from cht_sync.pipeline.running import RunningPipeline, described
 from cht_sync.pipeline.sources import Loader, PipelineSource, problems_between
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Reloading:
         self._said = ""
 
     def look(self, running: Mapping[str, RunningPipeline], make: Make) -> Change | None:
-        """Return what is to change; what cannot be loaded is logged and counted."""
+        """Return what is to change; what cannot be loaded is logged and counted, whatever it raises."""
         was_asked = self._asked.is_set()
         if not was_asked and not self._is_due():
             return None
@@ -64,21 +64,23 @@ class Reloading:
             self._said = ""
         try:
             wanted = {source.id: source for source in self._find()}
-        except ChtSyncError as error:
-            if str(error) != self._said:
-                self._said = str(error)
-                log.error("the configuration was not reloaded; the pipelines go on as they are: %s", error)
-                self._registry.reloads.failed(str(error))
+            if not was_asked and not all(_is_settled(source) for source in wanted.values()):
+                return None
+            failed = {
+                id
+                for id, one in running.items()
+                if was_asked and one.failure is not None and one.named.reloadable
+            }
+            change = self._change(wanted, running, failed, make)
+        except Exception as error:
+            reason = _reason(error)
+            if reason != self._said:
+                self._said = reason
+                log.error("the configuration was not reloaded; the pipelines go on as they are: %s", reason)
+                self._registry.reloads.failed(reason)
             return None
         self._said = ""
-        if not was_asked and not all(_is_settled(source) for source in wanted.values()):
-            return None
-        failed = {
-            id
-            for id, one in running.items()
-            if was_asked and one.failure is not None and one.named.reloadable
-        }
-        return self._change(wanted, running, failed, make)
+        return change
 
     def _is_due(self) -> bool:
         return self._interval is not None and time.monotonic() - self._looked_at >= self._interval
@@ -140,20 +142,28 @@ class Reloading:
             return None
         try:
             named = self._loader.load(source, self._registry.renewed(source.id, fingerprint))
-        except ConfigError as error:
-            self._refuse(source.id, fingerprint, str(error))
+        except Exception as error:
+            self._refuse(source.id, fingerprint, _reason(error))
             return None
         try:
             return make(named)
-        except ConfigError as error:
+        except Exception as error:
+            self._refuse(source.id, fingerprint, _reason(error))
             named.pipeline.close()
-            self._refuse(source.id, fingerprint, str(error))
             return None
 
     def _refuse(self, id: str, fingerprint: str, reason: str) -> None:
         self._refused[id] = fingerprint
         log.error("pipeline %s was not reloaded; it goes on as it is: %s", id, reason)
         self._registry.reload_failed(id, reason)
+
+
+def _reason(error: Exception) -> str:
+    """Why nothing was reloaded; of a fault of the program, or of a plugin, its type and place."""
+    if isinstance(error, ChtSyncError):
+        return str(error)
+    log.debug("where that came from", exc_info=error)
+    return described(error)
 
 
 def _is_settled(source: PipelineSource) -> bool:

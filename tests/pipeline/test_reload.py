@@ -13,14 +13,22 @@ from pipeline.engine_runs import json_lines
 from pipeline.reloading_engine import ReloadingEngine
 from waiting import eventually
 
-from cht_sync.pipeline import reload, running
+from cht_sync.pipeline import reload, running, startup
+from cht_sync.pipeline.contracts import Filter
 from cht_sync.pipeline.monitor.metrics import Registry
 from cht_sync.pipeline.named_pipeline import NamedPipeline
+from cht_sync.pipeline.plugins import FilterOptions, PluginContext, register_filter
 from cht_sync.pipeline.reload import Reloading
 from cht_sync.pipeline.running import RunningPipeline
 from cht_sync.pipeline.startup import prepare
 
 LINES = 20_000
+
+
+@register_filter("test_faulty", FilterOptions)
+def build(_options: FilterOptions, _context: PluginContext) -> Filter:
+    raise ZeroDivisionError("a secret")
+
 
 ENDLESS = 'input { generator { id => "endless" } } filter { drop { } } output { null { } }'
 
@@ -117,6 +125,11 @@ def test_a_pipeline_that_is_listed_now_is_started_and_one_that_is_not_is_stopped
 BROKEN = {
     "syntax": ('input { generator { } }\nfilter { mutate { add_field => } }', "one.conf:2:"),
     "plugin": ("input { generator { } }\noutput { htpp { } }", 'one.conf:2:10: unknown output "htpp"'),
+    "variable": (
+        'input { generator { } }\nfilter { mutate { add_field => { "a" => "${NOPE}" } } }',
+        "one.conf:2:41: Cannot evaluate `${NOPE}`",
+    ),
+    "fault": ("input { generator { } }\nfilter { test_faulty { } }", "ZeroDivisionError at test_reload.py"),
     "position": (
         "input { couchdb_changes { db => medic sequence_store => postgrest } } output { null { } }",
         "position_headers",
@@ -143,6 +156,27 @@ def test_a_broken_configuration_leaves_the_old_one_at_work_and_says_where(
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert said.startswith("pipeline one was not reloaded; it goes on as it is: ")
     assert says in said
+    assert "a secret" not in said
+
+
+@pytest.mark.parametrize("error", [OSError(13, "Permission denied", "conf.d"), LookupError("a secret")])
+def test_whatever_looking_for_the_configuration_raises_the_pipelines_go_on(
+    start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def find(_folder: Path, *_arguments: object) -> None:
+        raise error
+
+    engine = start(one=ENDLESS)
+    before = engine.ids()
+    monkeypatch.setattr(startup, "from_settings_folder", find)
+    engine.ask()
+    eventually(lambda: engine.registry.reloads.failures == 1)
+    assert engine.ids() == before
+    count = engine.registry.pipelines()[0].totals().events_in
+    eventually(lambda: engine.registry.pipelines()[0].totals().events_in > count)
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "conf.d: Permission denied" in said or "LookupError at test_reload.py:" in said
+    assert "a secret" not in said
 
 
 @pytest.mark.parametrize(
