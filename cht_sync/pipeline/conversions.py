@@ -16,6 +16,7 @@ Kind = Literal["string", "number", "boolean", "array", "hash", "password", "path
 """Logstash's names for the types of an option."""
 
 _INTEGER = re.compile(r"-?[0-9]+", re.ASCII)
+_SHORT_WORD = re.compile(r"[\w.+-]{0,20}")
 _DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+", re.ASCII)
 
 
@@ -58,16 +59,26 @@ def refuse_blocks(value: Any) -> None:
 def _single(value: Any, expected: str) -> Any:
     items = as_list(value)
     if len(items) != 1 or isinstance(items[0], dict | list):
-        raise WrongValue(f"expected {expected}, got {_described(value)}")
+        raise WrongValue(f"expected {expected}, got {_type_of(value)}")
     return items[0]
 
 
-def _described(value: Any) -> str:
+def described(value: Any) -> str:
+    """Return a wrong value as an error shows it: as it is where it is a number or a short word.
+
+    What may stand in its place is short; anything else may be a secret that belongs to another option.
+    """
+    if isinstance(value, str):
+        return repr(value) if _SHORT_WORD.fullmatch(value) else "another text"
+    return _type_of(value)
+
+
+def _type_of(value: Any) -> str:
     if isinstance(value, dict):
         return "a hash"
     if isinstance(value, list):
         return f"an array of {len(value)}"
-    return repr(value)
+    return "a text" if isinstance(value, str) else repr(value)
 
 
 def _string(value: Any) -> str:
@@ -83,13 +94,13 @@ def _number(value: Any) -> int | float:
             return int(single)
         if _DECIMAL.fullmatch(single):
             return float(single)
-    raise WrongValue(f"expected a number, got {_described(single)}")
+    raise WrongValue(f"expected a number, got {described(single)}")
 
 
 def _boolean(value: Any) -> bool:
     single = _single(value, "a boolean")
     if single not in ("true", "false"):
-        raise WrongValue(f"expected true or false, got {_described(single)}")
+        raise WrongValue(f"expected true or false, got {described(single)}")
     return bool(single == "true")
 
 
@@ -102,7 +113,8 @@ def _hash(value: Any) -> dict[str, Any]:
         return {str(key): item for key, item in value.items()}
     items = as_list(value)
     if len(items) % 2:
-        raise WrongValue(f"expected a hash, got {_described(value)}")
+        # Not shown: headers without their names are a secret.
+        raise WrongValue(f"expected a hash, got {_type_of(value)}")
     # Logstash still takes the old form: an array of names and values in turn.
     pairs: dict[str, Any] = {}
     for key, item in zip(items[::2], items[1::2], strict=True):
@@ -120,7 +132,14 @@ def _password(value: Any) -> Password:
 
 def _path(value: Any) -> Path:
     path = Path(_string(value))
-    if not path.exists():
+    # Not shown: it may be the key that the file should hold.
+    if "\n" in str(path):
+        raise WrongValue("expected a path, got a text of several lines")
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise WrongValue(f"this path cannot be used: {error.strerror}") from None
+    if not exists:
         raise WrongValue(f"there is no file {str(path)!r}")
     return path
 

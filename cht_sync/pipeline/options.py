@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cht_sync.pipeline.conversions import CONVERSIONS, Kind, WrongValue, as_list, refuse_blocks
+from cht_sync.pipeline.conversions import CONVERSIONS, Kind, WrongValue, as_list, described, refuse_blocks
 
 
 def whole(least: int, most: int | None = None) -> Callable[[Any], None]:
@@ -90,7 +90,7 @@ class Option:
     def _one(self, value: Any) -> Any:
         converted = CONVERSIONS[self.kind](value)
         if self.choices and converted not in self.choices:
-            raise WrongValue(f"expected one of {', '.join(self.choices)}, got {converted!r}")
+            raise WrongValue(f"expected one of {', '.join(self.choices)}, got {described(converted)}")
         return converted
 
 

@@ -100,6 +100,27 @@ def test_settings_of_the_pipeline_decide_for_options_that_are_not_given() -> Non
     assert (clone.get("type"), clone.get("tags")) == (None, ["c"])
 
 
+SECRET = "Bearer TOKSECRET"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *(f'{name} => "{SECRET}"' for name in ("table", "where", "count", "on", "way", "codes")),
+        *(f'{name} => "TOKSECRET"' for name in ("table", "where")),
+        *(f'{name} => {{ aa => "{SECRET}" }}' for name in ("secret", "where", "count", "on", "way", "file")),
+        *(f'{name} => ["{SECRET}", xx, yy]' for name in ("secret", "table", "where", "count", "on", "way")),
+        f'secret => json {{ aa => "{SECRET}" }}',
+        'file => "-----BEGIN PRIVATE KEY-----\nTOKSECRET\n"',
+        f'file => "{"TOKSECRET" * 100}"',
+    ],
+)
+def test_a_value_that_may_be_a_secret_is_not_shown(setting: str) -> None:
+    said = str(refused(f"filter {{ test_options {{ {setting} }} }}"))
+    assert f'option "{setting.split(maxsplit=1)[0]}" of filter "test_options"' in said
+    assert "TOKSECRET" not in said
+
+
 def test_options_not_given_have_their_defaults() -> None:
     assert options_from("") == Options()
 
@@ -119,6 +140,7 @@ def test_a_password_is_not_shown() -> None:
         ("where => nowhere", "expected an address such as"),
         ("way => { aa => 1 }", "expected a string, got a hash"),
         ('file => "/no/such/file"', "there is no file '/no/such/file'"),
+        ('table => "short"', "expected a hash, got a text"),
         ("table => { aa => json { } }", "a codec cannot stand here"),
         ("codes => [1, xx]", "expected a number, got 'xx'"),
         ("add_field => { aa => { bb => 1 } }", "the value of 'aa' must be a text, a number or an array"),
