@@ -292,7 +292,8 @@ def _entry(
 
 def _files(pattern: str) -> list[Path]:
     path = Path(pattern)
-    candidates = list(path.iterdir()) if path.is_dir() else [path]
+    # As Logstash's `*`: what begins with a dot is an editor's, or a version control's.
+    candidates = [one for one in path.iterdir() if one.name[0] != "."] if path.is_dir() else [path]
     if not path.exists():
         candidates = [Path(found) for found in glob.glob(pattern, recursive=True)]  # noqa: PTH207 (absolute too)
     return sorted(one for one in candidates if one.is_file() and not one.name.endswith("~"))

@@ -15,15 +15,22 @@ CONFIG = "input { couchdb_changes { db => medic } } output { stdout { } }"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "pipeline").mkdir()
-    for name in ("b.conf", "a.conf", "a.conf~"):
+    for name in ("b.conf", "a.conf", "a.conf~", ".b.conf.swp", ".hidden.conf"):
         (tmp_path / "pipeline" / name).write_text(CONFIG)
     return tmp_path
 
 
-@pytest.mark.parametrize("pattern", ["pipeline", "pipeline/*.conf", "pipeline/[ab].conf*"])
+@pytest.mark.parametrize(
+    "pattern", ["pipeline", "pipeline/", "pipeline/*", "pipeline/*.conf", "pipeline/[ab].conf*"]
+)
 def test_a_folder_or_a_glob_is_one_pipeline_of_its_files_in_order(folder: Path, pattern: str) -> None:
     source = from_paths([str(folder / pattern)])
     assert source == PipelineSource("main", (folder / "pipeline" / "a.conf", folder / "pipeline" / "b.conf"))
+
+
+def test_a_file_that_begins_with_a_dot_is_taken_where_it_is_named(folder: Path) -> None:
+    hidden = folder / "pipeline" / ".hidden.conf"
+    assert from_paths([str(hidden)]).config == (hidden,)
 
 
 def test_files_are_taken_in_the_order_in_which_they_are_named(folder: Path) -> None:
