@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from cht_sync.errors import ConfigError
 from cht_sync.pipeline.event import Event
+from cht_sync.pipeline.monitor.metrics import OutputMetrics
 
 log = logging.getLogger(__name__)
 
@@ -99,10 +100,12 @@ class Addresses:
         with self._changed:
             self._changed.notify_all()
 
-    def send(self, address: str, events: Sequence[Event], stop: threading.Event) -> bool:
+    def send(
+        self, address: str, events: Sequence[Event], stop: threading.Event, metrics: OutputMetrics
+    ) -> bool:
         """Wait until the listener has delivered the events; False when `stop` was set before that.
 
-        Where nobody listens it waits, and says so when that lasts.
+        Where nobody listens it waits; when that lasts, the log and the sender's metrics say so.
         """
         delivery = Delivery(events)
         say_at: float | None = None
@@ -113,17 +116,24 @@ class Addresses:
             while not delivery.delivered:
                 if stop.is_set():
                     leave_at = leave_at or time.monotonic() + GRACE
-                    if not delivery.taken or time.monotonic() >= leave_at:
+                    nobody_comes = not delivery.taken and address not in self._listeners
+                    if nobody_comes or time.monotonic() >= leave_at:
                         self._withdraw(address, delivery)
+                        log.warning(
+                            'stopped while what was sent to the address "%s" waits; it is not acknowledged',
+                            address,
+                        )
                         return False
                 if address in self._listeners:
                     say_at = None
+                    metrics.answered()
                 elif say_at is None:
                     say_at = time.monotonic() + MISSING_AFTER
                 elif time.monotonic() >= say_at and not stop.is_set():
-                    self._say_nobody(address)
+                    metrics.waits(self._say_nobody(address), serious=True)
                     say_at = time.monotonic() + SAY_AGAIN
                 self._changed.wait(LOOK_AGAIN)
+        metrics.answered()
         return True
 
     def _withdraw(self, address: str, delivery: Delivery) -> None:
@@ -133,15 +143,15 @@ class Addresses:
         else:
             self._waiting[address].remove(delivery)
 
-    def _say_nobody(self, address: str) -> None:
+    def _say_nobody(self, address: str) -> str:
         near = difflib.get_close_matches(address, list(self._listeners), n=1)
-        log.error(
-            'no pipeline listens at the address "%s"%s; events wait until one with '
-            'input { pipeline { address => "%s" } } runs',
-            address,
-            f'; did you mean "{near[0]}"?' if near else "",
-            address,
+        meant = f'; did you mean "{near[0]}"?' if near else ""
+        problem = (
+            f'no pipeline listens at the address "{address}"{meant}; events wait until one with '
+            f'input {{ pipeline {{ address => "{address}" }} }} runs'
         )
+        log.error("%s", problem)
+        return problem
 
 
 def problems_of(

@@ -74,6 +74,7 @@ class InputRunner:
                 if not self._deliver(batch, stop):
                     return  # not acknowledged: read again next time
                 batch.ack()
+                self._counts.delivered()
                 self._metrics.ended(acknowledged=True)
                 with self._delivering:
                     sweep.go_on(batch, stop)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cht_sync.errors import ConfigError, SourceError
+from cht_sync.pipeline import tally
 from cht_sync.pipeline.config import load, parse
 from cht_sync.pipeline.config.check import check
 from cht_sync.pipeline.event import Event
@@ -104,6 +105,19 @@ def test_json_keeps_the_original_of_one_event_and_json_lines_does_not() -> None:
 @pytest.mark.parametrize("text", ["{no", "5", '"a"', "null", '[{"a":1},2]', '{"a":1} {"b":2}'])
 def test_what_is_no_object_is_a_message_with_a_tag(name: str, text: str) -> None:
     assert decoded(name, text.encode()) == [{"message": text, "tags": ["_jsonparsefailure"]}]
+
+
+def test_many_texts_that_are_no_json_are_a_few_lines_with_a_count(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder: Decoder = codec("json")
+    for _ in range(1000):
+        decoder.decode(b"{secret")
+    assert len(caplog.records) == 1
+    monkeypatch.setattr(tally, "SAY_AGAIN", 0.0)
+    decoder.decode(b"{}")
+    assert "(events: 999)" in caplog.messages[1]
+    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("name", ["json", "json_lines"])

@@ -39,8 +39,12 @@ OUR_OWN_WAY: dict[str, dict[str, Any]] = {
         "outcome": "dropped",
     },
     "one of three events is retried: it goes after the others": {"requests": [0, 1, 3, 2]},
+    "json_batch: 400 drops the whole batch": {"each_alone": True},
 }
-"""Which of the recorded requests are made instead, in this order, and what becomes of the event."""
+"""Which of the recorded requests are made instead, in this order, and what becomes of the event;
+`each_alone`: after the array each of its events is asked for alone, so that one that is refused takes no
+others along.
+"""
 LEFT_OUT = {"host", "connection", "user-agent", "accept-encoding", "content-length"}
 
 
@@ -69,6 +73,8 @@ def test_the_output_does_what_logstash_s_does(
         output.close()
         expected = case["expected_requests"]
         expected = [expected[number] for number in ours.get("requests", range(len(expected)))]
+        if ours.get("each_alone"):
+            expected += [{**expected[0], "body_json": [event]} for event in expected[0]["body_json"]]
         assert [_shown(request) for request in server.requests] == [_expected(one) for one in expected]
     outcomes = ours.get("outcome", case["expected_outcome"])
     outcomes = [outcomes] * len(case["events"]) if isinstance(outcomes, str) else outcomes

@@ -180,12 +180,33 @@ def test_a_certificate_that_is_none_is_refused_at_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["h/x", "ftp://h/x", "http://", "http://h/a b", "http://h/%{[a", "http://h/%zz", "http://h:x/"]
+    "url",
+    [
+        *("h/x", "ftp://h/x", "http://", "http://h/a b", "http://h/%{[a", "http://h/%zz", "http://h:x/"),
+        *("http://h/x y/%{a}", "ftp://%{h}/", "h/%{a}", "http://h:x/%{a}", "%{u}/a b", "http://h/%{a}/%zz"),
+    ],
 )
 def test_an_address_that_can_never_be_one_is_refused_at_start(tmp_path: Path, url: str) -> None:
     value = plugin(Plugin("http", {"url": Setting(url, PLACE), "http_method": Setting("post", PLACE)}, PLACE))
     with pytest.raises(ConfigError, match='option "url" of output "http"'):
         load(f"output {{ {value} }}", {}, PluginContext("main", tmp_path), support_escapes=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("%{u}", "%{s}://h/x", "http%{s}://h/", "http://%{h}/", "http://h:%{p}/", "http://h:9200%{path}"),
+        *(
+            "http://[%{ip}]/",
+            "http://%{u}:%{p}@h/",
+            "http://h/%{+YYYY.MM}/%{[a][b]}",
+            "http://h/%{{yyyy-MM}}",
+        ),
+    ],
+)
+def test_an_address_that_may_become_one_is_taken(tmp_path: Path, url: str) -> None:
+    value = plugin(Plugin("http", {"url": Setting(url, PLACE), "http_method": Setting("post", PLACE)}, PLACE))
+    assert load(f"output {{ {value} }}", {}, PluginContext("main", tmp_path), support_escapes=True).outputs
 
 
 def test_of_a_batch_that_is_refused_each_event_is_a_dead_letter(server: HttpServer, tmp_path: Path) -> None:

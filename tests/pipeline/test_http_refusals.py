@@ -18,9 +18,10 @@ from waiting import eventually
 from warehouse.served import ObservedStop
 
 from cht_sync import backoff
+from cht_sync.pipeline import tally
 from cht_sync.pipeline.contracts import Batch, Output
 from cht_sync.pipeline.event import Event
-from cht_sync.pipeline.http import refusals
+from cht_sync.pipeline.http.refusals import NOTHING_THERE
 from cht_sync.pipeline.monitor.metrics import OutputMetrics
 from cht_sync.pipeline.monitor.readiness import report
 from cht_sync.pipeline.outputs.http import Options, build
@@ -237,11 +238,77 @@ def test_documents_that_are_not_there_may_be_many_where_the_url_names_them(
 ) -> None:
     server.judge = lambda event: 404 if event["n"] else 200
     one = line(url=f"{server.url}/%{{n}}")
-    assert one.write(range(refusals.NOTHING_THERE + 1))
-    assert one.letters == list(range(1, refusals.NOTHING_THERE + 1))
+    assert one.write(range(NOTHING_THERE + 1))
+    assert one.letters == list(range(1, NOTHING_THERE + 1))
     one.begin(range(100, 102))
     eventually(one.waits)
     assert 100 not in one.letters
+
+
+@pytest.mark.parametrize("status", [400, 409, 422, 413, 404, 500])
+@pytest.mark.parametrize("bad", [{0}, {127}, {7, 8, 90}, set(range(128))])
+def test_bad_events_of_an_array_are_dead_letters_and_the_rest_arrives_in_order(
+    server: Judging, line: Callable[..., Line], status: int, bad: set[int]
+) -> None:
+    server.judge = lambda event: status if event["n"] in bad else 200
+    # An output that every event is refused by would wait where the status is about its configuration.
+    one = line(format="json_batch", retryable_codes=(503,), retry_failed=status != 404)
+    assert one.write(range(128))
+    assert one.letters == sorted(bad)
+    assert server.accepted == [n for n in range(128) if n not in bad]
+    assert len(server.requests) <= 1 + 2 * 7 * len(bad)
+
+
+def test_an_array_that_a_server_cannot_take_now_is_not_split_without_retries_either(
+    server: Judging, line: Callable[..., Line]
+) -> None:
+    server.judge = lambda _event: 503
+    one = line(format="json_batch", retry_failed=False)
+    assert one.write(range(10))
+    assert one.letters == list(range(10))
+    assert len(server.requests) == 1
+
+
+# A stop in the middle of a batch.
+
+
+def test_a_healthy_server_gets_the_whole_batch_once_after_a_stop(
+    server: Judging, line: Callable[..., Line]
+) -> None:
+    one = line()
+
+    def judge(event: dict[str, Any]) -> int:
+        if event["n"] == 3:
+            one.stop.set()
+        return 400 if event["n"] == 5 else 200
+
+    server.judge = judge
+    assert one.write(range(300))
+    assert server.accepted == [n for n in range(300) if n != 5]
+    assert one.letters == [5]
+
+
+def test_halves_of_an_array_go_on_after_a_stop(server: Judging, line: Callable[..., Line]) -> None:
+    one = line(format="json_batch")
+    one.stop.set()
+    server.judge = lambda event: 422 if event["n"] == 2 else 200
+    assert one.write(range(8))
+    assert (server.accepted, one.letters) == ([0, 1, 3, 4, 5, 6, 7], [2])
+
+
+def test_a_server_that_fails_after_a_stop_is_asked_once_and_nothing_counts_as_delivered(
+    server: Judging, line: Callable[..., Line], caplog: pytest.LogCaptureFixture
+) -> None:
+    one = line()
+
+    def judge(event: dict[str, Any]) -> int:
+        one.stop.set()
+        return 503 if event["n"] == 2 else 200
+
+    server.judge = judge
+    assert not one.write(range(300))
+    assert [json.loads(request.body)["n"] for request in server.requests] == [0, 1, 2]
+    assert "the batch in hand is not acknowledged" in caplog.text
 
 
 # What the log says.
@@ -254,7 +321,9 @@ def test_many_refusals_are_a_few_lines_with_a_count(
     one = line()
     assert one.write(range(101))
     one.output.close()
-    said = [record.getMessage().partition(": ")[2] for record in caplog.records]
+    said = [record.getMessage() for record in caplog.records]
+    assert all(text.startswith(f"pipeline main: x: {server.url}: ") for text in said)
+    said = [text.partition(f"{server.url}: ")[2] for text in said]
     assert said == [
         "refused for good (HTTP 400); dead letters: 1",
         "refused for good (HTTP 400, HTTP 422); dead letters: 100",
@@ -280,7 +349,7 @@ def test_what_is_waited_for_is_said_once_a_minute(
         eventually(lambda: len(server.requests) > 40)
         assert len(said()) == 1
         assert "ignorable_codes" in said()[0]
-        monkeypatch.setattr(refusals, "SAY_AGAIN", 0.0)
+        monkeypatch.setattr(tally, "SAY_AGAIN", 0.0)
         eventually(lambda: len(said()) > 1)
     assert int(said()[1].split("refused ")[1].split()[0]) > 10
 

@@ -45,10 +45,18 @@ def source(clock: Clock) -> InputMetrics:
     return made
 
 
-def test_an_input_that_knows_no_backlog_is_never_behind(source: InputMetrics, clock: Clock) -> None:
+@pytest.mark.parametrize("end", ["delivered", "stopped"])
+def test_an_input_that_knows_no_backlog_is_behind_by_the_batch_in_hand(
+    source: InputMetrics, clock: Clock, end: str
+) -> None:
     source.read(10)
     clock.now += 60
-    assert source.backlog() == (metrics.Backlog(0, 0.0))
+    assert source.backlog() == metrics.Backlog(10, 60)
+    getattr(source, end)()
+    assert source.backlog() == metrics.Backlog(0, 0)
+    source.read(0)
+    clock.now += 60
+    assert source.backlog() == metrics.Backlog(0, 0)
 
 
 def test_a_source_that_has_not_answered_yet_is_behind_since_the_start(

@@ -137,6 +137,13 @@ def test_a_stop_ends_the_waiting_without_delivery(tmp_path: Path, monkeypatch: p
     assert not write(f'path => "{tmp_path}/out"', {"n": 1}, stop=stop)
 
 
+def test_a_disk_that_takes_it_gets_the_whole_batch_after_a_stop(tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    assert write(f'path => "{tmp_path}/%{{n}}"', *[{"n": n} for n in range(5)], stop=stop)
+    assert sorted(path.name for path in tmp_path.iterdir()) == list("01234")
+
+
 def test_half_a_line_that_a_crash_left_does_not_spoil_the_next_event(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b'{"n":1}\n{"n":')
     write(f'path => "{tmp_path}/out"', {"n": 2})

@@ -19,6 +19,7 @@ from cht_sync.pipeline.contracts import Batch
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.inputs.pipeline import Options as InputOptions
 from cht_sync.pipeline.inputs.pipeline import PipelineInput
+from cht_sync.pipeline.monitor.metrics import OutputMetrics
 from cht_sync.pipeline.outputs.pipeline import Options as OutputOptions
 from cht_sync.pipeline.outputs.pipeline import PipelineOutput
 from cht_sync.pipeline.sources import PipelineSource, load_all
@@ -66,7 +67,7 @@ Listen = Callable[[str], PipelineInput]
 
 
 def output(addresses: Addresses, *to: str) -> PipelineOutput:
-    return PipelineOutput(OutputOptions(send_to=to), addresses)
+    return PipelineOutput(OutputOptions(send_to=to), addresses, OutputMetrics("output", "pipeline", "p"))
 
 
 def take(source: PipelineInput) -> Batch:

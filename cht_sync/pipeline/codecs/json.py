@@ -17,6 +17,7 @@ from cht_sync.pipeline.ecs import ECS_CHOICES, ECS_DEFAULT, ECS_HELP, ORIGINAL, 
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.plugins import Codec, CodecOptions, PluginContext, option, register_codec
 from cht_sync.pipeline.references import parse_reference
+from cht_sync.pipeline.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +63,14 @@ class Json:
         self._convert = converter(charset)
         self._target = target
         self._keeps_original = keeps_original
+        self._unsaid = Tally()
 
     def encode(self, event: Event) -> bytes:
         return event.to_json() + self._ending
 
     def decode(self, unit: bytes) -> list[Event]:
+        if self._unsaid:
+            self._say("see the events")
         if not unit.strip():
             return []
         try:
@@ -74,14 +78,23 @@ class Json:
             objects = value if isinstance(value, list) else [value]
             events = [self._event(one) for one in objects]
         except ValueError as error:
-            # Never the text itself: it may be about a person.
-            log.warning(
-                "JSON that cannot be read is now in the field message, tagged %s: %s", FAILURE_TAG, error
-            )
+            self._unsaid.add(FAILURE_TAG)
+            self._say(str(error))
             return [Event({"message": self._convert(unit), "tags": [FAILURE_TAG]})]
         if self._keeps_original and len(events) == 1 and not events[0].include(ORIGINAL):
             _set_original(events[0], self._convert(unit))
         return events
+
+    def _say(self, reason: str) -> None:
+        said = self._unsaid.due()
+        if said is not None:
+            # Never the text itself: it may be about a person.
+            log.warning(
+                "JSON that cannot be read is now in the field message, tagged %s: %s (events: %d)",
+                said[0],
+                reason,
+                said[1],
+            )
 
     def _event(self, value: Any) -> Event:
         if not isinstance(value, dict):

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from cht_sync.pipeline.event import Event
-from cht_sync.pipeline.http.client import check_address
+from cht_sync.pipeline.http.client import Unsendable, check_address, check_characters
 from cht_sync.pipeline.http.proxy import proxy_of
 from cht_sync.pipeline.references import InvalidReference
 from cht_sync.pipeline.templates import compile_template
 
-_REFERENCE = re.compile(r"%\{[^}]*\}")
+SCHEMES = ("http://", "https://")
+POSSIBLE_VALUES = ("1", "", "/", "::1")
+"""Of a reference in a host, a port, a path, and in brackets."""
+
+_REFERENCE = re.compile(r"%\{\{[^}]*\}\}|%\{[^}]*\}")
 
 
 def check_template(text: str) -> None:
@@ -40,9 +44,20 @@ def depends_on_event(text: str) -> bool:
 
 
 def check_url(url: str) -> None:
+    """What depends on the event may be anything; what does not must be right for every event."""
     check_template(url)
-    if not depends_on_event(url):
-        check_address(url)
+    check_characters(_REFERENCE.sub(lambda reference: "1" * len(reference[0]), url))
+    fixed = url.partition("%{")[0].lower()
+    if depends_on_event(url) and any(scheme.startswith(fixed) and scheme != fixed for scheme in SCHEMES):
+        return
+    refusals = []
+    for value in POSSIBLE_VALUES:
+        try:
+            check_address(_REFERENCE.sub(value, url))
+        except Unsendable as refusal:
+            refusals.append(refusal)
+    if len(refusals) == len(POSSIBLE_VALUES):
+        raise refusals[0]
 
 
 def check_headers(headers: Mapping[str, Any] | None) -> None:

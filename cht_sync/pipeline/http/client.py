@@ -154,11 +154,16 @@ class HttpClient:
         return Answer(response.status, said, pause), response.headers.get("Location")
 
 
-def check_address(url: str) -> None:
-    """Refuse what is no address of an HTTP server. Raises Unsendable."""
+def check_characters(url: str) -> None:
+    """Refuse what no part of an address may have. Raises Unsendable."""
     found = _ILLEGAL.search(url)
     if found is not None:
         raise Unsendable(f"the address has {found[0]!r} at character {found.start() + 1}")
+
+
+def check_address(url: str) -> None:
+    """Refuse what is no address of an HTTP server. Raises Unsendable."""
+    check_characters(url)
     try:
         parts = urlsplit(url)
         complete = parts.scheme in ("http", "https") and bool(parts.hostname)

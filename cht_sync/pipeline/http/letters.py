@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.dead_letters.line import RefusedEvent, whole_event
 from cht_sync.pipeline.event import Event
-from cht_sync.pipeline.http.refusals import Refused, Tally
+from cht_sync.pipeline.http.refusals import Refused
 from cht_sync.pipeline.monitor.metrics import OutputMetrics
+from cht_sync.pipeline.tally import Tally
 
 log = logging.getLogger(__name__)
 

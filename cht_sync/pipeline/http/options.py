@@ -112,10 +112,13 @@ class Options(OutputOptions):
         "number",
         default=50,
         check=check_positive,
-        help="Most servers to which connections are kept open.",
+        help="Most servers to which connections are kept open; requests are made one after another.",
     )
     pool_max_per_route: int = option(
-        "number", default=25, check=check_positive, help="Most connections to one server that are kept open."
+        "number",
+        default=25,
+        check=check_positive,
+        help="Taken and without effect: requests are made one after another, so one connection is used.",
     )
     keepalive: bool = option("boolean", default=True, help="Use a connection for more than one request.")
     validate_after_inactivity: int = option(

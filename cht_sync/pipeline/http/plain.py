@@ -2,7 +2,8 @@
 
 Delivery: at least once and in order. A batch counts as delivered when every event was accepted or became a
 dead letter; until then it is sent again, with growing pauses, for as long as the server may recover, or an
-operator may mend what it refuses every event for.
+operator may mend what it refuses every event for. A stop ends such a pause, and nothing else: a server that
+takes what it is sent gets the whole batch.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.http.client import Answer, HttpClient, NoAnswer, Request, Unsendable
 from cht_sync.pipeline.http.letters import Letters
-from cht_sync.pipeline.http.refusals import Refused, Streak, Tally
+from cht_sync.pipeline.http.refusals import Refused, Streak
 from cht_sync.pipeline.http.requests import Requests
 from cht_sync.pipeline.monitor.metrics import OutputMetrics
+from cht_sync.pipeline.tally import Tally
 from cht_sync.tokens import TokenSource
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,10 @@ class Verdicts:
 
     def may_recover(self, status: int) -> bool:
         return self.retries and status in self.retryable
+
+    def may_be_about_one_of_several(self, refusal: Refused) -> bool:
+        """Whether fewer events in a request may get another answer."""
+        return refusal.answer is not None and refusal.status not in self.retryable
 
 
 @dataclass(frozen=True)
@@ -96,16 +102,17 @@ class PlainOutput:
         try:
             request = self._requests.request(events)
         except ValueError as error:
+            if len(events) > 1:
+                return self._deliver_halves(events, stop)
             self._letters.bury(events, Refused("unsendable", str(error)))
             return True
         delays = backoff.delays(first=0.2)
-        while not stop.is_set():
+        while True:
             try:
                 later = self._try(request)
             except Refused as refusal:
-                if len(events) > 1 and refusal.may_be_about_one_of_several:
-                    half = len(events) // 2
-                    return self._deliver(events[:half], stop) and self._deliver(events[half:], stop)
+                if len(events) > 1 and self._verdicts.may_be_about_one_of_several(refusal):
+                    return self._deliver_halves(events, stop)
                 if not (self._verdicts.retries and self._refusals.is_too_long(refusal)):
                     self._letters.bury(events, refusal)
                     return True
@@ -117,8 +124,13 @@ class PlainOutput:
                 seconds = max(next(delays), later.pause)
                 log.warning("%s: %s; next try in %.1f s", self._name, later.problem, seconds)
                 self._metrics.failed(later.problem, serious=False)
-            stop.wait(seconds)
-        return False
+            if stop.wait(seconds):
+                log.warning("%s: stopped while it waits; the batch in hand is not acknowledged", self._name)
+                return False
+
+    def _deliver_halves(self, events: Sequence[Event], stop: threading.Event) -> bool:
+        half = len(events) // 2
+        return self._deliver(events[:half], stop) and self._deliver(events[half:], stop)
 
     def _try(self, request: Request) -> _Later | None:
         """Send a request; None when it was accepted, else why it shall be tried again. Raises Refused."""

@@ -6,16 +6,12 @@ So some in a row, with nothing accepted between them, count as single events; fr
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-
 from cht_sync.pipeline.http.client import Answer
 
 CONFIGURATION = frozenset({401, 402, 403, 404, 405, 406, 407, 410, 411, 415, 426, 501, 505, 511})
 """Beside 3xx the statuses that are about url, method, login or headers."""
 NOT_THERE = frozenset({404, 410})
 """Where the url depends on the event, these are about the event, in the first place."""
-TOO_LARGE = 413
 
 AT_THE_START = 1
 """So many in a row count as single events as long as nothing was accepted,"""
@@ -23,8 +19,6 @@ AFTER_SUCCESS = 5
 """so many once something was,"""
 NOTHING_THERE = 50
 """and so many where it is only that what the events name is not there."""
-SAY_AGAIN = 60.0
-"""Seconds between two log lines about refusals."""
 
 
 class Refused(Exception):
@@ -45,11 +39,6 @@ class Refused(Exception):
     def is_about_configuration(self) -> bool:
         """Whether the status may mean that all events would be refused."""
         return self.status in CONFIGURATION or 300 <= self.status < 400
-
-    @property
-    def may_be_about_one_of_several(self) -> bool:
-        """Whether fewer events in a request may get another answer."""
-        return self.status == TOO_LARGE or self.is_about_configuration
 
 
 class Streak:
@@ -76,29 +65,3 @@ class Streak:
             return True
         self._length += 1
         return False
-
-
-class Tally:
-    """Counts like things for the log: the first is said at once, others together a minute later."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._said_at: float | None = None
-
-    def add(self, what: str, count: int = 1) -> None:
-        self._counts[what] += count
-
-    def due(self) -> tuple[str, int] | None:
-        """Return what has come and how much of it, if that is to be said now."""
-        if self._said_at is not None and time.monotonic() - self._said_at < SAY_AGAIN:
-            return None
-        return self.rest()
-
-    def rest(self) -> tuple[str, int] | None:
-        """Return what was not said yet, None where there is nothing."""
-        if not self._counts:
-            return None
-        said = ", ".join(sorted(self._counts)), self._counts.total()
-        self._counts.clear()
-        self._said_at = time.monotonic()
-        return said

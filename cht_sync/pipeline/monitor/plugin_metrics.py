@@ -83,8 +83,9 @@ class Backlog:
 class InputMetrics(PluginMetrics):
     """What an input has read, how far it is behind, and how its connection is.
 
-    An input that knows no backlog calls none of the methods for it and is never behind. One that says
-    when it connects says too when its problem is over; that of any other is over when events come.
+    An input that knows no backlog calls none of the methods for it and is behind by the batch that is being
+    delivered, since that was read. One that says when it connects says too when its problem is over; that of
+    any other is over when events come.
     """
 
     def __init__(self, kind: str, name: str, id: str, *, shown: bool = True) -> None:
@@ -101,15 +102,24 @@ class InputMetrics(PluginMetrics):
         self._outstanding = 0
         self._at_the_source = 0
         self._is_at_end = True
+        self._knows_backlog = False
         self._behind_since: float | None = None
         self._says_when_connected = False
+        self._in_hand = 0
+        self._in_hand_since = 0.0
 
     def read(self, events: int) -> None:
         """Count a batch that the engine has taken from the input."""
         with self.lock:
             self.events_out += events
+            self._in_hand, self._in_hand_since = events, time.monotonic()
             if events and not self._says_when_connected:
                 self.problem.clear()
+
+    def delivered(self) -> None:
+        """The batch that was taken is safe."""
+        with self.lock:
+            self._in_hand = 0
 
     def started(self) -> None:
         """Reading begins, maybe once more: what was not acknowledged will be read again."""
@@ -121,6 +131,7 @@ class InputMetrics(PluginMetrics):
         """Nothing is read; with a problem, until an operator or another writer has mended that."""
         with self.lock:
             self.reading = False
+            self._in_hand = 0
             if problem is not None:
                 self.problem.set(problem, serious=True)
                 self._lose_sight()
@@ -159,6 +170,7 @@ class InputMetrics(PluginMetrics):
         """
         with self.lock:
             self.bytes += size
+            self._knows_backlog = True
             self._outstanding += changes
             self._at_the_source = max(0, self._at_the_source - changes) if behind is None else behind
             self._is_at_end = at_end
@@ -190,6 +202,8 @@ class InputMetrics(PluginMetrics):
         with self.lock:
             pending = self._outstanding + (0 if self._is_at_end else self._at_the_source)
             since = self._behind_since
+            if self._in_hand and not self._knows_backlog:
+                pending, since = self._in_hand, self._in_hand_since
         return Backlog(pending, 0.0 if since is None else max(0.0, time.monotonic() - since))
 
     def _lose_sight(self) -> None:
@@ -227,6 +241,11 @@ class OutputMetrics(PluginMetrics):
         """Count a try that will be repeated."""
         with self.lock:
             self.retries += 1
+            self.problem.set(problem, serious=serious)
+
+    def waits(self, problem: str, *, serious: bool) -> None:
+        """What it has to deliver waits, and nothing is tried meanwhile."""
+        with self.lock:
             self.problem.set(problem, serious=serious)
 
     def buried(self, letters: int) -> None:

@@ -1,7 +1,8 @@
 """file: events in files, by default a line of JSON each.
 
 Delivery: at least once. A batch counts as delivered when the disk has it (fsync). When the disk refuses, what
-was half written is taken back, and the batch is tried again, with growing pauses, for as long as that takes.
+was half written is taken back, and the batch is tried again, with growing pauses, for as long as that takes;
+a stop ends such a pause, and nothing else.
 A crash can leave half a line, which the next write ends, so that it spoils no other.
 
 Options are those of logstash-output-file 4.4. Differences, all because the original loses data there: it
@@ -24,6 +25,7 @@ from cht_sync import backoff
 from cht_sync.files import sync_folder
 from cht_sync.pipeline.contracts import Batch, Output
 from cht_sync.pipeline.event import Event
+from cht_sync.pipeline.monitor.metrics import OutputMetrics
 from cht_sync.pipeline.plugins import (
     Codec,
     CodecChoice,
@@ -92,13 +94,14 @@ class Options(OutputOptions):
 @register_output("file", Options)
 def build(options: Options, context: PluginContext) -> Output:
     """Make the output; no file is touched before the first batch."""
-    return Files(options, options.codec.build(context))
+    return Files(options, options.codec.build(context), context.metrics_of(OutputMetrics))
 
 
 class Files:
-    def __init__(self, options: Options, codec: Codec) -> None:
+    def __init__(self, options: Options, codec: Codec, metrics: OutputMetrics) -> None:
         self._options = options
         self._codec = codec
+        self._metrics = metrics
         path = os.path.abspath(Path(options.path).expanduser())  # noqa: PTH100 (`..` is to be resolved)
         self._depends_on_event = "%{" in path
         self._path_of = compile_template(path)
@@ -132,7 +135,7 @@ class Files:
 
     def _deliver(self, path: Path, texts: Sequence[bytes], stop: threading.Event) -> bool:
         delays = backoff.delays()
-        while not stop.is_set():
+        while True:
             try:
                 self._write(path, texts)
             except OSError as error:
@@ -143,10 +146,15 @@ class Files:
                     return self._deliver(self._failures, texts, stop)
                 seconds = next(delays)
                 log.error("%s cannot be written: %s; next try in %.1f s", path, error, seconds)
-                stop.wait(seconds)
+                # As it was written in the configuration: what an event holds is not for everybody.
+                problem = f"{self._options.path} cannot be written: {error.strerror}"
+                self._metrics.failed(problem, serious=True)
+                if stop.wait(seconds):
+                    log.warning("%s: stopped while it waits; the batch in hand is not acknowledged", path)
+                    return False
             else:
+                self._metrics.answered()
                 return True
-        return False
 
     def _write(self, path: Path, texts: Sequence[bytes]) -> None:
         self._make_folder(path.parent)

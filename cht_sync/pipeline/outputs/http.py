@@ -1,19 +1,20 @@
 """http: events to an HTTP server, one by one or as an array of JSON.
 
 Delivery: at least once and in order. A batch counts as delivered when every event was accepted or became a
-dead letter; until then it is sent again, with growing pauses, for as long as the server may recover.
+dead letter; until then it is sent again, with growing pauses, for as long as the server may recover. A stop
+ends such a pause, not the batch. Requests are made one after another, over one connection.
 
 Options are those of logstash-output-http 6.0.1. The status of an answer decides: 2xx and `ignorable_codes`
 are success; `retryable_codes` and a server that does not answer are tried again for ever; anything else makes
-each event a dead letter, where the original logs and drops. A `json_batch` that is too large for the server
-(413) is sent in halves. A `Retry-After` of 429 and 503 is honoured, up to five minutes.
+each event a dead letter, where the original logs and drops. A `json_batch` that is refused is sent in halves,
+again and again, until the events are found whose fault it is. A `Retry-After` of 429 and 503 is honoured, up
+to five minutes.
 
 Of statuses that may be about url, method, login or headers (3xx, 401 to 407, 410, 411, 415, 426, 501, 505,
 511) five in a row make dead letters, before the first success one; 50 where the url depends on the event
 and the status is 404 or 410. The next one says that every event would be refused: the output waits, says so
 in the log once a minute and in the health report, tries again with growing pauses and goes on by itself
-once that is mended. A `json_batch` that gets such a status is sent in halves first. With `retry_failed =>
-false` nothing waits.
+once that is mended. With `retry_failed => false` nothing waits.
 
 `position_headers` is ours: the server is then a PostgREST over cht-sync's schema, the position goes with the
 data, and the code of an error decides what it means.
@@ -69,20 +70,21 @@ def build(options: Options, context: PluginContext) -> Output:
     """Make the output; nothing is connected before the first request."""
     dead_letters = context.dead_letter_file(_shown(options.url))
     metrics = context.metrics_of(OutputMetrics)
+    name = f"pipeline {context.pipeline_id}: {metrics.id or 'http'}: {_shown(options.url)}"
     if not options.tls.verifies:
         # Said once; the library would say it with every request.
-        log.warning('%s: ssl_verification_mode => "none": the server may be anybody', _shown(options.url))
+        log.warning('%s: ssl_verification_mode => "none": the server may be anybody', name)
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     tokens = None
     if options.jwt_secret is not None and options.jwt_role is not None:
         tokens = TokenSource(options.jwt_secret.value, options.jwt_role)
     if not options.position_headers:
         if options.format == "json_batch" and any(map(depends_on_event, options.header_texts.values())):
-            log.warning('%s: with format => "json_batch" headers are sent as written', _shown(options.url))
+            log.warning('%s: with format => "json_batch" headers are sent as written', name)
         if options.format == "message" and options.mapping is not None:
-            log.warning('%s: mapping has no effect with format => "message"', _shown(options.url))
+            log.warning('%s: mapping has no effect with format => "message"', name)
         return PlainOutput(
-            _shown(options.url),
+            name,
             HttpClient(_behaviour(options)),
             _requests(options),
             Verdicts(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from cht_sync.pipeline.addresses import ADDRESSES, Addresses
 from cht_sync.pipeline.contracts import Batch, Output
+from cht_sync.pipeline.monitor.metrics import OutputMetrics
 from cht_sync.pipeline.plugins import OutputOptions, PluginContext, option, register_output
 
 
@@ -42,19 +43,22 @@ class Options(OutputOptions):
 @register_output(
     "pipeline", Options, unsupported={"codec": "has no effect: events go as they are; leave it out"}
 )
-def build(options: Options, _context: PluginContext) -> Output:
-    return PipelineOutput(options, ADDRESSES)
+def build(options: Options, context: PluginContext) -> Output:
+    return PipelineOutput(options, ADDRESSES, context.metrics_of(OutputMetrics))
 
 
 class PipelineOutput:
-    def __init__(self, options: Options, addresses: Addresses) -> None:
+    def __init__(self, options: Options, addresses: Addresses, metrics: OutputMetrics) -> None:
         self.send_to = tuple(dict.fromkeys(options.send_to))
         self._addresses = addresses
+        self._metrics = metrics
 
     def write(self, batch: Batch, stop: threading.Event) -> bool:
         if not batch.events:
             return True
-        return all(self._addresses.send(address, batch.events, stop) for address in self.send_to)
+        return all(
+            self._addresses.send(address, batch.events, stop, self._metrics) for address in self.send_to
+        )
 
     def close(self) -> None:
         """Nothing to let go of: whoever listens is closed with its own pipeline."""
