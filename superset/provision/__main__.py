@@ -25,14 +25,14 @@ FOLDER = Path(__file__).resolve().parent.parent / "assets"
 
 def main(words: list[str]) -> None:
     """Do one of the three; lines on standard output say what changed."""
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)  # errors are raised as well, and told once
     os.umask(0o077)
     from superset.app import create_app  # noqa: PLC0415 (only after the log has been told to be quiet)
 
     with contextlib.redirect_stdout(io.StringIO()):  # it says which configuration it has read
         app = create_app()
     with app.app_context():
-        logging.disable(logging.WARNING)
+        logging.disable(logging.CRITICAL)
         if words == ["start"]:
             _start()
         elif words[:1] == ["import"] and words[1:] in ([], ["--overwrite"]):
@@ -90,10 +90,17 @@ def _export(target: Path) -> None:
             print(path)
 
 
+def _root(error: BaseException) -> BaseException:
+    """What came first: Superset wraps errors of its database in ones without a text."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
+
+
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except KeyError as error:
         raise SystemExit(f"{error.args[0]} is not set") from None
     except SQLAlchemyError as error:
-        raise SystemExit(f"Superset's own database: {' '.join(str(error).split())[:500]}") from None
+        raise SystemExit(f"Superset's own database: {' '.join(str(_root(error)).split())[:500]}") from None

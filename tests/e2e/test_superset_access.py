@@ -69,6 +69,8 @@ def test_an_analyst_asks_the_models_in_sql_lab(analyst: Client) -> None:
     [
         "select * from v1.medic",
         "select * from v1.dead_letters",
+        "set search_path = v1; select * from medic",
+        "set role data_dbt; select * from v1.medic",
         "select rolpassword from pg_authid",
         "delete from dbt.person",
         "create table dbt.mine (a int)",

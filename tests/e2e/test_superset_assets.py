@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import yaml
@@ -56,12 +57,15 @@ def test_what_is_exported_is_what_was_brought_in(with_superset: Installation, tm
     )
 
 
-def test_a_dashboard_of_ones_own_survives_a_restart(
+def test_a_restart_with_another_secret_key_keeps_a_dashboard_of_ones_own_and_reaches_the_models(
     with_superset: Installation, administrator: Client
 ) -> None:
     made = administrator.ask("POST", "dashboard/", json={"dashboard_title": "My own"})
     assert made.status_code == 201, made.text
     with_superset.run("down")
+    with_superset.variables = {**with_superset.variables, "SUPERSET_SECRET_KEY": secrets.token_urlsafe(32)}
     with_superset.run("up", "--detach", "--without", "data-generator")
     again = Client(administrator.base, "admin", administrator.password)
     assert again.find("dashboard", "My own")["id"] == made.json()["id"]
+    answer = again.query("select count(*) as persons from dbt.person")
+    assert answer.status_code == 200, answer.text
