@@ -19,6 +19,7 @@ from cht_sync.pipeline.addresses import problems_of
 from cht_sync.pipeline.config import load
 from cht_sync.pipeline.config.problems import Place, flat, problem, raise_all
 from cht_sync.pipeline.dead_letter import MOST_BYTES, DeadLetterFile
+from cht_sync.pipeline.dead_letters.file import file_of
 from cht_sync.pipeline.dead_letters.folder import problems_with
 from cht_sync.pipeline.dead_letters.line import Origin
 from cht_sync.pipeline.engine_settings import EngineSettings, settings_of
@@ -166,6 +167,9 @@ class Loader:
         metrics = metrics or PipelineMetrics(source.id, hash=source.fingerprint())
         metrics.batch_size = settings.batch_size or metrics.batch_size
         metrics.batch_delay = metrics.batch_delay if settings.batch_delay is None else settings.batch_delay
+        metrics.dead_letter_path = file_of(
+            settings.dead_letter_folder or self.data_folder / "dead_letter_queue", source.id
+        )
         context = PluginContext(
             source.id,
             self.data_folder,

@@ -29,7 +29,7 @@ from cht_sync.pipeline.monitor.metrics import InputMetrics, OutputMetrics, Pipel
 from cht_sync.pipeline.monitor.node import node_id
 from cht_sync.pipeline.monitor.server import ports, serve_monitor
 from cht_sync.pipeline.run import run_pipelines
-from cht_sync.pipeline.sources import PipelineSource, load_all
+from cht_sync.pipeline.sources import PipelineSettings, PipelineSource, load_all
 
 GOLDEN = Path(__file__).parent / "golden" / "monitoring-api.json"
 CONFIG = """
@@ -151,6 +151,20 @@ def test_the_shapes_are_the_golden_ones(main: Api) -> None:
         GOLDEN.parent.mkdir(exist_ok=True)
         GOLDEN.write_text(json.dumps(shapes, indent=1) + "\n")
     assert shapes == json.loads(GOLDEN.read_text())
+
+
+def test_each_pipeline_says_where_its_dead_letters_are(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    sources = [
+        PipelineSource("main", CONFIG),
+        PipelineSource("own", CONFIG, PipelineSettings(dead_letter_folder=elsewhere)),
+    ]
+    with api(*(one.pipeline.metrics for one in load_all(sources, {}, tmp_path))) as served:
+        told = {id: one["dead_letter_queue_path"] for id, one in served.json("/_node")["pipelines"].items()}
+    assert told == {
+        "main": str(tmp_path / "dead_letter_queue" / "main.jsonl"),
+        "own": str(elsewhere / "own.jsonl"),
+    }
 
 
 @pytest.mark.parametrize("wanted", (READ_BY_METRICBEAT + READ_BY_EXPORTERS).split())

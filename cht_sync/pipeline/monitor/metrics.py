@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from cht_sync.pipeline.monitor.plugin_metrics import (
@@ -98,6 +99,8 @@ class PipelineMetrics:
     batch_delay: int = 50
     reloads: Reloads = field(default_factory=Reloads)
     state: PipelineState = "loading"
+    dead_letter_path: Path | None = None
+    """Its own file, also before it is there."""
 
     def __post_init__(self) -> None:
         self.ephemeral_id = str(uuid.uuid4())

@@ -127,6 +127,7 @@ class Stats:
 
 
 def _settings(pipeline: PipelineMetrics) -> dict[str, Any]:
+    path = pipeline.dead_letter_path
     return {
         "ephemeral_id": pipeline.ephemeral_id,
         "hash": pipeline.hash,
@@ -134,6 +135,7 @@ def _settings(pipeline: PipelineMetrics) -> dict[str, Any]:
         "batch_size": pipeline.batch_size,
         "batch_delay": pipeline.batch_delay,
         "dead_letter_queue_enabled": True,
+        "dead_letter_queue_path": None if path is None else str(path.absolute()),
     }
 
 
