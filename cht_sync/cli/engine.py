@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -15,7 +16,8 @@ import click
 
 from cht_sync import __version__, logs
 from cht_sync.cli.group import main
-from cht_sync.errors import ChtSyncError
+from cht_sync.errors import ChtSyncError, ConfigError
+from cht_sync.pipeline.config.problems import flat
 from cht_sync.pipeline.data_lock import only_user_of
 from cht_sync.pipeline.monitor.metrics import Registry
 from cht_sync.pipeline.monitor.node import Node, node_id
@@ -31,11 +33,16 @@ from cht_sync.shutdown import stop_on_signals
 FAILED = 1
 """Logstash's exit code for everything that is not in order."""
 
+_JSON = f"{__name__}.json"
+"""Says in click's context whether log lines are JSON."""
+
+log = logging.getLogger(__name__)
+
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
 class EngineCommand(click.Command):
-    """Wrong usage ends with 1, as in Logstash."""
+    """Wrong usage ends with 1, as in Logstash. With --log.format json errors are log lines, too."""
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         try:
@@ -43,6 +50,19 @@ class EngineCommand(click.Command):
         except click.UsageError as error:
             error.show()
             sys.exit(FAILED)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (ChtSyncError, OSError) as error:
+            if not ctx.meta.get(_JSON):
+                raise
+            problems = flat(error) if isinstance(error, ConfigError) else (error,)
+            for one in problems:
+                log.critical("%s", described(one))
+            ctx.exit(error.exit_code if isinstance(error, ChtSyncError) else FAILED)
 
 
 def _setting(*names: str, metavar: str | None = None, **options: Any) -> Callable[[Command], Command]:
@@ -219,7 +239,11 @@ def pipeline_run(**options: Any) -> None:
         try:
             _run(start, pipelines)
         except KeyboardInterrupt:
-            click.echo("abandoned; what was not acknowledged will be read again", err=True)
+            said = "abandoned; what was not acknowledged will be read again"
+            if click.get_current_context().meta[_JSON]:
+                log.warning(said)
+            else:
+                click.echo(said, err=True)
             sys.exit(FAILED)
 
 
@@ -264,10 +288,16 @@ def _start(options: dict[str, Any]) -> Startup:
     for name, value in options.items():
         if value not in (None, ()):
             flags[_SETTINGS_OF_OPTIONS[name]] = value
+    # What is wrong with the settings is said in the form that the flag asks for.
+    _log("info", flags.get("log.format"))
     start = prepare(flags, os.environ, folder, python_filter=python_filter)
-    style = "json" if start.settings["log.format"] == "json" else "text"
-    logs.configure(level=start.settings["log.level"], style=style)
+    _log(start.settings["log.level"], start.settings["log.format"])
     return start
+
+
+def _log(level: str, form: str | None) -> None:
+    click.get_current_context().meta[_JSON] = form == "json"
+    logs.configure(level=level, style="json" if form == "json" else "text")
 
 
 def _run(start: Startup, pipelines: list[NamedPipeline]) -> None:

@@ -299,6 +299,40 @@ def test_of_several_pipelines_one_is_named_for_its_events(tmp_path: Path) -> Non
     assert json.loads(named.stdout)["message"] == "seen"
 
 
+JSON = ("--log.format", "json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("-t", "-e", "filter { mutate { id => '${NOPE}' } } filter { grok { } }"), ["`NOPE`", '"grok"']),
+        (("-f", "nowhere.conf"), ["nowhere.conf: no configuration found"]),
+        (("-S", "pipeline.wrokers=2", "-e", ""), ["pipeline.wrokers"]),
+        (("-e", "", "--path.data", "file/data"), ["file/data: Not a directory"]),
+        (("-e", "", "-f", "main.conf"), ["not from both"]),
+    ],
+)
+def test_with_json_logs_the_errors_of_the_start_are_json(
+    tmp_path: Path, arguments: tuple[str, ...], says: list[str]
+) -> None:
+    (tmp_path / "file").touch()
+    done = said("run", *JSON, *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    errors = [line["message"] for line in lines if line["level"] == "critical"]
+    assert len(errors) == len(says)
+    for expected, error in zip(says, errors, strict=True):
+        assert expected in error
+
+
+def test_json_logs_of_logstash_yml_hold_for_errors_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "logstash.yml").write_text("log.format: json\nlog.level: fatal\n")
+    done = said("test", "--path.settings", ".", "-e", "input { generatr { } }", cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert 'unknown input "generatr"' in line["message"]
+
+
 def test_a_configuration_that_is_refused_fails_its_test(tmp_path: Path) -> None:
     done = said("test", "-e", "input { generatr { } }", cwd=tmp_path)
     assert done.returncode == 1
