@@ -194,9 +194,37 @@ def test_a_moment_is_read_in_every_form_that_apps_write(warehouse: Warehouse, db
         (True, None),
         ("2018-00-01", None),
         (None, None),
+        (f"2018-12-05T17:32:35.{'5' * 30}Z", "2018-12-05T17:32:35.555556+00:00"),
+        (f"2018-12-05T17:32:35.{'5' * 200}Z", None),
+        (f"2018-12-05 17:32:35.{'5' * 200}", None),
+        (f"1.{'0' * 29}1", "1970-01-01T00:00:00.001+00:00"),
+        (f"0.{'0' * 400}1", None),
     ]
     for number, (written, _) in enumerate(moments):
         warehouse.put(f"moment-{number}", {**REPORT, "reported_date": written})
     run(dbt)
     read = [warehouse.row("data_record", f"moment-{number}")["reported"] for number in range(len(moments))]
     assert read == [moment for _, moment in moments]
+
+
+def test_a_number_of_any_length_costs_its_field_only(warehouse: Warehouse, dbt: DbtRunner) -> None:
+    numbers: list[tuple[Any, int | None, float | None]] = [
+        (12, 12, 12),
+        (f"12.{'0' * 100}", 12, 12),
+        (f"12.{'0' * 20_000}", None, None),
+        ("9" * 18, 10**18 - 1, 10**18 - 1),
+        ("9" * 19, None, 10**19 - 1),
+        ("9" * 20_000, None, None),
+        (f"1.{'1' * 20_000}", None, None),
+        ("1e2", None, 100),
+        ("1e99999", None, None),
+        ("1e-99999", None, None),
+        (" " * 20_000 + "7", 7, 7),
+    ]
+    for number, (written, _, _) in enumerate(numbers):
+        measured = {"min": written, "count": written}
+        warehouse.put(f"number-{number}", {"type": "telemetry", "metrics": {"boot_time": measured}})
+    run(dbt)
+    rows = [warehouse.row("telemetry", f"number-{number}") for number in range(len(numbers))]
+    assert [row["boot_time_count"] for row in rows] == [integer for _, integer, _ in numbers]
+    assert [row["boot_time_min"] for row in rows] == [numeric for _, _, numeric in numbers]

@@ -6,6 +6,8 @@
     as_date       date          as_integer    bigint
     as_timestamp  timestamptz   as_numeric    numeric
     as_boolean    boolean
+
+  Every pattern says how many digits there may be: PostgreSQL's own casts fail where there are too many.
 #}
 
 {# The text at a path of keys in doc: field('fields', 'patient_id'). An empty text is null. #}
@@ -31,9 +33,9 @@
 {% macro as_timestamp(text) -%}
   {%- set day = year_month_day(text) -%}
   {%- set zone = '(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)' -%}
-  {%- set time = '[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?' -%}
+  {%- set time = '[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,30})?)?' -%}
   case
-    when {{ text }} ~ '^-?[0-9]{1,14}([.][0-9]+)?$' then to_timestamp(({{ text }})::double precision / 1000)
+    when {{ text }} ~ '^-?[0-9]{1,14}([.][0-9]{1,30})?$' then to_timestamp(({{ text }})::double precision / 1000)
     when not {{ is_day(day) }} then null
     when {{ text }} ~ '^[0-9]{4}-[0-9][0-9]-[0-9][0-9]{{ time }}{{ zone }}$' then ({{ text }})::timestamptz
     when {{ text }} ~ '^[0-9]{4}-[0-9][0-9]-[0-9][0-9]({{ time }})?$' then ({{ text }})::timestamp at time zone 'UTC'
@@ -50,7 +52,7 @@
 
 {# A whole number of up to 18 digits, also one written as 12.0; else null. #}
 {% macro as_integer(text) -%}
-  case when {{ text }} ~ '^ *[+-]?[0-9]{1,18}([.]0*)? *$' then trunc(({{ text }})::numeric)::bigint end
+  case when {{ text }} ~ '^ *[+-]?[0-9]{1,18}([.]0{0,100})? *$' then trunc(({{ text }})::numeric)::bigint end
 {%- endmacro %}
 
 {# A decimal number of up to 100 digits before and after the point, also with an exponent; else null. #}
