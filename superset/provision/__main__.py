@@ -86,8 +86,8 @@ def _export(target: Path) -> None:
     import assets  # noqa: PLC0415
 
     with access.as_administrator():
-        for path in assets.export(FOLDER, target):
-            print(path)
+        for line in assets.export(FOLDER, target):
+            print(line)
 
 
 def _root(error: BaseException) -> BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,19 +134,36 @@ class Assets:
         dashboard.slices = [one for one in db.session.query(Slice) if str(one.uuid) in wanted]
 
 
-def export(folder: Path, target: Path) -> list[Path]:
-    """Write the present state of everything that came from `folder` as files below `target`; return them."""
-    written = []
-    for kind in KINDS:
-        for asset in read(folder, kind):
-            there = _find(kind, asset.uuid)
-            if there is None:
-                continue
-            path = target / kind / asset.path.name
+def export(folder: Path, target: Path) -> Iterator[str]:
+    """Write everything that reads our connection as files below `target`; yield a line for each.
+
+    What came from `folder` keeps its file's name; what people made gets one from its title.
+    """
+    (connection,) = read(folder, "databases")
+    datasets = [one for one in db.session.query(SqlaTable) if str(one.database.uuid) == connection.uuid]
+    charts = [one for one in db.session.query(Slice) if one.datasource in datasets]
+    boards = [one for one in db.session.query(Dashboard) if all(chart in charts for chart in one.slices)]
+    for kind, wanted in zip(KINDS, (datasets, charts, boards), strict=True):
+        names = {asset.uuid: asset.path.stem for asset in read(folder, kind)}
+        for there in sorted(wanted, key=lambda one: one.id):
+            stem = names.get(str(there.uuid)) or f"{_stem(_title(there))}_{str(there.uuid)[:4]}"
+            path = target / kind / f"{stem}.yaml"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(EXPORTS[kind]._file_content(there))
-            written.append(path)
-    return written
+            yield str(path)
+        for other in set(db.session.query(KINDS[kind])) - set(wanted):
+            yield f"not written, since it reads another connection: {kind}/{_title(other)}"
+
+
+def _title(there: Any) -> str:
+    for name in ("table_name", "slice_name", "dashboard_title"):
+        if title := getattr(there, name, None):
+            return str(title)
+    return ""
+
+
+def _stem(title: str) -> str:
+    return re.sub(r"\W+", "_", title.lower()).strip("_") or "untitled"
 
 
 def _find(kind: str, uuid: str) -> Any:
