@@ -51,6 +51,8 @@ class Addresses:
         self._listeners: dict[str, object] = {}
         self._waiting: dict[str, deque[Delivery]] = {}
         self._taken: dict[str, list[Delivery]] = {}
+        self._ending: set[object] = set()
+        """Listeners that deliver what they have taken, or leave it, and go."""
 
     def listen(self, address: str, listener: object) -> None:
         """Make `listener` the one that takes what is sent there. Raises ConfigError where there is one."""
@@ -68,6 +70,7 @@ class Addresses:
             if self._listeners.get(address) is not listener:
                 return
             del self._listeners[address]
+            self._ending.discard(listener)
             for delivery in reversed(self._taken.pop(address, [])):
                 delivery.taken = False
                 self._waiting.setdefault(address, deque()).appendleft(delivery)
@@ -95,9 +98,11 @@ class Addresses:
                 delivery.delivered = True
                 self._changed.notify_all()
 
-    def wake(self) -> None:
-        """Make a `take` look again whether it is to stop."""
+    def end(self, address: str, listener: object) -> None:
+        """The listener is to stop: its `take` looks again, and senders wait for what it has taken."""
         with self._changed:
+            if self._listeners.get(address) is listener:
+                self._ending.add(listener)
             self._changed.notify_all()
 
     def send(
@@ -116,8 +121,10 @@ class Addresses:
             while not delivery.delivered:
                 if stop.is_set():
                     leave_at = leave_at or time.monotonic() + GRACE
-                    nobody_comes = not delivery.taken and address not in self._listeners
-                    if nobody_comes or time.monotonic() >= leave_at:
+                    listener = self._listeners.get(address)
+                    nobody_comes = listener is None and not delivery.taken
+                    is_late = time.monotonic() >= leave_at and listener not in self._ending
+                    if nobody_comes or is_late:
                         self._withdraw(address, delivery)
                         log.warning(
                             'stopped while what was sent to the address "%s" waits; it is not acknowledged',

@@ -187,6 +187,35 @@ def test_a_stop_does_not_wait_for_ever_for_a_pipeline_that_is_stuck(
     assert nothing.events == []
 
 
+def test_a_stop_of_both_waits_for_as_long_as_the_other_one_delivers(
+    addresses: Addresses, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cht_sync.pipeline.addresses.GRACE", 0.0)
+    source = listen("a")
+    sending = Sending(output(addresses, "a"), Event())
+    batch = take(source)
+    source.interrupt()
+    sending.stop.set()
+    for _ in range(3):
+        addresses.listen("a", source)  # makes the sender look again
+    assert sending.result is None
+    batch.ack()
+    assert sending.finished() is True
+
+
+def test_a_stop_of_both_ends_when_the_other_one_leaves_what_it_has(
+    addresses: Addresses, listen: Listen, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = listen("a")
+    sending = Sending(output(addresses, "a"), Event())
+    take(source)
+    source.interrupt()
+    sending.stop.set()
+    source.close()
+    assert sending.finished() is False
+    assert "is not acknowledged" in caplog.text
+
+
 def test_an_address_belongs_to_one_pipeline(listen: Listen) -> None:
     listen("a")
     with pytest.raises(ConfigError, match='another pipeline listens at the address "a"'):

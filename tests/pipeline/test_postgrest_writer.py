@@ -277,6 +277,15 @@ def test_a_stop_ends_the_waiting_and_nothing_counts_as_safe(warehouse: Served, s
     assert writer.write([row("a")], at("1-x"), stop) is False
 
 
+def test_a_database_that_answers_gets_the_whole_batch_after_a_stop(
+    warehouse: Served, stop: ObservedStop
+) -> None:
+    writer = claimed(warehouse, stop)
+    stop.set()
+    assert writer.write([row("a"), row("b")], at("1-x"), stop)
+    assert warehouse.rows() == {"a": "1-a", "b": "1-a"}
+
+
 def test_a_token_that_the_server_finds_expired_is_made_anew(warehouse: Served, stop: ObservedStop) -> None:
     class Stale(TokenSource):
         renewed = 0

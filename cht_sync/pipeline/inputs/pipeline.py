@@ -52,7 +52,7 @@ class PipelineInput:
         return Batch(events, ack=lambda: self._addresses.done(self.address, taken))
 
     def interrupt(self) -> None:
-        self._addresses.wake()
+        self._addresses.end(self.address, self)
 
     def close(self) -> None:
         self._addresses.leave(self.address, self)

@@ -53,10 +53,10 @@ class Beside:
         self._dead_letters = dead_letters
         self._metrics = metrics
 
-    def reject(self, source: str, rejected: Sequence[Rejected], stop: threading.Event) -> bool:
-        """Store dead letters; one that is there already stays as it is. False when stopped."""
+    def reject(self, source: str, rejected: Sequence[Rejected], stop: threading.Event) -> None:
+        """Store dead letters; one that is there already stays as it is. Raises GivenUp."""
         if not rejected:
-            return not stop.is_set()
+            return
         # Without the reason, which may quote the document.
         _say_each(
             source,
@@ -74,16 +74,14 @@ class Beside:
             except OSError as error:
                 log.error("%s: dead letters are kept in the database only: %s", source, error)
         entries = [dead_letter(source, letter) for letter in letters.values()]
-        if not self._store(source, DEAD_LETTERS, entries, _without_document, stop):
-            return False
+        self._store(source, DEAD_LETTERS, entries, _without_document, stop)
         self._metrics.buried(len(entries))
-        return True
 
-    def note(self, source: str, rows: Sequence[Row], stop: threading.Event) -> bool:
-        """Store what was received instead of what is in rows with replacements; False when stopped."""
+    def note(self, source: str, rows: Sequence[Row], stop: threading.Event) -> None:
+        """Store what was received instead of what is in rows with replacements. Raises GivenUp."""
         replaced = [row for row in rows if row.replaced]
         if not replaced:
-            return not stop.is_set()
+            return
         _say_each(
             source,
             [
@@ -97,10 +95,8 @@ class Beside:
             replaced_value(source, row.document_id, row.revision, row.sequence, row.replaced, row.original)
             for row in replaced
         ]
-        if not self._store(source, REPLACED_VALUES, notes, _without_original, stop):
-            return False
+        self._store(source, REPLACED_VALUES, notes, _without_original, stop)
         self._metrics.replaced(len(notes))
-        return True
 
     def _store(
         self,
@@ -109,8 +105,8 @@ class Beside:
         entries: Sequence[Entry],
         shortened: Callable[[Entry, DeliveryError], Entry],
         stop: threading.Event,
-    ) -> bool:
-        """Store entries, of which there is one; what is refused is stored shortened. False when stopped."""
+    ) -> None:
+        """Store entries, of which there is one; what is refused is stored shortened. Raises GivenUp."""
         # With columns PostgREST does not parse the body, in which a document may be large.
         url = f"{self._base_url}/{table}?on_conflict=fingerprint&columns={','.join(entries[0])}"
 
@@ -131,7 +127,7 @@ class Beside:
             until_done(partial(insert, body), stop, source, self._metrics)
             return []
 
-        return send_in_parts(entries, send, remedy, stop)
+        send_in_parts(entries, send, remedy)
 
 
 def _say_each(source: str, texts: Sequence[str], level: int) -> None:

@@ -1,4 +1,4 @@
-"""A request that is repeated until it succeeds."""
+"""A request that is repeated until it succeeds; a stop ends the wait between two tries."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ Result = TypeVar("Result")
 Errors = tuple[type[DeliveryError], ...]
 
 
+class GivenUp(Exception):
+    """The stop came while the destination was waited for."""
+
+
 def until_done(
     work: Callable[[], Result],
     stop: threading.Event,
@@ -34,14 +38,14 @@ def until_done(
     *,
     never: Errors = (),
     also: Errors = (),
-) -> Result | None:
-    """Do `work` for `source` until it succeeds; None when `stop` is set first.
+) -> Result:
+    """Do `work` for `source` until it succeeds. Raises GivenUp when `stop` is set while it would wait.
 
     Errors of the classes `never` are raised; those of `also` are retried beside the usual ones.
     """
     delays = backoff.delays(first=0.05, most=LONGEST_WAIT)
     retried: Errors = (DestinationUnavailable, DestinationMisconfigured, DocumentRefused, *also)
-    while not stop.is_set():
+    while True:
         try:
             done = work()
         except never:
@@ -55,11 +59,11 @@ def until_done(
             # What a refusal says may quote the document.
             said = error.code if isinstance(error, DocumentRefused) else sentences(error)
             metrics.failed(said, serious=loudness == logging.ERROR)
-            stop.wait(seconds)
+            if stop.wait(seconds):
+                raise GivenUp from None
         else:
             metrics.answered()
             return done
-    return None
 
 
 def refusal_of(
@@ -69,7 +73,10 @@ def refusal_of(
     metrics: OutputMetrics,
     blaming: Errors,
 ) -> DeliveryError | None:
-    """Do `work` until it succeeds or fails with an error of the classes `blaming`, which is returned."""
+    """Do `work` until it succeeds or fails with an error of the classes `blaming`, which is returned.
+
+    Raises GivenUp.
+    """
     try:
         until_done(work, stop, source, metrics, never=blaming)
     except blaming as refusal:

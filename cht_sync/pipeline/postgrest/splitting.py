@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -31,16 +30,15 @@ def send_in_parts(
     items: Sequence[Item],
     send: Callable[[Sequence[Item], bool], DeliveryError | None],
     remedy: Callable[[Sequence[Item], DeliveryError], Sequence[Item] | None],
-    stop: threading.Event,
-) -> bool:
-    """Send all items in their order; False when `stop` was set before the end.
+) -> None:
+    """Send all items in their order.
 
     `send` returns why a part is refused, and is told whether it is the last one, which may then be empty.
     `remedy` returns what to send instead of a refused part; None where it is to be split, for which it needs
     more than one item.
     """
     parts = [items]
-    while parts and not stop.is_set():
+    while parts:
         part = parts.pop()
         if parts and not part:
             continue
@@ -49,7 +47,6 @@ def send_in_parts(
             continue
         other = remedy(part, refusal)
         parts += _split(part, refusal) if other is None else [other]
-    return not stop.is_set()
 
 
 def _split(part: Sequence[Item], refusal: DeliveryError) -> list[Sequence[Item]]:

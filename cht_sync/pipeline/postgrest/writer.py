@@ -14,6 +14,7 @@ between the two leaves a note whose row follows; the same note again changes not
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import threading
@@ -29,7 +30,7 @@ from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.monitor.metrics import OutputMetrics
 from cht_sync.pipeline.postgrest.beside import Beside
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection
-from cht_sync.pipeline.postgrest.retry import Errors, Result, refusal_of, until_done
+from cht_sync.pipeline.postgrest.retry import Errors, GivenUp, Result, refusal_of, until_done
 from cht_sync.pipeline.postgrest.row import Row, mended, rejected
 from cht_sync.pipeline.postgrest.splitting import blaming, send_in_parts
 from cht_sync.pipeline.postgrest.storable import REFUSALS
@@ -74,8 +75,11 @@ class Writer:
         """Take the next epoch of `source`, then return its position; see contracts.PositionKeeper."""
         self._source = source
         # After the epoch is taken nobody else moves the position, so it is read second.
-        self._retry(self._take_epoch, stop, also=(Superseded,))
-        return self._retry(self._saved_position, stop)
+        try:
+            self._retry(self._take_epoch, stop, also=(Superseded,))
+            return self._retry(self._saved_position, stop)
+        except GivenUp:
+            return None
 
     def is_released(self, stop: threading.Event) -> bool:
         """Whether the writer that holds the source has ended or shows no sign of life.
@@ -83,32 +87,55 @@ class Writer:
         Asked again and again. No clock of another machine is believed: a sign of life is a batch
         number that has changed since the last look.
         """
-        return bool(self._retry(self._looks_released, stop))
+        try:
+            return self._retry(self._looks_released, stop)
+        except GivenUp:
+            return False
 
     def report(self, problem: str, stop: threading.Event) -> None:
         """Say with the position why nothing is read, until something is; see contracts.PositionKeeper."""
         self._problem = problem
-        self._retry(lambda: self._send([], None), stop)
+        with contextlib.suppress(GivenUp):
+            self._retry(lambda: self._send([], None), stop)
 
     def stored_after(self, document_id: str, stop: threading.Event) -> Sequence[StoredDocument]:
         """Return the next documents in the order of their ids, deleted ones left out."""
         table_url = self._table_url.partition("?")[0]
-        rows = self._retry(
-            lambda: self._connection.page(table_url, ["_id", "_rev"], after=document_id, limit=PAGE), stop
-        )
-        return [StoredDocument(row["_id"], row["_rev"]) for row in rows or ()]
+        try:
+            rows = self._retry(
+                lambda: self._connection.page(table_url, ["_id", "_rev"], after=document_id, limit=PAGE), stop
+            )
+        except GivenUp:
+            return []
+        return [StoredDocument(row["_id"], row["_rev"]) for row in rows]
 
     def write(self, rows: Sequence[Row], position: Position | None, stop: threading.Event) -> bool:
         """Store all rows and the position; a row that is refused for good becomes a dead letter.
 
-        False when `stop` was set before all was safe. Raises Superseded.
+        False when `stop` was set while the database was waited for. Raises Superseded.
         """
+        try:
+            self._write(rows, position, stop)
+        except GivenUp:
+            log.warning("%s: stopped while it waits; the batch in hand is not acknowledged", self._source)
+            return False
+        return True
+
+    def reject(self, rejected: Sequence[Rejected], stop: threading.Event) -> bool:
+        """Store dead letters; one that is there already stays as it is. False when stopped while waiting."""
+        try:
+            self._beside.reject(self._source, rejected, stop)
+        except GivenUp:
+            return False
+        return True
+
+    def _write(self, rows: Sequence[Row], position: Position | None, stop: threading.Event) -> None:
         self._beside.note(self._source, rows, stop)
         letters: list[Rejected] = []
 
         def send(part: Sequence[Row], last: bool) -> DeliveryError | None:
             if last or sum(len(letter.document or "") for letter in letters) > LETTERS_AT_ONCE:
-                self.reject(letters, stop)
+                self._beside.reject(self._source, letters, stop)
                 letters.clear()
             # The position moves only with the last part, when all else is safe.
             work = partial(self._send, part, position if last else None)
@@ -126,11 +153,7 @@ class Writer:
             letters.append(rejected(part[0], refusal))
             return []
 
-        return send_in_parts(rows, send, remedy, stop)
-
-    def reject(self, rejected: Sequence[Rejected], stop: threading.Event) -> bool:
-        """Store dead letters; one that is there already stays as it is. False when stopped."""
-        return self._beside.reject(self._source, rejected, stop)
+        send_in_parts(rows, send, remedy)
 
     def release(self) -> None:
         """Say that nothing more comes, so that another may write at once; tried only once."""
@@ -191,9 +214,7 @@ class Writer:
         self._stored = self._number
         self._metrics.sent(len(body))
 
-    def _retry(
-        self, work: Callable[[], Result], stop: threading.Event, *, also: Errors = ()
-    ) -> Result | None:
+    def _retry(self, work: Callable[[], Result], stop: threading.Event, *, also: Errors = ()) -> Result:
         return until_done(work, stop, self._source, self._metrics, also=also)
 
 
