@@ -37,9 +37,12 @@ class Invalid(Exception):
 
 
 def shown(value: str) -> str:
-    """A refused value on one line, without a password that was put before a host by mistake."""
+    """A refused value on one line, without a query, or a password that was put before a host by mistake."""
     before, _at, after = value.rpartition("@")
-    return json.dumps(f"***@{after}" if before else value, ensure_ascii=False)
+    if "?" in before:  # which of both the @ belongs to cannot be told
+        return '"***"'
+    plain = re.sub(r"\?[^#]*", "?***", after, count=1)
+    return json.dumps(f"***@{plain}" if before else plain, ensure_ascii=False)
 
 
 def whole_number(value: str) -> int:

@@ -299,6 +299,21 @@ def test_a_password_put_before_a_host_by_mistake_is_not_shown(name: str, text: s
     assert '"***@' in problem
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://host/x.git?token=swordfish#main", '"https://host/x.git?***#main"'),
+        ("https://me@host/x.git?token=swordfish", '"***@host/x.git?***"'),
+        ("https://host/x.git?token=sword@fish#main", '"***"'),
+        ("https://me:sword?fish@host/x.git", '"***"'),
+    ],
+)
+def test_a_query_is_not_shown(text: str, shown: str, tmp_path: Path) -> None:
+    (problem,) = problems({"CHT_PIPELINE_BRANCH_URL": text}, tmp_path, Environment.LOCAL)
+    assert problem.startswith(f"CHT_PIPELINE_BRANCH_URL {shown} ")
+    assert "fish" not in problem
+
+
 def test_a_file_that_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"COUCHDB_PORT=\xff\n")
     with pytest.raises(SettingsError, match="is not UTF-8 text"):
