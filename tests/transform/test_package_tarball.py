@@ -69,6 +69,36 @@ def test_a_tarball_of_a_server_is_downloaded_again_only_when_it_changed(
     assert [text for text in work if TOKEN in text] == []
 
 
+def test_a_token_is_sent_to_no_other_host(nowhere: TransformOptions, tmp_path: Path) -> None:
+    tarball(tmp_path / "small.tar.gz", {"dbt_project.yml": PROJECT})
+    with serving(tmp_path) as other, serving(tmp_path) as server:
+        server.redirect = other.url
+        packages = replace(nowhere, url=f"{server.url}/small.tar.gz")
+        with pytest.raises(ChtSyncError, match="leads on to another host") as refused:
+            PackageStore(replace(packages, token=TOKEN)).current()
+        assert other.url.removeprefix("http://") in str(refused.value)
+        assert other.seen == []
+        assert [authorization for _, authorization in server.seen] == [f"Bearer {TOKEN}"]
+        assert PackageStore(packages).current().commit
+        assert [authorization for _, authorization in other.seen] == [""]
+
+
+def test_a_link_in_the_place_of_a_folder_is_refused_in_one_line(
+    nowhere: TransformOptions, tmp_path: Path
+) -> None:
+    archive = tmp_path / "evil.tar.gz"
+    with tarfile.open(archive, "w:gz") as writing:
+        writing.addfile(file("p/dbt_project.yml"))
+        writing.addfile(file("p/macros", type=tarfile.SYMTYPE, linkname="models"))
+        writing.addfile(file("p/macros/one.sql"))
+    with pytest.raises(ChtSyncError) as refused:
+        PackageStore(replace(nowhere, url=str(archive))).current()
+    assert (
+        str(refused.value)
+        == f"package {archive}: the archive holds a link and something else of one name: 'p/macros'"
+    )
+
+
 def test_what_is_no_tarball_is_refused(nowhere: TransformOptions, tmp_path: Path) -> None:
     for content in (b"", b"no tarball", b"\x1f\x8b" + b"no gzip" * 100):
         path = tmp_path / "small.tar.gz"
@@ -101,7 +131,7 @@ def file(name: str, **others: object) -> tarfile.TarInfo:
         ),
         (
             [file("link", type=tarfile.SYMTYPE, linkname=".."), file("link/outside")],
-            "cannot be unpacked|leads outside",
+            "of one name",
         ),
         ([file("link", type=tarfile.LNKTYPE, linkname="../../etc/passwd")], "a path that leads outside"),
         ([file("device", type=tarfile.CHRTYPE, devmajor=1, devminor=3)], "neither file nor folder"),

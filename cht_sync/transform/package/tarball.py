@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 
@@ -21,6 +22,22 @@ MOST_DOWNLOADED = 200_000_000
 TIMEOUT = 30.0
 """Seconds without an answer, or without any byte of it."""
 CHUNK = 65_536
+
+
+class _Session(requests.Session):
+    """Sends what the address is sent to no other host: neither a token nor a password of ~/.netrc."""
+
+    def __init__(self, *, may_leave: bool) -> None:
+        super().__init__()
+        self._may_leave = may_leave
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        before, after = response.request.url or "", prepared_request.url or ""
+        if not self._may_leave and self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
+            raise ChtSyncError(
+                f"the server leads on to another host, {urlsplit(after).netloc}: the token must not go there",
+                hint="Give an address that leads to no other host, or no token where none is needed.",
+            )
 
 
 class TarballSource:
@@ -88,14 +105,17 @@ class TarballSource:
 
     @contextmanager
     def _answer(self, headers: dict[str, str]) -> Iterator[requests.Response]:
-        # A function as auth: else a password of ~/.netrc would be sent. It is not sent to another host.
-        with requests.get(
-            self._address.location,
-            headers={"Accept-Encoding": "identity", **headers},
-            auth=self._authorize,
-            stream=True,
-            timeout=TIMEOUT,
-        ) as answer:
+        # A function as auth: else a password of ~/.netrc would be sent.
+        with (
+            _Session(may_leave=not self._token) as session,
+            session.get(
+                self._address.location,
+                headers={"Accept-Encoding": "identity", **headers},
+                auth=self._authorize,
+                stream=True,
+                timeout=TIMEOUT,
+            ) as answer,
+        ):
             yield answer
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -57,15 +57,9 @@ def unpack(archive: Path, into: Path) -> None:
                 _Unpacking(into).all(members)
     except _Refused as refused:
         raise ChtSyncError(f"the archive {refused}") from None
-    except (
-        tarfile.TarError,
-        zlib.error,
-        EOFError,
-        OSError,
-        ValueError,
-        OverflowError,
-        RuntimeError,
-    ) as error:
+    except OSError as error:  # without its paths, which are temporary
+        raise ChtSyncError(f"the archive cannot be unpacked: {error.strerror or error}") from error
+    except (tarfile.TarError, zlib.error, EOFError, ValueError, OverflowError, RuntimeError) as error:
         raise ChtSyncError(f"the archive cannot be unpacked: {error}") from error
 
 
@@ -82,11 +76,13 @@ class _Unpacking:
             self._one(members, member)
         # Last, so that nothing is ever written through a link.
         for path, target in self._links:
+            if os.path.lexists(path):
+                raise _Refused(f"holds a link and something else of one name: {self._name(path)!r}")
             path.parent.mkdir(parents=True, exist_ok=True, mode=OWNER_ONLY_FOLDER)
             path.symlink_to(target)
         for path, _ in self._links:
             if not path.resolve().is_relative_to(self._root):
-                raise _Refused(f"holds a link that leads outside: {path.relative_to(self._root)}")
+                raise _Refused(f"holds a link that leads outside: {self._name(path)}")
 
     def _one(self, members: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         path = self._inside(member.name)
@@ -106,6 +102,9 @@ class _Unpacking:
                     shutil.copyfileobj(content, file)
         else:
             raise _Refused(f"holds what is neither file nor folder: {member.name!r}")
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self._root))
 
     def _inside(self, name: str) -> Path:
         parts = PurePosixPath(name)
