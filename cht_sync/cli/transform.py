@@ -16,6 +16,7 @@ from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 from cht_sync.runtime.dbt import NEEDS, transform_options
 from cht_sync.shutdown import stop_on_signals
+from cht_sync.transform.docs import generate_docs
 from cht_sync.transform.loop import LOOPBACK, loop, run_once, run_tests_once
 from cht_sync.transform.options import TransformOptions
 from cht_sync.values import Invalid, mapping
@@ -57,7 +58,7 @@ def dbt() -> None:
 @_with(*CHOICE, *BUILDING)
 @environment_option
 def dbt_run(environment: str, **given: Any) -> None:
-    """Run the models once; exit code 1 when one fails."""
+    """Run the models once; exit code 1 when one fails, 2 when none is selected."""
     logs.configure()
     sys.exit(0 if run_once(_options(environment, **given)).succeeded else 1)
 
@@ -68,7 +69,8 @@ def dbt_run(environment: str, **given: Any) -> None:
 def dbt_test(environment: str, **given: Any) -> None:
     """Run the tests of the models once; exit code 1 when one fails."""
     logs.configure()
-    sys.exit(0 if run_tests_once(_options(environment, **given)).succeeded else 1)
+    partial = bool(given["select"] or given["exclude"] or given["variables"])
+    sys.exit(0 if run_tests_once(_options(environment, **given), partial=partial).succeeded else 1)
 
 
 @dbt.command("loop")
@@ -81,6 +83,15 @@ def dbt_loop(environment: str, log_format: str, metrics_host: str, **given: Any)
     logs.configure(style=log_format)
     with stop_on_signals() as stop:
         loop(_options(environment, **given), stop, metrics_host=metrics_host)
+
+
+@dbt.command("docs")
+@environment_option
+def dbt_docs(environment: str) -> None:
+    """Write dbt's documentation of the models, a page for the browser, into the environment's folder."""
+    logs.configure()
+    options = transform_options(reachable_settings(Environment(environment), needs=NEEDS))
+    click.echo(generate_docs(options))
 
 
 def _options(

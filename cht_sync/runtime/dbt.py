@@ -46,7 +46,6 @@ def transform_options(settings: Settings) -> TransformOptions:
         threads=settings.dbt_threads,
         url=settings.cht_pipeline_branch_url,
         token=settings.cht_pipeline_token,
-        own_package=OWN_PACKAGE,
         update_interval=settings.cht_pipeline_update_interval,
         exclude=settings.dbt_exclude,
         batch_size=settings.dbt_batch_size,

@@ -16,11 +16,13 @@ import tempfile
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import Json
 
 from cht_sync.errors import ChtSyncError
@@ -36,6 +38,8 @@ HOW_MUCH = frozenset({"batch_size"})
 
 Select = Callable[[Path], Collection[str]]
 """Takes the folder of an earlier manifest; returns the unique ids of dbt's `state:modified+`."""
+
+Stamp = tuple[datetime, str] | None
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +75,20 @@ def find_changed(connection: Connection, schema: str, now: State, select: Select
     pending = frozenset(changed - kept)
     _save(connection, schema, State(now.manifest, now.variables, pending))
     return pending
+
+
+def stamp(connection: Connection, schema: str) -> Stamp:
+    """Return what is other once somebody else has recorded a state, or a backup was restored.
+
+    One look at a row, without its manifest; None where nothing is recorded. Raises psycopg2.Error.
+    """
+    table = sql.Identifier(schema, TABLE)
+    with connection, connection.cursor() as cursor:
+        if not _is_there(cursor, table):
+            return None
+        cursor.execute(sql.SQL("select recorded_at, pending::text from {}").format(table))
+        row: Stamp = cursor.fetchone()
+    return row
 
 
 def built_anew(connection: Connection, schema: str, models: Iterable[str]) -> None:
@@ -160,11 +178,16 @@ def _names(models: Collection[str]) -> str:
     return ", ".join(sorted(uid.rpartition(".")[2] for uid in models))
 
 
+def _is_there(cursor: Cursor, table: sql.Identifier) -> bool:
+    # Asked first: a query of a missing table would be an error in the server's log.
+    cursor.execute("select to_regclass(%s) is not null", (table.as_string(cursor),))
+    return cursor.fetchone() == (True,)
+
+
 def _load(connection: Connection, schema: str) -> State | None:
     table = sql.Identifier(schema, TABLE)
     with connection, connection.cursor() as cursor:
-        cursor.execute("select to_regclass(%s) is not null", (table.as_string(cursor),))
-        if cursor.fetchone() != (True,):
+        if not _is_there(cursor, table):
             return None
         cursor.execute(sql.SQL("select manifest, variables, pending from {}").format(table))
         row = cursor.fetchone()
@@ -177,8 +200,7 @@ def _load(connection: Connection, schema: str) -> State | None:
 def _save(connection: Connection, schema: str, state: State) -> None:
     table = sql.Identifier(schema, TABLE)
     with connection, connection.cursor() as cursor:
-        cursor.execute("select to_regclass(%s) is not null", (table.as_string(cursor),))
-        if cursor.fetchone() != (True,):
+        if not _is_there(cursor, table):
             cursor.execute(
                 sql.SQL("""create table if not exists {} (
                     only_row boolean primary key default true check (only_row),

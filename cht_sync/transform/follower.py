@@ -19,6 +19,7 @@ from cht_sync.transform.health import Health
 from cht_sync.transform.history import History
 from cht_sync.transform.metrics import Metrics
 from cht_sync.transform.options import TransformOptions
+from cht_sync.transform.others import OtherRuns
 from cht_sync.transform.pace import Pace
 from cht_sync.transform.package import PackageStore
 from cht_sync.transform.recorder import Recorder, first_line
@@ -58,6 +59,8 @@ class Follower:
         self._pace = Pace(options.interval)
         self._batches = Batches(options.schema, options.batch_size)
         self._retries = Retries(options.interval)
+        self._others = OtherRuns(options.schema)
+        self._selects_nothing = False
         self._tests = PassOfTests(options.test_interval)
         self._full_refresh = options.full_refresh
         self._dbt_works = False
@@ -86,6 +89,10 @@ class Follower:
         self._metrics.waiting(some=newest is not None and newest != self._covered)
         with self._health.at_work():
             self._renew_package()
+            if self._retries.failing and self._others.any(connection):
+                built = self._others.built(connection, self._retries.failing)
+                self._retries.built_elsewhere(built, time.monotonic())
+                self._others.seen(connection)
             if self._is_due(newest):
                 with sole_runner(connection, self._options.schema) as ours:
                     if ours:
@@ -127,6 +134,14 @@ class Follower:
             self._health.trouble("dbt", f"dbt fails: {failed.message}")
         if outcome.nodes:
             self._record(connection, outcome, freshness)
+        self._tell_of_nothing(outcome)
+
+    def _tell_of_nothing(self, outcome: RunOutcome) -> None:
+        """Once, where the selection leaves no model; what waits for its next try is no part of that."""
+        nothing = not outcome.selected and not self._retries.failing
+        if nothing and not self._selects_nothing:
+            log.warning("no model is selected: %s", self._options.selection or "the package has none")
+        self._selects_nothing = nothing
 
     def _retry(self, connection: Connection, selectors: Collection[str], *, full_refresh: bool) -> None:
         outcome = self._runner.run(
@@ -213,7 +228,7 @@ class Follower:
         if self._remembers:
             return
         self._covered = covered_until(connection, self._options.schema)
-        tested_at = last_tests(connection, self._options.schema)
+        tested_at = last_tests(connection, self._options.schema, self._package.version)
         if tested_at is not None:
             ago = (datetime.now(UTC) - tested_at).total_seconds()
             self._tests.wait(self._options.test_interval - ago, time.monotonic())

@@ -49,6 +49,8 @@ RUN_COLUMNS = {
     "package_origin": "text",
     "package_commit": "text",
     "package_note": "text",
+    "package_version": "text",
+    "partial": "boolean not null default false",
 }
 """New columns come last: a table of an earlier version gets them at its end."""
 NODE_COLUMNS = {
@@ -210,6 +212,8 @@ def _run_values(outcome: RunOutcome) -> dict[str, Any]:
         "full_refreshed": Json(list(outcome.full_refreshed)) if outcome.full_refreshed else None,
         "package_origin": outcome.package_origin or None,
         "package_commit": outcome.package_commit,
+        "package_version": outcome.package_version or None,
+        "partial": outcome.partial,
     }
 
 
@@ -235,6 +239,7 @@ def _failed(node: NodeResult) -> dict[str, Any]:
 def _failing(one: Failing) -> dict[str, Any]:
     return {
         **_failed(one.node),
+        "unique_id": one.node.unique_id,
         "since": one.since.isoformat(timespec="seconds"),
-        "retry_at": one.retry_at.isoformat(timespec="seconds"),
+        "retry_at": one.retry_at.isoformat(timespec="seconds") if one.retry_at else None,
     }

@@ -6,11 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import psycopg2
 
 from cht_sync.backoff import delays
-from cht_sync.errors import ChtSyncError
+from cht_sync.errors import ChtSyncError, SettingsError
 from cht_sync.transform.changes import connected, sole_runner
 from cht_sync.transform.follower import LOOK_EVERY, Follower
 from cht_sync.transform.health import Health
@@ -18,6 +19,7 @@ from cht_sync.transform.history import History
 from cht_sync.transform.metrics import Metrics
 from cht_sync.transform.monitor import serving
 from cht_sync.transform.options import TransformOptions
+from cht_sync.transform.others import still_failing
 from cht_sync.transform.package import PackageStore
 from cht_sync.transform.recorder import Recorder, first_line
 from cht_sync.transform.results import RunOutcome
@@ -32,14 +34,14 @@ def run_once(options: TransformOptions) -> RunOutcome:
     """Run the models now, after any run that is under way, and record the outcome.
 
     A model that fails is in the outcome. Raises ChtSyncError where PostgreSQL cannot be reached, there
-    is no package, or dbt is not installed.
+    is no package, or dbt is not installed; SettingsError where the selection leaves no model.
     """
     return _once(options, lambda runner: runner.run(full_refresh=options.full_refresh))
 
 
-def run_tests_once(options: TransformOptions) -> RunOutcome:
-    """Run the package's tests now, as `run_once` does the models."""
-    return _once(options, lambda runner: runner.test())
+def run_tests_once(options: TransformOptions, *, partial: bool = False) -> RunOutcome:
+    """Run the package's tests now, as `run_once` does the models; `partial` as in RunOutcome."""
+    return _once(options, lambda runner: replace(runner.test(), partial=partial))
 
 
 def loop(options: TransformOptions, stop: threading.Event, *, metrics_host: str = LOOPBACK) -> None:
@@ -71,13 +73,32 @@ def _once(options: TransformOptions, work: Callable[[DbtRunner], RunOutcome]) ->
                 with sole_runner(connection, options.schema) as ours:
                     if ours:
                         outcome = work(runner).without_values()
-                        recorder.record(connection, outcome, package_note=package.note)
+                        _refuse_nothing(outcome, options)
+                        failing, waiting = (
+                            still_failing(connection, options.schema, outcome, runner)
+                            if outcome.command == "run"
+                            else ((), ())
+                        )
+                        recorder.record(
+                            connection,
+                            outcome,
+                            failing=failing,
+                            not_tried=waiting,
+                            package_note=package.note,
+                        )
                         return outcome
                 time.sleep(LOOK_EVERY)  # unlike a wait in the server, this can be interrupted
     except psycopg2.Error as error:
         raise ChtSyncError(
             f"dbt: {first_line(error)}", hint="Is PostgreSQL running? See: cht-sync status"
         ) from error
+
+
+def _refuse_nothing(outcome: RunOutcome, options: TransformOptions) -> None:
+    what = "test" if outcome.command == "test" else "model"
+    by_hand_or_models = outcome.partial or what == "model"
+    if options.selection and by_hand_or_models and not outcome.selected:
+        raise SettingsError([f"{options.selection}: no {what} is selected"])
 
 
 class _Away:

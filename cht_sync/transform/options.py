@@ -12,11 +12,11 @@ from typing import Any
 class TransformOptions:
     """Where the models are, where they read and write, and how they are run.
 
-    `url` is the package's address (CHT_PIPELINE_BRANCH_URL; empty: `own_package`, a folder), `token`
+    `url` is the package's address (CHT_PIPELINE_BRANCH_URL; empty: `project`, our own folder), `token`
     opens it, `update_interval` is the seconds between two looks for a new version (0: none).
-    `project` is a dbt project, `profiles` the folder with `profiles.yml`. Whatever dbt writes (its
-    target and its log) goes below `work_folder`. `schema` is where models write, `raw_schema` where
-    documents are, `model_table` the relation in it that the real cht-pipeline reads.
+    `profiles` is the folder with `profiles.yml`. Whatever dbt writes (its target and its log) goes
+    below `work_folder`. `schema` is where models write, `raw_schema` where documents are, `model_table`
+    the relation in it that the real cht-pipeline reads.
 
     `interval` is the least number of seconds between two runs, `test_interval` that between two runs
     of the package's tests (0: never). `selectors` and `exclude` are dbt's `--select` and `--exclude`;
@@ -43,7 +43,6 @@ class TransformOptions:
     full_refresh: bool = False
     url: str = ""
     token: str = field(default="", repr=False)
-    own_package: Path = Path()
     update_interval: float = 300.0
     exclude: tuple[str, ...] = ()
     batch_size: int | None = None
@@ -51,6 +50,12 @@ class TransformOptions:
     test_interval: float = 3600.0
     results_days: int = 14
     metrics_port: int = 0
+
+    @property
+    def selection(self) -> str:
+        """The selectors in dbt's words, empty where everything is selected."""
+        words = [("--select", one) for one in self.selectors] + [("--exclude", one) for one in self.exclude]
+        return " ".join(f"{option} {one}" for option, one in words)
 
     def variables(self) -> dict[str, Any]:
         """What dbt is given as `--vars`."""

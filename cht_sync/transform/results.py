@@ -38,7 +38,8 @@ class RunOutcome:
     """One run of dbt: `command` is "run" or "test", `seconds` its whole duration.
 
     `full_refreshed` are the names of the models that were built anew because they changed.
-    `package_origin` and `package_commit` say which package ran, as in `Package`.
+    `package_origin`, `package_commit` and `package_version` say which package ran, as in `Package`.
+    `partial` is a run of tests that is no whole pass: somebody chose some, or other variables, by hand.
     """
 
     run_id: str
@@ -49,6 +50,8 @@ class RunOutcome:
     full_refreshed: tuple[str, ...] = ()
     package_origin: str = ""
     package_commit: str | None = None
+    package_version: str = ""
+    partial: bool = False
 
     @property
     def succeeded(self) -> bool:
@@ -73,6 +76,11 @@ class RunOutcome:
     def models(self) -> int:
         """How many models were built."""
         return sum(node.kind == "model" and node.status == "success" for node in self.nodes)
+
+    @property
+    def selected(self) -> bool:
+        """Whether there was anything to do, hooks apart."""
+        return any(node.kind != "operation" for node in self.nodes)
 
     @property
     def built(self) -> int:

@@ -15,11 +15,14 @@ RETRIED = frozenset({"model", "seed", "snapshot"})
 
 @dataclass(frozen=True)
 class Failing:
-    """A model that fails: since when, with what it failed last, and when it is tried again (UTC)."""
+    """A model that fails: since when, with what it failed last, and when it is tried again (UTC).
+
+    `retry_at` is None where nobody tries again by itself.
+    """
 
     node: NodeResult
     since: datetime
-    retry_at: datetime
+    retry_at: datetime | None
 
 
 @dataclass
@@ -97,6 +100,12 @@ class Retries:
             node = one.failing.node
             if node.unique_id not in told and _selector(node) in tried:
                 self._wait(node, now, at, one.full_refresh)
+
+    def built_elsewhere(self, unique_ids: Collection[str], now: float) -> None:
+        """Somebody else has built these models since they failed here: they are to be tried at once."""
+        for unique_id in unique_ids:
+            if one := self._waiting.get(unique_id):
+                one.due = now
 
     def reset(self) -> None:
         """Forget all: the next run tries everything."""

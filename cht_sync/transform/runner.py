@@ -12,6 +12,7 @@ import logging
 import os
 import time
 import uuid
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from typing import Any
 
 from cht_sync.errors import ChtSyncError
 from cht_sync.files import private_folder
-from cht_sync.transform.changed_models import State, built_anew, find_changed, variables_of
+from cht_sync.transform.changed_models import Stamp, State, built_anew, find_changed, stamp, variables_of
 from cht_sync.transform.changes import connected
 from cht_sync.transform.options import TransformOptions
 from cht_sync.transform.package import Package, PackageStore
@@ -48,7 +49,9 @@ class DbtRunner:
         self._options = options
         self._package = package or PackageStore(options).current()
         self._manifest: Any = None
+        self._written_manifest = b""
         self._pending: frozenset[str] | None = None
+        self._state: Stamp = None
         self._said: set[str] = set()
 
     def run(
@@ -66,6 +69,10 @@ class DbtRunner:
     def test(self, *, select: Collection[str] = (), exclude: Collection[str] = ()) -> RunOutcome:
         """Run the tests of the selected models once, chosen as in `run`; what fails is in the outcome."""
         return self._outcome("test", self._chosen(select, exclude))
+
+    def knows(self, unique_id: str) -> bool:
+        """Whether the package has such a node; all are taken for known where it cannot be parsed."""
+        return self._manifest is None or unique_id in self._manifest.nodes
 
     def tests(self) -> tuple[str, ...]:
         """The names of all tests of the package, whatever is selected; none where it cannot be parsed."""
@@ -96,6 +103,7 @@ class DbtRunner:
             full_refreshed=tuple(node.name for node in refreshed),
             package_origin=self._package.origin,
             package_commit=self._package.commit,
+            package_version=self._package.version,
         )
 
     def _run_models(self, words: Sequence[str]) -> tuple[tuple[NodeResult, ...], tuple[NodeResult, ...]]:
@@ -114,21 +122,26 @@ class DbtRunner:
         if built:
             with connected(self._options) as connection:
                 built_anew(connection, self._options.schema, [node.unique_id for node in built])
+                self._state = stamp(connection, self._options.schema)
             self._pending = pending - {node.unique_id for node in built}
         return nodes, built
 
     def _changed(self) -> frozenset[str]:
-        """The models that changed and have not been built anew since; found out once for a manifest."""
-        if self._pending is None:
-            work = self._options.work_folder
-            project = read_yaml(self._package.project / PROJECT_FILE)
-            now = State(
-                json.loads((work / "target" / "manifest.json").read_text()),
-                variables_of(project, self._options.vars),
-                frozenset(),
-            )
-            with connected(self._options) as connection:
+        """The models that changed and have not been built anew since.
+
+        Found out once for a manifest, and again where the tables are no longer known to be of it:
+        another process ran another package or other variables, or a backup was restored.
+        """
+        with connected(self._options) as connection:
+            if self._pending is None or stamp(connection, self._options.schema) != self._state:
+                project = read_yaml(self._package.project / PROJECT_FILE)
+                now = State(
+                    json.loads(zlib.decompress(self._written_manifest)),
+                    variables_of(project, self._options.vars),
+                    frozenset(),
+                )
                 self._pending = find_changed(connection, self._options.schema, now, self._modified_since)
+                self._state = stamp(connection, self._options.schema)
         return self._pending
 
     def _modified_since(self, state: Path) -> frozenset[str]:
@@ -146,6 +159,9 @@ class DbtRunner:
         done = self._invoke("parse", *self._vars())
         if not done.success:
             return _failure_of(done)
+        # Kept, since every other process of this work folder writes the same file.
+        written = (self._options.work_folder / "target" / "manifest.json").read_bytes()
+        self._written_manifest = zlib.compress(written)
         self._manifest = done.result
         return None
 

@@ -46,7 +46,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class LastTests:
-    """The newest run of the package's tests, started at `at` (UTC)."""
+    """The newest whole pass of the package's tests, started at `at` (UTC)."""
 
     at: datetime
     passed: int
@@ -93,9 +93,13 @@ def summary(connection: Connection, schema: str) -> Summary | None:
         run = _newest(cursor, runs, "run")
         if run is None:
             return None
-        problems = tuple(_problem(one) for one in run.get("failing") or run["failed"])
+        failing = run.get("failing") or []
+        names = {one["name"] for one in failing}
+        # What belongs to no model, as a failure of dbt itself, is in the second only.
+        others = [one for one in run["failed"] if one["name"] not in names]
+        problems = tuple(_problem(one) for one in (*failing, *others))
         return Summary(
-            last_run=_moment(run["started_at"]),
+            last_run=moment(run["started_at"]),
             result="failed" if problems else "success",
             seconds=run["seconds"],
             problems=problems,
@@ -107,6 +111,13 @@ def summary(connection: Connection, schema: str) -> Summary | None:
         )
 
 
+def newest_run(connection: Connection, schema: str) -> dict[str, Any] | None:
+    """The newest row of a run of models, None where there is none. Raises psycopg2.Error."""
+    runs = sql.Identifier(schema, RUNS)
+    with connection, connection.cursor() as cursor:
+        return _newest(cursor, runs, "run") if _exists(cursor, runs) else None
+
+
 def covered_until(connection: Connection, schema: str) -> datetime | None:
     """The newest stamp that a recorded run has covered; None where none says so. Raises psycopg2.Error."""
     query = "select documents_until from {} where documents_until is not null"
@@ -114,19 +125,24 @@ def covered_until(connection: Connection, schema: str) -> datetime | None:
     return found
 
 
-def last_tests(connection: Connection, schema: str) -> datetime | None:
-    """When the tests were run last (UTC); None where never. Raises psycopg2.Error."""
-    found: datetime | None = _scalar(connection, schema, "select started_at from {} where command = 'test'")
+def last_tests(connection: Connection, schema: str, package_version: str) -> datetime | None:
+    """When this package's tests were all run last (UTC); None where never. Raises psycopg2.Error."""
+    query = """
+        select started_at from {} where command = 'test' and not partial and package_version = %s
+    """
+    found: datetime | None = _scalar(connection, schema, query, package_version, column="package_version")
     return found
 
 
-def _scalar(connection: Connection, schema: str, query: str) -> Any:
+def _scalar(
+    connection: Connection, schema: str, query: str, *values: str, column: str = "documents_until"
+) -> Any:
     runs = sql.Identifier(schema, RUNS)
     with connection, connection.cursor() as cursor:
         # A table of an earlier version lacks the columns until the first run of this one.
-        if not _has_column(cursor, runs, "documents_until"):
+        if not _has_column(cursor, runs, column):
             return None
-        cursor.execute(sql.SQL(query + " order by started_at desc limit 1").format(runs))
+        cursor.execute(sql.SQL(query + " order by started_at desc limit 1").format(runs), values)
         row = cursor.fetchone()
     return row[0] if row else None
 
@@ -136,6 +152,7 @@ def _newest(cursor: Cursor, runs: sql.Identifier, command: str) -> dict[str, Any
     cursor.execute(
         sql.SQL("""
             select to_jsonb(run) from {} as run where coalesce(to_jsonb(run) ->> 'command', 'run') = %s
+              and coalesce(to_jsonb(run) ->> 'partial', 'false') = 'false'
             order by started_at desc limit 1
         """).format(runs),
         (command,),
@@ -170,7 +187,7 @@ def _tests(cursor: Cursor, schema: str, runs: sql.Identifier) -> LastTests | Non
     )
     rows = cursor.fetchall()
     return LastTests(
-        at=_moment(run["started_at"]),
+        at=moment(run["started_at"]),
         passed=sum(status == "pass" for status, *_rest in rows),
         warned=tuple(Problem(*rest) for status, *rest in rows if status == "warn"),
         failed=tuple(Problem(*rest) for status, *rest in rows if status in ("fail", "error")),
@@ -187,7 +204,8 @@ def _problem(found: Mapping[str, Any]) -> Problem:
     )
 
 
-def _moment(text: str) -> datetime:
+def moment(text: str) -> datetime:
+    """Read a moment as it is in the tables' JSON; in UTC."""
     return datetime.fromisoformat(text).astimezone(UTC)
 
 

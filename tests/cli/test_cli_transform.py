@@ -117,3 +117,20 @@ def test_the_metrics_stay_on_loopback_unless_told_otherwise(ran: Ran, tmp_path: 
     assert ran.given["metrics_host"] == "127.0.0.1"
     assert run(tmp_path, "loop", "--metrics-host", "0.0.0.0").exit_code == 0
     assert ran.given["metrics_host"] == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("words", "partial"),
+    [
+        ([], False),
+        (["--threads", "1"], False),
+        (["--select", "person"], True),
+        (["--exclude", "person"], True),
+        (["--vars", "{language: fr}"], True),
+    ],
+)
+def test_tests_that_somebody_chose_are_no_whole_pass(
+    ran: Ran, tmp_path: Path, words: list[str], partial: bool
+) -> None:
+    assert run(tmp_path, "test", *words, **SETTINGS).exit_code == 0
+    assert ran.given == {"partial": partial}

@@ -130,7 +130,7 @@ def test_a_refresh_that_fails_or_is_killed_is_tried_again_and_readers_keep_the_o
         "import json, os; from pathlib import Path; from cht_sync.transform.options import TransformOptions\n"
         "from cht_sync.transform.runner import DbtRunner\n"
         "given = json.loads(os.environ['OPTIONS'])\n"
-        "for name in ('project', 'profiles', 'work_folder', 'own_package'): given[name] = Path(given[name])\n"
+        "for name in ('project', 'profiles', 'work_folder'): given[name] = Path(given[name])\n"
         "DbtRunner(TransformOptions(**given)).run()\n"
     )
     environment = {**os.environ, "OPTIONS": json.dumps(asdict(options), default=str)}
@@ -149,6 +149,36 @@ def test_a_refresh_that_fails_or_is_killed_is_tried_again_and_readers_keep_the_o
     assert set(package.succeeds().full_refreshed) == {"base", "follower"}
     assert package.query("select count(*) from dbt.follower where said = 'another'") == [(ROWS,)]
     assert package.succeeds().full_refreshed == ()
+
+
+def test_a_warm_runner_notices_that_another_process_built_the_tables_or_a_backup_was_restored(
+    package: WrittenPackage,
+) -> None:
+    grows = """
+        {{ config(materialized='incremental') }} select n, '{{ var('word', 'a') }}' as word
+        from (select n from generate_series(1, 3) as n) as numbers
+        {% if is_incremental() %} where n > 2 {% endif %}
+    """
+    package.write(base=INCREMENTAL, grows=grows)
+    warm, other = package.runner(), package.runner(vars={"word": "b"})
+    words = "select distinct word from dbt.grows"
+    assert warm.run().succeeded
+    package.query("create table dbt.backup as select * from dbt.dbt_state")
+    assert other.run().full_refreshed == ("grows",)
+    assert package.query(words) == [("b",)]
+    assert warm.run().full_refreshed == ("grows",)
+    assert package.query(words) == [("a",)]
+    assert warm.run().full_refreshed == ()
+    assert other.run().full_refreshed == ("grows",)
+
+    # The tables of one moment with the state of another: as if only a part had been restored.
+    package.query("delete from dbt.dbt_state")
+    package.query("insert into dbt.dbt_state select * from dbt.backup")
+    assert other.run().full_refreshed == ("grows",)
+    assert package.query(words) == [("b",)]
+    package.query("drop table dbt.dbt_state")
+    assert set(other.run().full_refreshed) == {"base", "grows"}
+    assert other.run().full_refreshed == ()
 
 
 def test_a_package_cannot_read_the_secrets_of_cht_sync(

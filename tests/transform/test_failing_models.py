@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from cht_sync.errors import SettingsError
+from cht_sync.transform.loop import run_once, run_tests_once
 from cht_sync.transform.results import RunOutcome
 from cht_sync.transform.runner import DbtRunner
 
@@ -118,3 +120,50 @@ def test_a_changed_package_is_run_without_a_change_of_data_and_tries_everything(
         eventually(lambda: world.rows("birthdays", "ada"))
         eventually(lambda: shown(world).result == "success")
     assert calls[-1]["select"] == calls[-1]["exclude"] == ()
+
+
+def test_the_loop_tries_at_once_what_somebody_has_built_by_hand(
+    world: Warehouse, calls: list[Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cht_sync.transform.retries.new_retries", lambda first: iter([1e6]))
+    world.put("ada", {"type": "person", "born": SECRET})
+    with looping(world.options):
+        eventually(lambda: runs(world) == ["failed"])
+        world.put("ada", {"type": "person", "born": "2001-02-03"})
+        assert run_once(replace(world.options, selectors=("+births",))).succeeded
+        eventually(lambda: any(map(retry, calls)))
+        eventually(lambda: world.rows("birthdays", "ada") and shown(world).result == "success")
+    (tried,) = [call for call in calls if retry(call)]
+    assert tried["nodes"] == {"births": "success", "birthdays": "success"}
+
+
+def test_a_run_by_hand_does_not_hide_what_fails_and_was_not_part_of_it(world: Warehouse) -> None:
+    world.put("ada", {"type": "person", "born": SECRET})
+    assert not run_once(world.options).succeeded
+    before = shown(world)
+    assert run_once(replace(world.options, selectors=("people",))).succeeded
+    after = shown(world)
+    assert (after.result, after.failed, after.skipped) == ("failed", ["births"], ("birthdays",))
+    assert after.problems == before.problems
+
+    for name in ("births", "birthdays"):
+        (world.options.project / "models" / f"{name}.sql").unlink()
+    assert run_once(world.options).succeeded
+    assert (shown(world).result, shown(world).problems, shown(world).skipped) == ("success", (), ())
+
+
+def test_a_selection_of_nothing_is_refused_by_hand_and_told_once_by_the_loop(
+    world: Warehouse, calls: list[Call], caplog: pytest.LogCaptureFixture
+) -> None:
+    nothing = replace(world.options, selectors=("nosuch",))
+    with pytest.raises(SettingsError, match="--select nosuch: no model is selected"):
+        run_once(nothing)
+    with pytest.raises(SettingsError, match="--select nosuch: no test is selected"):
+        run_tests_once(nothing, partial=True)
+    del calls[:]
+    with looping(nothing):
+        for number in range(3):
+            made = len(calls)
+            world.put(f"d{number}", {"type": "person"})
+            eventually(lambda made=made: len(calls) > made)
+    assert caplog.text.count("no model is selected: --select nosuch") == 1

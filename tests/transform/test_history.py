@@ -28,7 +28,7 @@ FAILED = replace(MODEL, status="error", rows=None, message="invalid input syntax
 
 
 def outcome(at: datetime, *nodes: NodeResult, command: str = "run") -> RunOutcome:
-    return RunOutcome(at.isoformat(), command, at, 2.0, nodes, (), "own", None)
+    return RunOutcome(at.isoformat(), command, at, 2.0, nodes, (), "own", None, "v1")
 
 
 @pytest.fixture
@@ -147,7 +147,8 @@ def test_tests_are_summed_up_beside_the_newest_run(connection: Connection) -> No
     assert (found.tests.passed, found.tests.at) == (2, NOW + timedelta(seconds=1))
     assert [(one.name, one.message) for one in found.tests.failed] == [("unique", "Got 2 results")]
     assert [one.name for one in found.tests.warned] == ["odd"]
-    assert last_tests(connection, "dbt") == NOW + timedelta(seconds=1)
+    assert last_tests(connection, "dbt", "v1") == NOW + timedelta(seconds=1)
+    assert last_tests(connection, "dbt", "v2") is None
 
 
 def test_the_superset_role_and_the_owner_can_read_the_results(

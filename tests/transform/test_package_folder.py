@@ -48,7 +48,7 @@ def installed(package: Package) -> str:
 
 def test_our_own_package_is_run_from_a_copy(nowhere: TransformOptions) -> None:
     before = contents(OWN_PACKAGE)
-    package = PackageStore(replace(nowhere, own_package=OWN_PACKAGE)).current()
+    package = PackageStore(nowhere).current()
     assert (package.origin, package.commit, package.note) == ("own", None, "")
     assert package.project.is_relative_to(nowhere.work_folder)
     assert contents(OWN_PACKAGE) == before

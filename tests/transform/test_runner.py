@@ -11,11 +11,13 @@ import pytest
 from dbt.cli.main import dbtRunner
 
 from cht_sync.errors import ChtSyncError
+from cht_sync.transform.docs import generate_docs
 from cht_sync.transform.loop import run_once
 from cht_sync.transform.results import RunOutcome
 from cht_sync.transform.runner import DbtRunner
 from cht_sync.transform.summary import summary
 
+from .looping import small
 from .warehouse import MODELS, OWN_PACKAGE, SENTINEL, Warehouse
 
 
@@ -130,3 +132,15 @@ def test_the_tests_of_the_package_pass(fresh: Warehouse, monkeypatch: pytest.Mon
     written = [f"--target-path={options.work_folder}/target", f"--log-path={options.work_folder}/logs"]
     done = dbtRunner().invoke(["--quiet", "test", *folders, *written])
     assert done.success, done.result
+
+
+def test_the_documentation_is_a_page_that_needs_no_server(fresh: Warehouse, tmp_path: Path) -> None:
+    options = small(fresh, tmp_path).options
+    page = generate_docs(options)
+    assert page.is_relative_to(options.work_folder)
+    assert page.parent.stat().st_mode & 0o777 == 0o700
+    assert "birthdays" in page.read_text()
+    assert options.password not in page.read_text()
+    assert summary(fresh.connection, "dbt") is None
+    with pytest.raises(ChtSyncError, match=r"dbt docs generate: .*failed"):
+        generate_docs(replace(options, port=1))

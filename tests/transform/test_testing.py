@@ -66,7 +66,17 @@ def test_the_loop_runs_the_tests_and_tells_of_each(world: Warehouse) -> None:
     with looping(replace(world.options, test_interval=ONLY_ONCE)):
         world.put("later", {"type": "person"})
         eventually(lambda: world.rows("people", "later"))
-    assert query(world, "select count(*) from dbt.dbt_runs where command = 'test'") == [(1,)]
+    passes = "select count(*) from dbt.dbt_runs where command = 'test' and not partial"
+    assert query(world, passes) == [(1,)]
+
+    # A part of them by hand is no pass, and a package that changed meanwhile has had none.
+    part = run_tests_once(replace(world.options, selectors=("not_null_people_name",)), partial=True)
+    assert len(part.nodes) == 1
+    assert shown(world).tests == tests
+    people = world.options.project / "models" / "people.sql"
+    people.write_text(people.read_text() + "\n-- changed\n")
+    with looping(replace(world.options, test_interval=ONLY_ONCE)):
+        eventually(lambda: query(world, passes) == [(2,)])
 
 
 def test_models_that_are_due_run_between_two_portions(

@@ -39,9 +39,12 @@ class WrittenPackage:
         for name, text in models.items():
             (self.folder / "models" / f"{name}.sql").write_text(text)
 
-    def run(self, **changed: Any) -> RunOutcome:
+    def runner(self, **changed: Any) -> DbtRunner:
         options = replace(self.warehouse.options, url=str(self.folder), **changed)
-        return DbtRunner(options, PackageStore(options).current()).run()
+        return DbtRunner(options, PackageStore(options).current())
+
+    def run(self, **changed: Any) -> RunOutcome:
+        return self.runner(**changed).run()
 
     def succeeds(self, **changed: Any) -> RunOutcome:
         outcome = self.run(**changed)

@@ -43,6 +43,11 @@ class Package:
     commit: str | None
     note: str = ""
 
+    @property
+    def version(self) -> str:
+        """Another one for each content of a package, also of a folder: the name of its copy."""
+        return self.project.name
+
 
 class Source(Protocol):
     """Where versions come from. Both methods raise ChtSyncError, without naming the origin."""
@@ -62,8 +67,8 @@ class PackageStore:
     def __init__(self, options: TransformOptions) -> None:
         self._options = options
         self._address = parse_address(options.url) if options.url else None
-        own = options.own_package if options.own_package != Path() else options.project
-        self._original = self._address.path if self._address and self._address.kind is Kind.FOLDER else own
+        given = self._address.path if self._address and self._address.kind is Kind.FOLDER else None
+        self._original = given or options.project
         self._origin = self._address.origin if self._address else OWN
         self._shelf = Shelf(options.work_folder / "package")
         self._source = self._source_of(self._address)
