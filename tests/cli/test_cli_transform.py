@@ -134,3 +134,10 @@ def test_tests_that_somebody_chose_are_no_whole_pass(
 ) -> None:
     assert run(tmp_path, "test", *words, **SETTINGS).exit_code == 0
     assert ran.given == {"partial": partial}
+
+
+def test_docs_prints_where_the_page_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transform, "generate_docs", lambda options: options.work_folder / "page.html")
+    done = run(tmp_path, "docs", **SETTINGS)
+    assert done.exit_code == 0
+    assert done.stdout == f"{tmp_path / '.cht-sync' / 'local' / 'dbt' / 'page.html'}\n"
