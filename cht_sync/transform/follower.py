@@ -89,14 +89,24 @@ class Follower:
         self._metrics.waiting(some=newest is not None and newest != self._covered)
         with self._health.at_work():
             self._renew_package()
-            if self._retries.failing and self._others.any(connection):
-                built = self._others.built(connection, self._retries.failing)
-                self._retries.built_elsewhere(built, time.monotonic())
-                self._others.seen(connection)
+            self._look_at_others(connection)
             if self._is_due(newest):
                 with sole_runner(connection, self._options.schema) as ours:
                     if ours:
                         self._work(connection, newest)
+
+    def _look_at_others(self, connection: Connection) -> None:
+        if not self._retries.failing:
+            return
+        try:
+            if self._others.any(connection):
+                built = self._others.built(connection, self._retries.failing)
+                self._retries.built_elsewhere(built, time.monotonic())
+                self._others.seen(connection)
+        except psycopg2.Error:
+            # Without tables of results, of which the recorder tells, each model has its next try.
+            if connection.closed:
+                raise
 
     def _is_due(self, newest: Newest) -> bool:
         now = time.monotonic()

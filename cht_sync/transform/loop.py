@@ -74,11 +74,7 @@ def _once(options: TransformOptions, work: Callable[[DbtRunner], RunOutcome]) ->
                     if ours:
                         outcome = work(runner).without_values()
                         _refuse_nothing(outcome, options)
-                        failing, waiting = (
-                            still_failing(connection, options.schema, outcome, runner)
-                            if outcome.command == "run"
-                            else ((), ())
-                        )
+                        failing, waiting = still_failing(connection, options.schema, outcome, runner)
                         recorder.record(
                             connection,
                             outcome,

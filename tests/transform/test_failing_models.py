@@ -167,3 +167,18 @@ def test_a_selection_of_nothing_is_refused_by_hand_and_told_once_by_the_loop(
             world.put(f"d{number}", {"type": "person"})
             eventually(lambda made=made: len(calls) > made)
     assert caplog.text.count("no model is selected: --select nosuch") == 1
+
+
+def test_models_go_on_where_results_cannot_be_kept(
+    world: Warehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    with world.connection as connection, connection.cursor() as cursor:
+        cursor.execute("create table dbt.dbt_runs (somebody_elses int)")
+    world.put("ada", {"type": "person", "born": SECRET})
+    assert [node.name for node in run_once(world.options).failures] == ["births"]
+    with looping(world.options):
+        eventually(lambda: world.rows("people", "ada"))
+        world.put("amina", {"type": "person"})
+        eventually(lambda: world.rows("people", "amina"))
+    assert "the results of a run cannot be kept" in caplog.text
+    assert "PostgreSQL refuses" not in caplog.text
