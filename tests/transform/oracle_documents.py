@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from typing import Any
 
 from hypothesis import strategies as st
@@ -11,6 +12,8 @@ from cht_sync.generator.origin import Origin
 from cht_sync.generator.plan import document
 
 ORIGIN = Origin(seed=20)
+LONG = "".join(random.Random(12).choices("abcdefghijklmnopqrstuvwxyz0123456789é", k=12_000))
+"""So long, and so hard to compress, that no index takes it."""
 REALISTIC = [document(ORIGIN, index) for index in (*range(14), 21, 22)]
 IDS = [str(doc["_id"]) for doc in REALISTIC]
 SETTINGS = "settings"
@@ -78,6 +81,7 @@ JUNK: list[Any] = [
     *("2001-02-03", "2001/2/3", "2001-02-30", "0000-00-00", "2024-02-29T10:00:00.5Z", "99999-01-01"),
     *(1544031155715, "1544031155715"),
     *(f"2020-01-01T10:00:00.{'1' * 200}Z", f"0.{'0' * 400}1", f"12.{'0' * 20_000}", "9" * 200, "1e-999"),
+    LONG,
 ]
 NO_OBJECTS: list[Any] = [None, [], "text", 7, True, {}]
 

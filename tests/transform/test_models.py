@@ -4,6 +4,7 @@ from typing import Any
 
 from cht_sync.transform.runner import DbtRunner
 
+from .oracle_documents import LONG
 from .warehouse import MEDIC, MODELS, SENTINEL, Warehouse, run
 
 PERSON = {
@@ -228,3 +229,73 @@ def test_a_number_of_any_length_costs_its_field_only(warehouse: Warehouse, dbt: 
     rows = [warehouse.row("telemetry", f"number-{number}") for number in range(len(numbers))]
     assert [row["boot_time_count"] for row in rows] == [integer for _, integer, _ in numbers]
     assert [row["boot_time_min"] for row in rows] == [numeric for _, _, numeric in numbers]
+
+
+def test_a_text_too_long_for_an_index_costs_its_field_only(warehouse: Warehouse, dbt: DbtRunner) -> None:
+    place, facility = {"_id": LONG, "parent": {"_id": LONG, "parent": {"_id": LONG}}}, [LONG]
+    documents: dict[str, dict[str, Any]] = {
+        "person": {**PERSON, "patient_id": LONG, "parent": place},
+        "place": {
+            "type": "clinic",
+            "contact_type": LONG,
+            "place_id": LONG,
+            "parent": place,
+            "contact": place,
+        },
+        "configured": {"type": "contact", "contact_type": LONG},
+        "data_record": {
+            **REPORT,
+            "form": LONG,
+            "contact": place,
+            "fields": {"patient_id": LONG, "patient_uuid": LONG},
+        },
+        "user": {"type": "user-settings", "contact_id": LONG, "facility_id": facility},
+        "telemetry": {
+            "type": "telemetry",
+            "metadata": {"user": LONG, "deviceId": LONG},
+            "device": {"deviceInfo": {"software": {"androidVersion": LONG}}},
+        },
+        "feedback": {"type": "feedback", "meta": {"user": {"name": LONG}}},
+        "sentinel_info": {"type": "info", "doc_id": LONG},
+    }
+    for name, doc in documents.items():
+        warehouse.put(f"long-{name}-info", doc)
+    run(dbt)
+    person = warehouse.row("person", "long-person-info")
+    assert (person["name"], person["parent_uuid"], person["patient_id"]) == ("Amina", None, None)
+    assert warehouse.rows("patient", "long-person-info") == []
+    assert warehouse.row("place", "long-configured-info")["contact_type"] == "contact"
+    assert warehouse.row("sentinel_info", "long-sentinel_info-info")["document_uuid"] == "long-sentinel_info"
+    user = warehouse.row("user", "long-user-info")
+    assert (user["contact_uuid"], user["facility_uuid"]) == (None, None)
+    with warehouse.connection as connection, connection.cursor() as cursor:
+        cursor.execute("""
+            select model, column_name, uuid, path, value, data_type from dbt.rejected_values
+            where uuid like 'long-%-info'
+        """)
+        found = cursor.fetchall()
+    rejected = [(model, column) for model, column, *_ in found]
+    assert sorted(rejected) == [
+        *(("contact", "contact_type"), ("contact", "contact_type"), ("contact", "parent_uuid")),
+        ("contact", "parent_uuid"),
+        *(("data_record", column) for column in ("contact_uuid", "form", "grandparent_uuid")),
+        *(("data_record", column) for column in ("parent_uuid", "patient_id", "patient_uuid")),
+        ("feedback", "user_name"),
+        *(("person", "parent_uuid"), ("person", "patient_id")),
+        *(
+            ("place", column)
+            for column in ("contact_type", "contact_type", "contact_uuid", "parent_uuid", "place_id")
+        ),
+        ("sentinel_info", "document_uuid"),
+        *(("telemetry", "device_id"), ("telemetry", "user_name"), ("telemetry_devices", "android_version")),
+        *(("user", "contact_uuid"), ("user", "facility_uuid")),
+    ]
+    assert ("person", "patient_id", "long-person-info", "patient_id", LONG[:200], "text") in found
+
+
+def test_a_key_of_a_thousand_bytes_is_kept(warehouse: Warehouse, dbt: DbtRunner) -> None:
+    warehouse.put("key-1000", {**PERSON, "patient_id": "é" * 500})
+    warehouse.put("key-1001", {**PERSON, "patient_id": "é" * 500 + "e"})
+    run(dbt)
+    read = [warehouse.row("person", name)["patient_id"] for name in ("key-1000", "key-1001")]
+    assert read == ["é" * 500, None]

@@ -8,7 +8,7 @@
 {%- endmacro %}
 
 {% macro contact_type() -%}
-  coalesce({{ field('contact_type') }}, {{ field('type') }})
+  coalesce({{ key(field('contact_type')) }}, {{ field('type') }})
 {%- endmacro %}
 
 {% macro is_person() -%}

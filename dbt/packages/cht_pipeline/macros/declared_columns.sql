@@ -4,7 +4,8 @@
 #}
 
 {#
-  The columns of the model, each with name, data_type, path (keys in the document), in_fields, number.
+  The columns of the model, each with name, data_type, path (keys in the document), in_fields, number, and
+  whether a value may be rejected: not that of a text, unless it is a key, and not that of jsonb.
   Without a path, a column is the field of its name. Empty while dbt parses.
 #}
 {% macro declared_columns() %}
@@ -19,9 +20,13 @@
     {%- else -%}
       {%- set path = given | map('string') | list -%}
     {%- endif -%}
+    {%- set data_type = type_of(column) -%}
+    {%- set is_key = data_type == 'text' and meta.get('key', false) -%}
     {%- do found.append({
         'name': column.name,
-        'data_type': type_of(column),
+        'data_type': data_type,
+        'can_be_rejected': data_type not in ['text', 'jsonb'] or is_key,
+        'is_key': is_key,
         'path': path,
         'has_path': given is not none,
         'in_fields': path[0] == 'fields' and path | length > 1,

@@ -15,9 +15,22 @@
   nullif(doc #>> '{ {{- varargs | join(',') -}} }', '')
 {%- endmacro %}
 
-{# The id of a document at a path of keys in doc; of the same collation as uuid, so that indexes serve joins. #}
+{#
+  A text for a column with an index: null where it has more than 1,000 bytes. An index takes no more than
+  2,704, and a row that does not fit would stop the model. A column that is one says so with
+  config.meta.key, and is in rejected() then. With unnest, the text is looked up once.
+#}
+{% macro key(text) -%}
+  (select given from unnest(array[{{ text }}]) as given where not {{ is_too_long('given') }})
+{%- endmacro %}
+
+{% macro is_too_long(text) -%}
+  octet_length({{ text }}) > 1000
+{%- endmacro %}
+
+{# The id of a document at a path of keys in doc: a key, of the same collation as uuid, so that indexes serve joins. #}
 {% macro document_id() -%}
-  (nullif(doc #>> '{ {{- varargs | join(',') -}} }', '') collate "C")
+  ({{ key(field(*varargs)) }} collate "C")
 {%- endmacro %}
 
 {# A date at the start of a text (2001-01-27, 2001/1/27, 2001-01-27T10:00:00Z), else null. #}

@@ -48,7 +48,8 @@ from (
 cross join lateral (
   select
     {%- for answer in answers %}
-    {{ read_as(answer.data_type, 'report.text_' ~ answer.number) }} as {{ adapter.quote(answer.name) }}
+    {%- set text = 'report.text_' ~ answer.number %}
+    {{ key(text) if answer.is_key else read_as(answer.data_type, text) }} as {{ adapter.quote(answer.name) }}
     {{- ',' if not loop.last }}
     {%- endfor %}
   offset 0

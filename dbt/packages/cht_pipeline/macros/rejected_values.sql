@@ -9,12 +9,12 @@
 
 {#
   The column, for a model over changed_documents() whose columns declare data_type and config.meta.path.
-  Texts of `absent` stand for no value.
+  Texts of `absent` stand for no value. `texts` has the expressions of columns that come from several paths.
 #}
-{% macro rejected(absent=[]) -%}
+{% macro rejected(absent=[], texts={}) -%}
   {%- set columns = declared_columns() | selectattr('has_path') | list -%}
-  {%- set texts = {} -%}
-  {%- for column in columns -%}
+  {%- set texts = dict(texts) -%}
+  {%- for column in columns if column.name not in texts -%}
     {%- set text = namespace(sql=value_at('doc', column.path)) -%}
     {%- for word in absent -%}
       {%- set text.sql = "nullif(" ~ text.sql ~ ", " ~ text_literal(word) ~ ")" -%}
@@ -30,13 +30,14 @@
 #}
 {% macro rejected_as_json(columns, texts, values=none) -%}
   {%- set found = [] -%}
-  {%- for column in columns if column.data_type not in ['text', 'jsonb'] -%}
+  {%- for column in columns if column.can_be_rejected -%}
     {%- set text = texts[column.name] if texts is mapping else texts ~ column.number -%}
     {%- set value = values ~ adapter.quote(column.name) if values else '(' ~ read_as(column.data_type, text) ~ ')' -%}
+    {%- set unread = is_too_long(text) if column.is_key else text ~ ' is not null and ' ~ value ~ ' is null' -%}
     {%- do found.append({
         'name': text_literal(column.name),
         'text': text,
-        'condition': text ~ ' is not null and ' ~ value ~ ' is null',
+        'condition': unread,
     }) -%}
   {%- endfor -%}
   {%- if not found -%}
@@ -106,7 +107,7 @@
 {% endmacro %}
 
 {% macro insert_rejected_values(relation) %}
-  {%- set columns = declared_columns() | rejectattr('data_type', 'in', ['text', 'jsonb']) | list -%}
+  {%- set columns = declared_columns() | selectattr('can_be_rejected') | list -%}
   insert into {{ rejected_values_table() }}
     (source, uuid, saved_timestamp, model, column_name, path, value, data_type, form)
   select

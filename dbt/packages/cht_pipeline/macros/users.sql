@@ -5,5 +5,5 @@
 
 {# The place of a user; the first of several. #}
 {% macro facility_of_user() -%}
-  coalesce({{ document_id('facility_id', '0') }}, {{ document_id('facility_id') }})
+  coalesce({{ field('facility_id', '0') }}, {{ field('facility_id') }})
 {%- endmacro %}

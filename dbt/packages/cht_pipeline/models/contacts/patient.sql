@@ -7,7 +7,7 @@ select
   uuid,
   source,
   saved_timestamp,
-  {{ field('patient_id') }} as patient_id,
+  {{ key(field('patient_id')) }} as patient_id,
   {{ field('name') }} as name
 from {{ changed_documents(contact_doc_types()) }} as document
-where {{ is_person() }} and {{ field('patient_id') }} is not null
+where {{ is_person() }} and not {{ is_too_long(field('patient_id')) }}

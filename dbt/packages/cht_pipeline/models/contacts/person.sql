@@ -13,7 +13,7 @@ select
   {{ field('name') }} as name,
   {{ field('phone') }} as phone,
   {{ field('alternative_phone') }} as phone2,
-  {{ field('patient_id') }} as patient_id,
+  {{ key(field('patient_id')) }} as patient_id,
   {{ field('sex') }} as sex,
   {{ as_date(field('date_of_birth')) }} as date_of_birth,
   {{ as_timestamp(field('date_of_death')) }} as date_of_death,

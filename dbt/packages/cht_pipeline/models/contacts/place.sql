@@ -11,7 +11,7 @@ select
   {{ contact_type() }} as contact_type,
   {{ document_id('parent', '_id') }} as parent_uuid,
   {{ field('name') }} as name,
-  {{ field('place_id') }} as place_id,
+  {{ key(field('place_id')) }} as place_id,
   {{ document_id('contact', '_id') }} as contact_uuid,
   {{ field('external_id') }} as external_id,
   {{ rejected() }}

@@ -5,7 +5,7 @@ select
   source,
   saved_timestamp,
   {{ as_timestamp(field('meta', 'time')) }} as period_start,
-  {{ field('meta', 'user', 'name') }} as user_name,
+  {{ key(field('meta', 'user', 'name')) }} as user_name,
   {{ field('meta', 'deviceId') }} as device_id,
   {{ field('meta', 'version') }} as app_version,
   {{ field('meta', 'source') }} as feedback_source,

@@ -10,7 +10,7 @@ select
   {{ field('device', 'deviceInfo', 'hardware', 'model') }} as device_model,
   {{ field('device', 'userAgent') }} as user_agent,
   {{ field('device', 'deviceInfo', 'app', 'version') }} as cht_android_version,
-  {{ field('device', 'deviceInfo', 'software', 'androidVersion') }} as android_version,
+  {{ key(field('device', 'deviceInfo', 'software', 'androidVersion')) }} as android_version,
   {{ as_numeric(field('device', 'deviceInfo', 'storage', 'free')) }} as storage_free,
   {{ as_numeric(field('device', 'deviceInfo', 'storage', 'total')) }} as storage_total,
   {{ as_numeric(field('device', 'deviceInfo', 'network', 'upSpeed')) }} as network_up_speed,
