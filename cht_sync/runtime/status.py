@@ -13,6 +13,7 @@ from cht_sync.runtime.couchdb_counts import CouchdbCounts
 from cht_sync.runtime.pipelines import pipeline_problems
 from cht_sync.runtime.state import EnvironmentState, ServiceState
 from cht_sync.settings import Settings
+from cht_sync.transform.stale_views import stale_views
 from cht_sync.transform.summary import LastTests, Problem, Reached, Summary, summary
 from cht_sync.warehouse.connection import dbt_endpoint
 from cht_sync.warehouse.progress import DatabaseProgress, read_progress
@@ -112,6 +113,7 @@ def _dbt(settings: Settings, behind: float | None, problems: list[str]) -> dict[
     try:
         with dbt_endpoint(settings).connect() as connection:
             found = summary(connection, settings.dbt_postgres_schema)
+            problems += stale_views(connection)
     except (ChtSyncError, psycopg2.Error) as error:
         problems.append(f"dbt: {str(error).strip().splitlines()[0]}")
         return None

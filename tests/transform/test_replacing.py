@@ -14,6 +14,8 @@ from postgres_fixture import PostgresServer
 from psycopg2.extensions import connection as Connection
 from waiting import eventually
 
+from cht_sync.transform.stale_views import stale_views
+
 from .written_package import INCREMENTAL, NUMBERS, ROWS, WrittenPackage
 
 
@@ -123,8 +125,39 @@ def test_a_view_of_somebody_that_cannot_read_the_new_columns_keeps_the_old_rows_
     assert package.query("select count(told) from dbt.grown") == [(ROWS,)]
     assert package.query("select count(said) from people.mine") == [(ROWS,)]
     assert "people.mine" in caplog.text
+    (stale,) = stale_views(package.warehouse.connection)
+    assert stale.startswith("dbt: people.mine reads old rows, of dbt.grown__dbt_old_")
 
     package.query("create or replace view people.mine as select told as said from dbt.grown")
+    package.succeeds()
+    assert package.query("select relname from pg_class where relname like '%\\_\\_dbt\\_%'") == []
+    assert stale_views(package.warehouse.connection) == []
+
+
+def test_a_view_of_somebody_stays_current_when_columns_that_it_does_not_need_are_gone(
+    package: WrittenPackage,
+) -> None:
+    package.write(
+        grown=INCREMENTAL.replace("as said", "as said, n * 2 as twice, n * 3 as thrice"),
+        seen="{{ config(materialized='view') }} select n, said from {{ ref('grown') }}",
+    )
+    package.succeeds()
+    package.query("create schema people")
+    package.query("create view people.mine as select n, twice from dbt.grown")
+    package.query("create materialized view people.kept as select n from dbt.grown")
+    package.query("create index by_hand on dbt.grown (thrice)")
+    package.write(
+        grown=INCREMENTAL.replace("'some text' as said", "n * 2 as twice"),
+        seen="{{ config(materialized='view') }} select n from {{ ref('grown') }}",
+    )
+    package.succeeds(vars={"numbers": ROWS + 1})
+    assert package.query("select max(twice) from people.mine") == [(2 * (ROWS + 1),)]
+    assert package.query(
+        "select attname from pg_attribute where attrelid = 'dbt.grown'::regclass "
+        "and attnum > 0 and not attisdropped"
+    ) == [("n",), ("twice",)]
+    assert stale_views(package.warehouse.connection) == []
+    # The next run inserts into the columns that are left.
     package.succeeds()
     assert package.query("select relname from pg_class where relname like '%\\_\\_dbt\\_%'") == []
 

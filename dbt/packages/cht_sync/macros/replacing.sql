@@ -7,7 +7,8 @@
   views that people made for good. Here, in that same transaction,
 
   - a view is replaced in place where PostgreSQL can do that: what depends on it does not notice;
-  - of a table that others' views depend on, the rows are replaced in place, where its columns are still there;
+  - of a table that others' views depend on, the rows are replaced in place, where the columns that they need
+    are still there; views of ours that need another one read a copy of the old rows until they are built again;
   - else the relations are renamed as dbt does it, and our own views are pointed at the new one.
 
   The new relation has the privileges of the old one. A backup is dropped without what depends on it;
@@ -59,6 +60,22 @@
 {%- endmacro %}
 
 {#
+  What needs a column of `old`, as rows of pg_depend: `of_ours` is whether it is a view of ours, which a run
+  builds again. A column's indexes and defaults go with it.
+#}
+{% macro needs_column(column) -%}
+  (
+    select pg_rewrite.ev_class as view,
+      coalesce(pg_class.relkind = 'v' and pg_has_role(pg_class.relowner, 'usage'), false) as of_ours
+    from pg_depend
+    left join pg_rewrite on pg_depend.classid = 'pg_rewrite'::regclass and pg_rewrite.oid = pg_depend.objid
+    left join pg_class on pg_class.oid = pg_rewrite.ev_class
+    where pg_depend.refclassid = 'pg_class'::regclass and pg_depend.refobjid = old
+      and pg_depend.refobjsubid = {{ column }} and pg_depend.deptype = 'n'
+  )
+{%- endmacro %}
+
+{#
   A rename waits for everybody who reads the relation, and whoever comes meanwhile waits for the rename:
   so it waits for half a second at a time, thirty times, and only then to the end. Views are locked before
   what they read, as their readers do it.
@@ -95,6 +112,7 @@ $cht_sync$
 {%- set backup = make_backup_relation(target, 'table') -%}
 do $cht_sync$
 declare
+  target constant text := {{ cht_sync.quoted_literal(target.include(database=false).render()) }};
   target_name constant text := {{ cht_sync.quoted_literal(target.identifier) }};
   backup_name constant text := {{ cht_sync.quoted_literal(backup.identifier) }};
   fresh constant regclass := {{ cht_sync.quoted_literal(fresh.include(database=false).render()) }}::regclass;
@@ -104,6 +122,7 @@ declare
   columns text;
   statement text;
   statements text[];
+  lost name[];
 begin
   if old is null and aside is not null then
     -- Back to its name, so that definitions of views are read with it.
@@ -135,7 +154,9 @@ begin
       left join pg_attribute as has on has.attrelid = fresh and has.attname = had.attname and not has.attisdropped
       where had.attrelid = old and had.attnum > 0 and not had.attisdropped
         and (had.atttypid, had.atttypmod, had.attcollation, had.attnotnull)
-          is distinct from (has.atttypid, has.atttypmod, has.attcollation, has.attnotnull))
+          is distinct from (has.atttypid, has.atttypmod, has.attcollation, has.attnotnull)
+        and (has.attnum is not null
+          or exists (select from {{ cht_sync.needs_column('had.attnum') }} as needed where not of_ours)))
     and not exists (
       select from pg_attribute as has
       join pg_type on pg_type.oid = has.atttypid
@@ -150,6 +171,29 @@ begin
       select array_agg(pg_get_constraintdef(oid) order by pg_get_constraintdef(oid)) from pg_constraint
         where conrelid = fresh and contype <> 'n')
   then
+    select array_agg(had.attname order by had.attnum) into lost from pg_attribute as had
+      where had.attrelid = old and had.attnum > 0 and not had.attisdropped
+        and not exists (select from pg_attribute as has
+          where has.attrelid = fresh and has.attname = had.attname and not has.attisdropped);
+    select array_agg(format('create or replace view %s %s as %s', oid::regclass,
+        'with (' || array_to_string(reloptions, ', ') || ')', pg_get_viewdef(oid)) order by oid)
+      into statements
+      from pg_class where oid in (
+        select needed.view from pg_attribute as had, lateral {{ cht_sync.needs_column('had.attnum') }} as needed
+        where had.attrelid = old and had.attname = any(lost));
+    if statements is not null then
+      -- The definitions name the table: the copy has its name meanwhile.
+      execute format('alter table %s rename to %I', old, '__dbt_aside_' || old::oid);
+      execute format('create table %s as table %s', target, old);
+      foreach statement in array statements loop
+        execute statement;
+      end loop;
+      execute format('alter table %s rename to %I', target, backup_name);
+      execute format('alter table %s rename to %I', old, target_name);
+    end if;
+    foreach statement in array coalesce(lost, '{}') loop
+      execute format('alter table %s drop column %I', old, statement);
+    end loop;
     for statement in
       select format('alter table %s add column %I %s', old, has.attname, format_type(has.atttypid, has.atttypmod))
       from pg_attribute as has
