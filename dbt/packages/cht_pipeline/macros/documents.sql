@@ -20,11 +20,13 @@
   {%- set metadata = ref('document_metadata') -%}
   {%- set of_types = " in ('" ~ (types or []) | map('replace', "'", "''") | join("', '") ~ "')" -%}
   (
-    select _id as uuid, source, saved_timestamp, doc
-    from {{ source('couchdb', 'all_documents') }}
+    select _id as uuid, source, saved_timestamp, decompressed.doc
+    from {{ source('couchdb', 'all_documents') }} as stored
+    {#- Once, and not for each value that is looked up in it. #}
+    cross join lateral unnest(array[stored.doc]) as decompressed (doc)
     where not _deleted
     {%- if types %}
-      and doc ->> 'type'{{ of_types }}
+      and stored.doc ->> 'type'{{ of_types }}
     {%- endif %}
     {%- if is_incremental() %}
       {%- set changes = changes_since_last_run(this, metadata) %}
