@@ -33,7 +33,12 @@ def run_dbt(words: Sequence[str], *, environment: Mapping[str, str], timeout: fl
             *words,
         ]  # fmt: skip
         try:
-            ours = {**environment, "DBT_TARGET_PATH": f"{work}/target"}
+            # dbt leaves its downloads behind where it fails.
+            ours = {
+                **environment,
+                "DBT_TARGET_PATH": f"{work}/target",
+                "DBT_DOWNLOADS_DIR": f"{work}/downloads",
+            }
             process.run(command, env=ours, cwd=Path(work), timeout=timeout)
         except ChtSyncError as error:
             raise ChtSyncError(one_line(error.message)) from error
