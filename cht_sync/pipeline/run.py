@@ -31,7 +31,7 @@ def run_pipelines(
     woken = threading.Event()
 
     def make(named: NamedPipeline) -> RunningPipeline:
-        return RunningPipeline(named, stop, woken)
+        return RunningPipeline(named, woken)
 
     running = [make(named) for named in pipelines]
     try:
@@ -41,13 +41,11 @@ def run_pipelines(
             # In short steps, so that a signal reaches the main thread.
             woken.wait(STEP)
             woken.clear()
-            for one in running:
-                if stop.is_set():
-                    one.ask_to_stop()
-                else:
-                    one.look_after()
             if stop.is_set():
+                _stop_in_turn(running)
                 continue
+            for one in running:
+                one.look_after()
             if reload is not None and (change := reload.look({one.named.id: one for one in running}, make)):
                 running = _apply(change, running, stop)
     except KeyboardInterrupt:
@@ -104,6 +102,14 @@ def _apply(
         if not stop.is_set():
             one.start()
     return [*(one for one in running if one not in change.leaving), *change.coming]
+
+
+def _stop_in_turn(running: Sequence[RunningPipeline]) -> None:
+    """Ask each to stop that no living one sends to: what is between two of them arrives."""
+    awaited = {address for one in running if one.is_alive() for address in one.named.sends_to}
+    for one in running:
+        if awaited.isdisjoint(one.named.listens_at):
+            one.ask_to_stop()
 
 
 def _is_waited_for(running: Sequence[RunningPipeline], reload: Reload | None) -> bool:

@@ -29,32 +29,17 @@ HEALING = (OSError, DeadLettersFull, PositionNotKept)
 """Failures that may be over by themselves, or when an operator has made room."""
 
 
-class _Stop(threading.Event):
-    """The stop of one pipeline; that of all of them counts at once, and ends a wait within STEP."""
-
-    def __init__(self, of_all: threading.Event) -> None:
-        super().__init__()
-        self._of_all = of_all
-
-    def is_set(self) -> bool:
-        return super().is_set() or self._of_all.is_set()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        return self.is_set() or super().wait(timeout) or self.is_set()
-
-
 class RunningPipeline:
     """One pipeline at work: a thread for each input.
 
     Raises ConfigError where nobody would keep an input's position.
     """
 
-    def __init__(self, named: NamedPipeline, stop: threading.Event, woken: threading.Event) -> None:
-        """`stop` ends it like all others; `woken` is set whenever an input has ended."""
+    def __init__(self, named: NamedPipeline, woken: threading.Event) -> None:
+        """`woken` is set whenever an input has ended."""
         self.named = named
         self.failure: Exception | None = None
         self._metrics = named.pipeline.metrics
-        self._stop_of_all = stop
         self._woken = woken
         self._lock = threading.Lock()
         self._at_work = 0
@@ -115,7 +100,7 @@ class RunningPipeline:
         self.named.pipeline.close()
 
     def _prepare(self) -> None:
-        self._stop = _Stop(self._stop_of_all)
+        self._stop = threading.Event()
         delivering = threading.Lock()
         # Daemons, so that a second signal can abandon one that waits for an answer.
         self._threads = [

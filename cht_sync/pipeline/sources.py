@@ -24,11 +24,9 @@ from cht_sync.pipeline.dead_letters.folder import problems_with
 from cht_sync.pipeline.dead_letters.line import Origin
 from cht_sync.pipeline.engine_settings import EngineSettings, settings_of
 from cht_sync.pipeline.inputs.couchdb_changes import CouchdbChanges
-from cht_sync.pipeline.inputs.pipeline import PipelineInput
 from cht_sync.pipeline.inputs.stdin import StandardInput
 from cht_sync.pipeline.monitor.metrics import PipelineMetrics
 from cht_sync.pipeline.named_pipeline import NamedPipeline
-from cht_sync.pipeline.outputs.pipeline import PipelineOutput
 from cht_sync.pipeline.plugins import PluginContext
 from cht_sync.pipeline.yaml_settings import Given, read_list
 
@@ -239,19 +237,7 @@ def load_all(
 def problems_between(pipelines: Sequence[NamedPipeline]) -> list[ConfigError]:
     """Say what cannot work among pipelines: those that send to one another, and positions that are shared."""
     return _shared_positions(pipelines) + problems_of(
-        {
-            one.id: [source.address for source in one.pipeline.inputs if isinstance(source, PipelineInput)]
-            for one in pipelines
-        },
-        {
-            one.id: [
-                address
-                for output in one.pipeline.outputs
-                if isinstance(output, PipelineOutput)
-                for address in output.send_to
-            ]
-            for one in pipelines
-        },
+        {one.id: one.listens_at for one in pipelines}, {one.id: one.sends_to for one in pipelines}
     )
 
 

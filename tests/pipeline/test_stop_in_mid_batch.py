@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def test_a_server_that_is_down_does_not_keep_the_process_and_the_log_says_what_w
 def test_pipelines_that_hand_on_to_each_other_deliver_what_is_in_hand(
     server: HttpServer, tmp_path: Path
 ) -> None:
-    """Both are asked to stop at once; the one that delivers finishes what the other one waits for."""
+    """The sender is asked to stop first; the one that delivers, when nothing more can come."""
     (tmp_path / "in").write_text("".join(f"{n}\n" for n in range(LINES)))
     running = Running(
         tmp_path,
@@ -88,6 +89,35 @@ def test_pipelines_that_hand_on_to_each_other_deliver_what_is_in_hand(
     eventually(lambda: len(server.requests) > 3)
     running.stop()
     assert numbers(server) == [str(n) for n in range(LINES)]
+
+
+def test_what_standard_input_gave_reaches_every_pipeline_behind_it(
+    server: HttpServer, tmp_path: Path
+) -> None:
+    """A stop while the first of two takes its time: the second has not been handed anything by then."""
+    out = tmp_path / "out.jsonl"
+    configs = {
+        "first": 'input { stdin { } } output { pipeline { send_to => ["slow", "quick"] } }',
+        "slow": f"""input {{ pipeline {{ address => "slow" }} }}
+            output {{ http {{ url => "{server.url}" http_method => "post" }} }}""",
+        "quick": f'input {{ pipeline {{ address => "quick" }} }} output {{ file {{ path => "{out}" }} }}',
+    }
+    for name, text in configs.items():
+        (tmp_path / f"{name}.conf").write_text(text)
+    entries = ", ".join(f"{{pipeline.id: {name}, path.config: {name}.conf}}" for name in configs)
+    (tmp_path / "pipelines.yml").write_text(f"[{entries}]")
+    places = ("--path.settings", tmp_path, "--path.data", tmp_path / "data")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cht_sync", "pipeline", "run", *places, "--api.enabled", "false"],
+        stdin=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    process.stdin.write(b"".join(b"%d\n" % n for n in range(LINES)))
+    process.stdin.flush()
+    eventually(lambda: len(server.requests) > 3)
+    assert end(process) == 0
+    assert numbers(server) == [str(n) for n in range(LINES)]
+    assert [line["message"] for line in json_lines(out)] == [str(n) for n in range(LINES)]
 
 
 def test_a_reload_delivers_the_batch_in_hand_once(server: HttpServer, tmp_path: Path) -> None:
