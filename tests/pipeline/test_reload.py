@@ -244,7 +244,7 @@ def test_by_itself_it_does_not_read_a_file_that_is_being_written(
     reloading = Reloading(startup.find, startup.loader, Registry(), threading.Event(), 0.0)
 
     def make(named: NamedPipeline) -> RunningPipeline:
-        return RunningPipeline(named, threading.Event(), threading.Event())
+        return RunningPipeline(named, threading.Event())
 
     monkeypatch.setattr(reload, "SETTLED", 3600.0)
     assert reloading.look({}, make) is None
