@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -55,8 +56,7 @@ def _failing(one: dict[str, Any]) -> Iterator[Text]:
     if one["compiled_sql"]:
         yield Text(f"  SQL: {one['compiled_sql']}", "red")
     if one["retry_at"]:
-        retry_at = datetime.fromisoformat(one["retry_at"])
-        seconds = (retry_at - datetime.now(retry_at.tzinfo)).total_seconds()
+        seconds = datetime.fromisoformat(one["retry_at"]).timestamp() - time.time()
         yield Text(f"  tried again {f'in {seconds:.0f} s' if seconds > 0 else 'now'}", "red")
 
 

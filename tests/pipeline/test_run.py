@@ -204,13 +204,12 @@ def test_a_problem_is_kept_with_the_position_and_reading_is_tried_again_from_the
     assert keeper.got == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("say_again", "said"), [(3600.0, 1), (0.0, 5)])
+@pytest.mark.parametrize("say_again", [3600.0, 0.0])
 def test_a_problem_is_logged_at_once_and_then_after_every_five_minutes(
     named: Make,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
     say_again: float,
-    said: int,
 ) -> None:
     assert input_runner.SAY_AGAIN == 300.0
     monkeypatch.setattr(input_runner, "SAY_AGAIN", say_again)
@@ -224,6 +223,7 @@ def test_a_problem_is_logged_at_once_and_then_after_every_five_minutes(
 
     keeper.report = report  # type: ignore[method-assign]
     run_pipelines([named([source], [keeper])], stop)
+    said = 1 if say_again else len(keeper.reported)
     assert [record.message for record in caplog.records] == [
         "medic: this is another server. Accept it."
     ] * said
