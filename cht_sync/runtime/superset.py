@@ -80,8 +80,11 @@ class Superset(Service):
         return output.splitlines()
 
     def command(self) -> list[str]:
+        # Not the script of that name: it holds the folder's place of the day of the installation.
         return [
-            str(self._venv / "bin" / "gunicorn"),
+            str(self._venv / "bin" / "python"),
+            "-m",
+            "gunicorn",
             f"--bind=127.0.0.1:{self.port}",
             f"--workers={WORKERS}",
             f"--threads={THREADS}",
