@@ -17,7 +17,7 @@ from cht_sync.transform.summary import LastTests, Package, Problem, Reached, Sum
 NOW = datetime.now(UTC)
 SOON = (NOW + timedelta(seconds=100)).isoformat()
 EARLIER = (NOW - timedelta(seconds=90)).isoformat()
-BIRTHS = Problem("births", 'invalid input syntax\nfor type date: "…"', "/work/births.sql", EARLIER, SOON)
+BIRTHS = Problem("births", 'invalid input syntax\nfor type date: "…"', "/srv/births.sql", EARLIER, SOON)
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def test_a_failing_model_is_red_with_its_message_its_sql_and_its_next_try() -> N
     first, _fresh, failing, sql, retry, skipped = lines(summary)
     assert first.endswith("failed: births")
     assert failing == '! births fails for 1 min: invalid input syntax for type date: "…"'
-    assert sql == "  SQL: /work/births.sql"
+    assert sql == "  SQL: /srv/births.sql"
     assert retry == "  tried again in 100 s"
     assert skipped == "not tried, because they read what fails: birthdays"
     assert styles(summary)[2:5] == ["red"] * 3
@@ -79,12 +79,12 @@ def test_what_the_pipelines_are_behind_is_part_of_the_way() -> None:
 
 
 def test_tests_that_fail_or_warn_are_named() -> None:
-    test = Problem("unique_x", "Got 2 results", "/work/unique_x.sql")
+    test = Problem("unique_x", "Got 2 results", "/srv/unique_x.sql")
     tests = LastTests(NOW, 41, (Problem("odd_y", "Got 1 result", ""),), (test,))
     assert lines(found(tests=tests))[2:] == [
         "tests 0 s ago: 41 passed, 1 failed: unique_x, 1 warned: odd_y",
         "! unique_x: Got 2 results",
-        "  SQL: /work/unique_x.sql",
+        "  SQL: /srv/unique_x.sql",
     ]
 
 
@@ -96,7 +96,7 @@ def test_a_note_on_the_package_is_told() -> None:
 def test_the_status_for_machines_has_the_same() -> None:
     shown = models_status(found(result="failed", problems=(BIRTHS,)), 1.0)
     assert shown["failed"] == ["births"]
-    assert shown["failing"][0]["compiled_sql"] == "/work/births.sql"
+    assert shown["failing"][0]["compiled_sql"] == "/srv/births.sql"
     assert shown["freshness"] | {"at": ""} == {
         "seconds": 5.1, "median": 4.1, "greatest": 5.0, "greatest_of_last_hour": 9.04,
         "pipeline_seconds_behind": 1.0, "documents": 7, "at": "",

@@ -23,7 +23,7 @@ from .warehouse import Warehouse
 
 NOW = datetime.now(UTC)
 DAYS = 14
-MODEL = NodeResult("person", "model.p.person", "model", "success", 0.5, 7, "INSERT 0 7", "/work/person.sql")
+MODEL = NodeResult("person", "model.p.person", "model", "success", 0.5, 7, "INSERT 0 7", "/srv/person.sql")
 FAILED = replace(MODEL, status="error", rows=None, message="invalid input syntax for type date")
 
 
@@ -53,14 +53,14 @@ def test_a_run_is_a_row_and_each_of_its_nodes_is_one(connection: Connection) -> 
         assert cursor.fetchall() == [
             (
                 "failed", 1, 7,
-                [{"name": "births", "message": FAILED.message, "compiled_path": "/work/person.sql"}], [],
+                [{"name": "births", "message": FAILED.message, "compiled_path": "/srv/person.sql"}], [],
             )
         ]  # fmt: skip
         cursor.execute("select name, kind, status, seconds, rows, message, compiled_path"
                        " from dbt.dbt_model_results order by name")  # fmt: skip
         assert cursor.fetchall() == [
-            ("births", "model", "error", 0.5, None, FAILED.message, "/work/person.sql"),
-            ("person", "model", "success", 0.5, 7, "", "/work/person.sql"),
+            ("births", "model", "error", 0.5, None, FAILED.message, "/srv/person.sql"),
+            ("person", "model", "success", 0.5, 7, "", "/srv/person.sql"),
         ]
 
 
@@ -122,7 +122,7 @@ def test_a_model_that_was_left_alone_still_fails_in_the_summary(connection: Conn
     assert (found.result, found.failed) == ("failed", ["person"])
     (problem,) = found.problems
     assert datetime.fromisoformat(problem.since or "") == failing.since.replace(microsecond=0)
-    assert problem.compiled_path == "/work/person.sql"
+    assert problem.compiled_path == "/srv/person.sql"
 
 
 def test_tests_are_summed_up_beside_the_newest_run(connection: Connection) -> None:
