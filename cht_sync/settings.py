@@ -7,6 +7,8 @@ and checks all of them before anything is started, and names every problem at on
 from __future__ import annotations
 
 import difflib
+import hashlib
+import hmac
 import io
 import os
 import re
@@ -32,6 +34,7 @@ NEARLY = 0.9
 REDACTION = "Redaction: what stays out of PostgreSQL"
 DBT = "dbt: the models"
 SUPERSET = "Superset: the dashboards"
+DOCKER = "Docker: images, limits, what is published"
 OUTSIDE_LOCAL = frozenset({Environment.GAMMA, Environment.PROD})
 
 
@@ -51,6 +54,16 @@ class Variable:
     former_name: str | None
     absent: Any
     """The value where the text is empty, as it may be."""
+
+
+def _memory(default: str, service: str) -> Any:
+    return _variable(DOCKER, f"Most memory for {service}", parse=checks.memory, default=default)
+
+
+def _cpus(service: str) -> Any:
+    return _variable(
+        DOCKER, f"Most processors for {service}; 0: as many as there are", parse=checks.cpus, default="0"
+    )
 
 
 def _variable(
@@ -83,7 +96,10 @@ class Settings:
     """What the operator set, as text by variable; the others have their defaults."""
 
     compose_project_name: str = _variable(
-        "General", "Name of this installation (with Docker; not in this version)", default="cht-sync"
+        "General",
+        "Name of this installation with Docker: its containers, networks and volumes begin with it",
+        parse=checks.project_name,
+        default="cht-sync",
     )
 
     couchdb_host: str = _variable(
@@ -255,6 +271,67 @@ class Settings:
         SUPERSET, "Password of its read-only role in PostgreSQL", required=OUTSIDE_LOCAL, secret=True
     )
 
+    publish_address: str = _variable(
+        DOCKER, "Address of this machine on which Superset, and in local and gamma the databases, listen",
+        parse=checks.address, default="127.0.0.1",
+    )  # fmt: skip
+    cht_sync_image: str = _variable(
+        DOCKER, "Image of cht-sync: dbt, the generator and what runs once; built here where it is missing",
+        parse=checks.image, default="cht-sync:0.4.0",
+    )  # fmt: skip
+    logstash_image: str = _variable(
+        DOCKER, "Image of the pipelines; unset: cht-sync-logstash:<PIPELINE_ENGINE>, built here",
+        parse=checks.image,
+    )  # fmt: skip
+    superset_image: str = _variable(
+        DOCKER, "Image of Superset with the dashboards; built here where it is missing",
+        parse=checks.image, default="cht-sync-superset:0.4.0",
+    )  # fmt: skip
+    postgres_image: str = _variable(
+        DOCKER, "Image of PostgreSQL, 16 or newer", parse=checks.image, default="postgres:17.6-bookworm"
+    )
+    postgrest_image: str = _variable(
+        DOCKER, "Image of PostgREST, 13 or 14", parse=checks.image, default="postgrest/postgrest:v14.17"
+    )
+    couchdb_image: str = _variable(
+        DOCKER, "Image of the CouchDB of local", parse=checks.image, default="couchdb:3.4.3"
+    )
+    python_base_image: str = _variable(
+        DOCKER, "What our own images are built on: Debian with Python 3.11 to 3.13",
+        parse=checks.image, default="python:3.12.11-slim-bookworm",
+    )  # fmt: skip
+    superset_base_image: str = _variable(
+        DOCKER, "What the image of Superset is built on: the official one, or Debian with Python 3.11 or 3.12",
+        parse=checks.image, default="apache/superset:6.1.0",
+    )  # fmt: skip
+    logstash_base_image: str = _variable(
+        DOCKER, "What the image of PIPELINE_ENGINE=logstash is built on", parse=checks.image,
+        default="docker.elastic.co/logstash/logstash:8.19.7",
+    )  # fmt: skip
+    log_max_size: str = _variable(
+        DOCKER, "Size at which the log of a container is put aside", parse=checks.memory, default="10m"
+    )
+    log_max_files: int = _variable(
+        DOCKER, "Logs kept of each container", parse=checks.whole_number, default="3"
+    )
+    postgres_memory: str = _memory("2g", "PostgreSQL")
+    couchdb_memory: str = _memory("1g", "CouchDB")
+    postgrest_memory: str = _memory("512m", "PostgREST")
+    logstash_memory: str = _memory("1g", "the pipelines")
+    data_generator_memory: str = _memory("256m", "the data generator")
+    dbt_memory: str = _memory("1g", "dbt")
+    superset_memory: str = _memory("2g", "Superset")
+    postgres_cpus: float = _cpus("PostgreSQL")
+    couchdb_cpus: float = _cpus("CouchDB")
+    postgrest_cpus: float = _cpus("PostgREST")
+    logstash_cpus: float = _cpus("the pipelines")
+    data_generator_cpus: float = _cpus("the data generator")
+    dbt_cpus: float = _cpus("dbt")
+    superset_cpus: float = _cpus("Superset")
+
+    runtime_folder: str = ""
+    """Below the state folder; Docker's data has nothing to do with that of local processes."""
+
     @property
     def state_folder(self) -> Path:
         """What is recorded of the embedded environment that runs, its logs, and installed packages."""
@@ -263,7 +340,7 @@ class Settings:
     @property
     def data_folder(self) -> Path:
         """What one environment keeps between two starts: no other environment sees it."""
-        return self.state_folder / self.environment.value
+        return self.state_folder / self.runtime_folder / self.environment.value
 
     @property
     def dbt_role(self) -> str:
@@ -284,6 +361,17 @@ class Settings:
     def ingest_role(self) -> str:
         """The role that the pipeline's token carries."""
         return f"{self.postgres_db}_ingest"
+
+    @property
+    def superset_metadata_role(self) -> str:
+        """The role that owns Superset's own tables, where they are in PostgreSQL."""
+        return f"{self.postgres_db}_superset_metadata"
+
+    @property
+    def superset_metadata_password(self) -> str:
+        """Made from SUPERSET_SECRET_KEY, so that there is one secret less to keep; empty without that key."""
+        key = self.superset_secret_key.encode()
+        return hmac.new(key, b"metadata", hashlib.sha256).hexdigest() if key else ""
 
     def source(self, database: str) -> str:
         """What rows and progress say of where they come from: `<host>/<database>`."""

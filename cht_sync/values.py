@@ -123,6 +123,38 @@ def path_prefix(value: str) -> str:
     return "/" + value.strip("/") if value.strip("/") else ""
 
 
+def address(value: str) -> str:
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        raise Invalid("is no IP address") from None
+
+
+def memory(value: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}[bkmg]?", value):
+        raise Invalid("is no size (a number with b, k, m or g)")
+    return value
+
+
+def cpus(value: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,2})?", value):
+        raise Invalid("is no number of processors (0 to 999.99)")
+    return float(value)
+
+
+def project_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", value):
+        raise Invalid("is no name of a Compose project (a-z, 0-9, _ and -)")
+    return value
+
+
+def image(value: str) -> str:
+    """A reference as Docker's documentation of `docker image tag` describes it."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/-]*(@sha256:[0-9a-f]{64})?", value):
+        raise Invalid("is no name of an image")
+    return value
+
+
 def identifier(value: str) -> str:
     if value.startswith("pg_"):
         raise Invalid("begins with pg_, as PostgreSQL's own names do")

@@ -6,6 +6,7 @@ module has a few commands that belong together and adds them to the group when i
 """
 
 from cht_sync.cli import (
+    containers,
     dead_letters,
     engine,
     environment,
@@ -20,6 +21,7 @@ from cht_sync.cli import (
 from cht_sync.cli.group import main
 
 __all__ = [
+    "containers",
     "dead_letters",
     "engine",
     "environment",

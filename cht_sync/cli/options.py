@@ -12,7 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
+from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
 from cht_sync.runtime import control, embedded
+from cht_sync.runtime.containers.inside import handed_out_settings
 from cht_sync.runtime.state import EnvironmentState
 from cht_sync.settings import STATE_FOLDER, Settings, declared, default_home, load
 
@@ -22,6 +24,7 @@ environment_option = click.option(
     type=click.Choice([one.value for one in Environment]),
     default=Environment.LOCAL.value,
     show_default=True,
+    envvar=ENVIRONMENT,
     help="local: everything on this machine; gamma: beside a test CouchDB; prod: beside the real one.",
 )
 log_options = click.option(
@@ -39,6 +42,9 @@ def reachable_settings(environment: Environment, *, needs: Collection[str] | Non
     `needs`: the only variables that must be set, for a service that runs alone. Says on standard error
     when the settings that are given now are others.
     """
+    handed_out = handed_out_settings()
+    if handed_out is not None:
+        return handed_out
     home = default_home()
     state = control.running(home / STATE_FOLDER)
     if state is None:

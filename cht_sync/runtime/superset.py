@@ -143,19 +143,7 @@ class Superset(Service):
 
     def _provisioning_environment(self) -> Mapping[str, str]:
         """What only provisioning needs to know; the server itself reads the rest from its database."""
-        settings = self._settings
-        endpoint = dbt_endpoint(settings)
-        return {
-            **self.environment(),
-            "SUPERSET_ADMIN_EMAIL": settings.superset_admin_email,
-            "SUPERSET_PASSWORD": settings.superset_password,
-            "SUPERSET_DB_PASSWORD": settings.superset_db_password,
-            "POSTGRES_HOST": endpoint.host,
-            "POSTGRES_PORT": str(endpoint.port),
-            "POSTGRES_SSLMODE": endpoint.sslmode,
-            "POSTGRES_DB": settings.postgres_db,
-            "DBT_POSTGRES_SCHEMA": settings.dbt_postgres_schema,
-        }
+        return {**self.environment(), **provisioning_variables(self._settings)}
 
     def _state_of_provisioning(self) -> str:
         """Changes with whatever provisioning depends on; secrets only as part of a digest."""
@@ -163,6 +151,21 @@ class Superset(Service):
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in files))
         digest.update(json.dumps(self._provisioning_environment(), sort_keys=True).encode())
         return digest.hexdigest()
+
+
+def provisioning_variables(settings: Settings) -> dict[str, str]:
+    """What `superset/provision` reads beside the variables of the server itself."""
+    endpoint = dbt_endpoint(settings)
+    return {
+        "SUPERSET_ADMIN_EMAIL": settings.superset_admin_email,
+        "SUPERSET_PASSWORD": settings.superset_password,
+        "SUPERSET_DB_PASSWORD": settings.superset_db_password,
+        "POSTGRES_HOST": endpoint.host,
+        "POSTGRES_PORT": str(endpoint.port),
+        "POSTGRES_SSLMODE": endpoint.sslmode,
+        "POSTGRES_DB": settings.postgres_db,
+        "DBT_POSTGRES_SCHEMA": settings.dbt_postgres_schema,
+    }
 
 
 def _digest(*paths: Path) -> str:
