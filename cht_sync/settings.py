@@ -301,7 +301,7 @@ class Settings:
         parse=checks.image, default="python:3.12.11-slim-bookworm",
     )  # fmt: skip
     superset_base_image: str = _variable(
-        DOCKER, "What the image of Superset is built on: the official one, or Debian with Python 3.11 or 3.12",
+        DOCKER, "What the image of Superset is built on: the official one, or Debian with Python 3.11, 3.12",
         parse=checks.image, default="apache/superset:6.1.0",
     )  # fmt: skip
     logstash_base_image: str = _variable(

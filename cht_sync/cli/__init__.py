@@ -8,6 +8,7 @@ module has a few commands that belong together and adds them to the group when i
 from cht_sync.cli import (
     containers,
     dead_letters,
+    docker,
     engine,
     environment,
     forms,
@@ -23,6 +24,7 @@ from cht_sync.cli.group import main
 __all__ = [
     "containers",
     "dead_letters",
+    "docker",
     "engine",
     "environment",
     "forms",

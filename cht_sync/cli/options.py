@@ -14,6 +14,7 @@ from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
 from cht_sync.runtime import control, embedded
+from cht_sync.runtime.containers import recorded, running
 from cht_sync.runtime.containers.inside import handed_out_settings
 from cht_sync.runtime.state import EnvironmentState
 from cht_sync.settings import STATE_FOLDER, Settings, declared, default_home, load
@@ -39,6 +40,9 @@ log_options = click.option(
 def reachable_settings(environment: Environment, *, needs: Collection[str] | None = None) -> Settings:
     """Where the running environment's services are; else what the settings say.
 
+    Where they are containers, they can be reached inside their network only: the whole command is run there
+    then, and this process ends with its exit code.
+
     `needs`: the only variables that must be set, for a service that runs alone. Says on standard error
     when the settings that are given now are others.
     """
@@ -46,6 +50,9 @@ def reachable_settings(environment: Environment, *, needs: Collection[str] | Non
     if handed_out is not None:
         return handed_out
     home = default_home()
+    record = recorded.read(home / STATE_FOLDER)
+    if record is not None:
+        sys.exit(running.run_inside(running.of(record, home), sys.argv[1:]))
     state = control.running(home / STATE_FOLDER)
     if state is None:
         return embedded.load_settings(environment, home=home, needs=needs)

@@ -117,7 +117,7 @@ def recorded_settings(state: EnvironmentState, home: Path) -> Settings:
 
     What `.env` and the process environment say by now does not count.
     """
-    needs = demanded(state.without)
+    needs = chosen.demanded(state.without)
     settings = load(state.environment, home=home, environ=state.given, read_file=False, needs=needs)
     if state.environment is Environment.LOCAL:
         settings = _with_kept_secrets(settings)

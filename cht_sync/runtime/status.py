@@ -21,20 +21,33 @@ from cht_sync.warehouse.progress import DatabaseProgress, read_progress
 
 def gather(state: EnvironmentState, settings: Settings) -> dict[str, Any]:
     """Ask every part; what does not answer is None, with the reason under `problems`."""
-    problems: list[str] = []
-    databases = _databases(settings, problems)
     services = [_service(one) for one in state.services]
-    for one in services:
-        if one["name"] == "logstash" and one["state"] == "running" and one["port"] is not None:
-            problems += pipeline_problems(one["port"])
+    logstash = next(
+        (f"127.0.0.1:{one['port']}" for one in services if one["name"] == "logstash" and one["port"]), None
+    )
+    return shape(state, services, databases_and_models(settings, logstash))
+
+
+def shape(state: EnvironmentState, services: list[dict[str, Any]], found: dict[str, Any]) -> dict[str, Any]:
+    """The whole of `status --json`; `found` is what `databases_and_models` returned."""
     return {
         "environment": state.environment.value,
         "runtime": state.runtime,
         "services": services,
-        "databases": databases,
-        "dbt": _dbt(settings, _behind(databases), problems),
-        "problems": problems,
+        **found,
     }
+
+
+def databases_and_models(settings: Settings, logstash: str | None) -> dict[str, Any]:
+    """Ask PostgreSQL, CouchDB and the engine's monitoring API at `logstash` (host:port).
+
+    The keys databases, dbt and problems.
+    """
+    problems: list[str] = []
+    databases = _databases(settings, problems)
+    if logstash is not None:
+        problems += pipeline_problems(logstash)
+    return {"databases": databases, "dbt": _dbt(settings, _behind(databases), problems), "problems": problems}
 
 
 def nothing_runs() -> dict[str, Any]:
@@ -52,9 +65,14 @@ def nothing_runs() -> dict[str, Any]:
 def _service(one: ServiceState) -> dict[str, Any]:
     alive = one.process is not None and one.process.find() is not None
     shown = one.state if alive or one.state in ("waiting", "starting", "restarting") else "stopped"
+    return service_shape(one, shown)
+
+
+def service_shape(one: ServiceState, state: str) -> dict[str, Any]:
+    """A service as `status --json` shows it."""
     return {
         "name": one.name,
-        "state": shown,
+        "state": state,
         "port": one.port,
         "since": datetime.fromtimestamp(one.since, UTC).isoformat(timespec="seconds") if one.since else None,
         "restarts": one.restarts,

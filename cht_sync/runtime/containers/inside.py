@@ -1,4 +1,4 @@
-"""Settings inside a container: read from the project's `.env` by the one that hands them out, else handed out."""
+"""Settings inside a container: from the project's `.env` for the one that hands them out, else handed out."""
 
 from __future__ import annotations
 
