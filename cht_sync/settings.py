@@ -25,8 +25,27 @@ from cht_sync import values as checks
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-"""Where cht-sync's own files are: templates, scripts, models."""
+PROJECT_DIR = "CHT_SYNC_PROJECT_DIR"
+"""Names the checkout where that cannot be found: cht-sync was installed elsewhere, and runs outside of it."""
+MARK = Path("logstash", "pipeline")
+"""What a checkout has, and nothing else."""
+
+
+def find_checkout(environ: Mapping[str, str], *, package: Path, current: Path) -> Path:
+    """Where cht-sync's own files are: templates, scripts, models, docker-compose.yml.
+
+    CHT_SYNC_PROJECT_DIR, else where the package is, else the first one upwards from the current folder;
+    where there is none, the package's place, for the error message.
+    """
+    if named := environ.get(PROJECT_DIR):
+        return Path(named).resolve()
+    for folder in (package, current, *current.parents):
+        if (folder / MARK).is_dir():
+            return folder
+    return package
+
+
+CHECKOUT = find_checkout(os.environ, package=Path(__file__).resolve().parent.parent, current=Path.cwd())
 
 STATE_FOLDER = ".cht-sync"
 NEARLY = 0.9
@@ -298,7 +317,7 @@ class Settings:
     )
     python_base_image: str = _variable(
         DOCKER, "What our own images are built on: Debian with Python 3.11 to 3.13",
-        parse=checks.image, default="python:3.12.11-slim-bookworm",
+        parse=checks.image, default="python:3.12.13-slim-bookworm",
     )  # fmt: skip
     superset_base_image: str = _variable(
         DOCKER, "What the image of Superset is built on: the official one, or Debian with Python 3.11, 3.12",
@@ -306,7 +325,7 @@ class Settings:
     )  # fmt: skip
     logstash_base_image: str = _variable(
         DOCKER, "What the image of PIPELINE_ENGINE=logstash is built on", parse=checks.image,
-        default="docker.elastic.co/logstash/logstash:8.19.7",
+        default="docker.elastic.co/logstash/logstash:8.19.18",
     )  # fmt: skip
     log_max_size: str = _variable(
         DOCKER, "Size at which the log of a container is put aside", parse=checks.memory, default="10m"
@@ -392,7 +411,12 @@ def declared() -> Iterator[tuple[str, Variable]]:
 
 
 def default_home(environ: Mapping[str, str] = os.environ) -> Path:
-    """`CHT_SYNC_HOME`, else the checkout: where `.env` and `.cht-sync/` are."""
+    """`CHT_SYNC_HOME`, else the checkout: where `.env` and `.cht-sync/` are. Raises SettingsError."""
+    if not (CHECKOUT / MARK).is_dir():
+        raise SettingsError(
+            [f"{CHECKOUT} is no checkout of cht-sync, whose templates and models are needed"],
+            hint=f"Run it inside of one, or name it with --project-dir DIR or {PROJECT_DIR}.",
+        )
     return Path(environ.get("CHT_SYNC_HOME") or CHECKOUT).resolve()
 
 

@@ -44,7 +44,7 @@ def up(environment: Environment, *, without: Sequence[str], why: str, stop: thre
         _refuse_a_full_disk(engine)
         wanted = running.prepare(settings, without, engine)
         console.print(f"Starting {environment} (docker: {why})")
-        if not _get_images(console, wanted, stop):
+        if not _get_images(console, wanted, engine, stop):
             return False
         with screen.progress(console) as progress:
             state = running.start(wanted, engine, stop, progress.show)
@@ -107,12 +107,14 @@ def _refuse_a_full_disk(engine: engines.Engine) -> None:
         )
 
 
-def _get_images(console: Console, wanted: Installation, stop: threading.Event) -> bool:
+def _get_images(
+    console: Console, wanted: Installation, engine: engines.Engine, stop: threading.Event
+) -> bool:
     if not console.is_terminal:
         console.print("  images          pulling and building what is not here")
-        return running.get_images(wanted, stop, lambda _line: None)
+        return running.get_images(wanted, engine, stop, lambda _line: None)
     with console.status("images") as line:
-        return running.get_images(wanted, stop, lambda step: line.update(f"images          {step}"))
+        return running.get_images(wanted, engine, stop, lambda step: line.update(f"images          {step}"))
 
 
 def _first_models(console: Console, wanted: Installation, stop: threading.Event) -> dict[str, Any] | None:

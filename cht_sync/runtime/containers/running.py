@@ -138,16 +138,22 @@ def _for_compose(settings: Settings, record: Recorded, folder: Path) -> str:
     return "".join(f"{name}='{value}'\n" for name, value in values.items())
 
 
-def get_images(installation: Installation, stop: threading.Event, say: Callable[[str], None]) -> bool:
+def get_images(
+    installation: Installation, engine: engines.Engine, stop: threading.Event, say: Callable[[str], None]
+) -> bool:
     """Pull what is not here and build what is ours; `say` gets each step. False when `stop` came first.
 
-    Raises ChtSyncError with the end of what Compose said.
+    An image that a setting names is taken as it is; the others of ours are built, so that they always are of
+    this checkout. Raises ChtSyncError with the end of what Compose said.
     """
-    for what, words in (
-        ("pulling", ("pull", "--ignore-buildable", "--policy", "missing")),
-        ("building", ("--progress", "plain", "build")),
+    pulled, built = _pulled_and_built(installation, engine)
+    for what, services, words in (
+        ("pulling", pulled, ("pull",)),
+        ("building", built, ("--progress", "plain", "build")),
     ):
-        running = installation.compose.start(*words)
+        if not services:
+            continue
+        running = installation.compose.start(*words, *services)
         said = ""
         while running.poll() is None:
             if stop.wait(LOOK_EVERY):
@@ -164,6 +170,30 @@ def get_images(installation: Installation, stop: threading.Event, say: Callable[
                 hint="Without Docker: cht-sync up --runtime embedded",
             )
     return True
+
+
+def _pulled_and_built(installation: Installation, engine: engines.Engine) -> tuple[list[str], list[str]]:
+    """The services whose images must be pulled, and those whose images are built here."""
+    settings = installation.settings
+    first = f"settings-{settings.environment}"
+    ours = {
+        first: settings.cht_sync_image,
+        "logstash": settings.logstash_image,
+        "superset": settings.superset_image,
+    }
+    others = {name: getattr(settings, f"{name}_image") for name in ("postgres", "postgrest", "couchdb")}
+    wanted = (first, *installation.services)
+    built = [name for name in ours if name in wanted and not settings.given.get(_image_setting(name))]
+    images = {**ours, **others}
+    return [
+        name
+        for name, image in images.items()
+        if name in wanted and name not in built and not engine.has_image(image)
+    ], built
+
+
+def _image_setting(service: str) -> str:
+    return {"logstash": "LOGSTASH_IMAGE", "superset": "SUPERSET_IMAGE"}.get(service, "CHT_SYNC_IMAGE")
 
 
 def _last_step(log: Path) -> str:
