@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 # Node.js comes as a Python package where the machine has none.
 COMMA := ,
 NODE_EXTRA := $(if $(and $(shell command -v node),$(shell command -v npm)),,$(COMMA)node)
+# What an image is built from: the same versions, and nothing but the very files that were there when they
+# were pinned.
+HASHED = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11
 PIP_INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help local gamma prod down status logs test test-fast lint format env-template plugin-docs constraints clean
@@ -47,7 +50,10 @@ lint: $(VENV)/.dev ## Check form, types and layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/sqlfluff lint --disable-progress-bar dbt/packages/cht_pipeline/models
-	@$(BIN)/shellcheck postgres/*.sh data-generator/*.sh .ci/run
+	@$(BIN)/shellcheck postgres/*.sh data-generator/*.sh superset/start .ci/* \
+	    cht_sync/runtime/containers/with-settings \
+	    tests/docker/build-images tests/docker/images/*/docker-entrypoint.sh tests/docker/images/couchdb/couchdb
+	@$(BIN)/hadolint --no-color */Dockerfile tests/docker/images/*/Dockerfile
 
 format: $(VENV)/.dev ## Bring the code into form
 	@$(BIN)/ruff format .
@@ -60,10 +66,13 @@ plugin-docs: $(VENV)/.local ## Write docs/plugins.md anew from the plugins
 	@$(BIN)/python -c 'from cht_sync.pipeline.plugin_docs import plugin_docs; print(plugin_docs(), end="")' \
 	    > docs/plugins.md
 
-constraints: $(VENV)/.dev ## Pin the newest versions that fit together
+constraints: $(VENV)/.dev ## Pin the newest versions that fit together, with hashes for the images
 	@$(BIN)/pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --no-header --python-version 3.11 \
 	    --extra local --extra node --extra dev setup.cfg --output-file constraints.txt
+	@$(HASHED) --constraints constraints.txt setup.cfg --output-file logstash/requirements.txt
+	@$(HASHED) --constraints constraints.txt --extra dbt setup.cfg --output-file dbt/requirements.txt
+	@echo 'setuptools>=70' | $(HASHED) --upgrade - --output-file build-requirements.txt
 
 clean: ## Delete what was installed and built (not the data)
 	rm -rf $(VENV) build dist *.egg-info
