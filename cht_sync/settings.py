@@ -40,9 +40,16 @@ def find_checkout(environ: Mapping[str, str], *, package: Path, current: Path) -
     if named := environ.get(PROJECT_DIR):
         return Path(named).resolve()
     for folder in (package, current, *current.parents):
-        if (folder / MARK).is_dir():
+        if _is_checkout(folder):
             return folder
     return package
+
+
+def _is_checkout(folder: Path) -> bool:
+    try:
+        return (folder / MARK).is_dir()
+    except PermissionError:
+        return False
 
 
 CHECKOUT = find_checkout(os.environ, package=Path(__file__).resolve().parent.parent, current=Path.cwd())
@@ -412,7 +419,7 @@ def declared() -> Iterator[tuple[str, Variable]]:
 
 def default_home(environ: Mapping[str, str] = os.environ) -> Path:
     """`CHT_SYNC_HOME`, else the checkout: where `.env` and `.cht-sync/` are. Raises SettingsError."""
-    if not (CHECKOUT / MARK).is_dir():
+    if not _is_checkout(CHECKOUT):
         raise SettingsError(
             [f"{CHECKOUT} is no checkout of cht-sync, whose templates and models are needed"],
             hint=f"Run it inside of one, or name it with --project-dir DIR or {PROJECT_DIR}.",

@@ -77,14 +77,15 @@ def handed_out(settings: Settings) -> dict[str, dict[str, str]]:
     found["postgres"] = _some(texts, ("POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"))
     found["couchdb"] = _some(texts, ("COUCHDB_USER", "COUCHDB_PASSWORD"))
     found["logstash"] = _for_logstash(settings)
+    postgrest = postgrest_conf.of(
+        settings, db_uri=f"@{PLACE}/PGRST_DB_URI", jwt_secret=f"@{PLACE}/PGRST_JWT_SECRET"
+    )
+    # `postgrest --ready`, the health check, asks neither "!4" nor any other word for all addresses.
+    postgrest |= {"server-host": "0.0.0.0", "admin-server-host": "127.0.0.1"}  # noqa: S104 (see above)
     found["postgrest"] = {
         "PGRST_DB_URI": authenticator_endpoint(settings).uri(),
         "PGRST_JWT_SECRET": settings.pgrst_jwt_secret,
-        "postgrest.conf": postgrest_conf.as_text(
-            postgrest_conf.of(
-                settings, db_uri=f"@{PLACE}/PGRST_DB_URI", jwt_secret=f"@{PLACE}/PGRST_JWT_SECRET"
-            )
-        ),
+        "postgrest.conf": postgrest_conf.as_text(postgrest),
     }
     found["superset"] = {
         **provisioning_variables(settings),
