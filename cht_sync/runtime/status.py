@@ -12,6 +12,7 @@ from cht_sync.errors import ChtSyncError
 from cht_sync.runtime.couchdb_counts import CouchdbCounts
 from cht_sync.runtime.pipelines import pipeline_problems
 from cht_sync.runtime.state import EnvironmentState, ServiceState
+from cht_sync.runtime.superset import superset_problems
 from cht_sync.settings import Settings
 from cht_sync.transform.stale_views import stale_views
 from cht_sync.transform.summary import LastTests, Problem, Reached, Summary, summary
@@ -24,9 +25,10 @@ def gather(state: EnvironmentState, settings: Settings) -> dict[str, Any]:
     problems: list[str] = []
     databases = _databases(settings, problems)
     services = [_service(one) for one in state.services]
+    asked = {"logstash": pipeline_problems, "superset": superset_problems}
     for one in services:
-        if one["name"] == "logstash" and one["state"] == "running" and one["port"] is not None:
-            problems += pipeline_problems(one["port"])
+        if one["name"] in asked and one["state"] == "running" and one["port"] is not None:
+            problems += asked[one["name"]](one["port"])
     return {
         "environment": state.environment.value,
         "runtime": state.runtime,

@@ -108,11 +108,8 @@ class Superset(Service):
         return self._data
 
     def ready(self) -> bool:
-        try:
-            answer = requests.get(f"http://127.0.0.1:{self.port}/login/", timeout=REQUEST_TIMEOUT)
-        except requests.RequestException:
-            return False
-        return answer.status_code == 200
+        # The page that people see first: it needs the database, as /health does not.
+        return _refusal(self.port, "/login/") is None
 
     def _install(self, say: Say) -> None:
         interpreter = python()
@@ -163,6 +160,23 @@ class Superset(Service):
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in files))
         digest.update(json.dumps(self._provisioning_environment(), sort_keys=True).encode())
         return digest.hexdigest()
+
+
+def superset_problems(port: int) -> list[str]:
+    """What `status` says of a Superset that runs and does not answer; nothing where it does."""
+    refusal = _refusal(port, "/health")
+    return [] if refusal is None else [f"superset: does not answer on port {port} ({refusal})"]
+
+
+def _refusal(port: int, path: str) -> str | None:
+    """Why a page cannot be had; None where it can."""
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # a proxy of the environment is not for this machine
+            answer = session.get(f"http://127.0.0.1:{port}{path}", timeout=REQUEST_TIMEOUT)
+    except requests.RequestException as error:
+        return type(error).__name__
+    return None if answer.status_code == 200 else f"HTTP {answer.status_code}"
 
 
 def _digest(*paths: Path) -> str:
