@@ -88,9 +88,8 @@ def test_the_status_of_an_environment_has_it_among_its_problems(
     assert f"superset: does not answer on port {stuck.port} (ReadTimeout)" in found["problems"]
 
 
-def test_it_is_ready_when_it_shows_the_page_on_which_people_sign_in(
-    service: superset.Superset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_not_ready_while_nobody_could_sign_in(tmp_path: Path) -> None:
     with serving(LoopbackServer(Healthy)) as without_database:
-        service.port = without_database.port
+        environ = {"SUPERSET_PORT": str(without_database.port)}
+        service = superset.Superset(load(Environment.LOCAL, home=tmp_path, environ=environ))
         assert not service.ready()
