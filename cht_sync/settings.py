@@ -291,7 +291,7 @@ class Settings:
     )
     superset_secret_key: str = _variable(
         SUPERSET, "Signs the sessions and encrypts stored passwords; at least 32 bytes",
-        parse=checks.jwt_secret, required=OUTSIDE_LOCAL, secret=True,
+        parse=checks.superset_secret_key, required=OUTSIDE_LOCAL, secret=True,
     )  # fmt: skip
     superset_db_password: str = _variable(
         SUPERSET, "Password of its read-only role in PostgreSQL", required=OUTSIDE_LOCAL, secret=True

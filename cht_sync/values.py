@@ -30,6 +30,14 @@ URL_PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*"
 FIELD_NAME = re.compile(r"""[^][\x00-\x20\x7f"'\\%${}#.,]+""")
 """What a name in a field reference may be made of, between quotes of a configuration."""
 KEPT_FIELDS = frozenset({"_id", "_rev", "_deleted"})
+PUBLISHED_KEYS = frozenset(
+    {
+        "CHANGE_ME_TO_A_COMPLEX_RANDOM_SECRET",
+        "YOUR_OWN_RANDOM_GENERATED_SECRET_KEY",
+        "YOUR_OWN_RANDOM_GENERATED_STRONG_KEY",
+    }
+)
+"""Of Superset's own code and documentation, as people copy them; its other ones are too short anyway."""
 
 
 class Invalid(Exception):
@@ -274,3 +282,9 @@ def jwt_secret(value: str) -> str:
     if len(value.encode()) < 32:
         raise Invalid("is shorter than 32 bytes")
     return value
+
+
+def superset_secret_key(value: str) -> str:
+    if value in PUBLISHED_KEYS:
+        raise Invalid("is an example of Superset's documentation, with which anybody can sign a session")
+    return jwt_secret(value)

@@ -18,6 +18,7 @@ from cht_sync.runtime import screen, status
 from cht_sync.runtime.containers import compose, recorded, running
 from cht_sync.runtime.containers import engine as engines
 from cht_sync.runtime.containers.running import LITTLE_SPACE, Installation
+from cht_sync.runtime.pipelines import pipeline_problems
 from cht_sync.settings import STATE_FOLDER, default_home
 
 FIRST_MODELS_PATIENCE = 180.0
@@ -95,7 +96,9 @@ def logs(wanted: Installation, services: Sequence[str], *, follow: bool, lines: 
 def gather() -> None:
     """What `status` asks from inside the network."""
     settings = reachable_settings(Environment.LOCAL)
-    click.echo(json.dumps(status.databases_and_models(settings, f"logstash:{settings.logstash_api_port}")))
+    found = status.databases_and_models(settings)
+    found["problems"] += pipeline_problems(f"logstash:{settings.logstash_api_port}")
+    click.echo(json.dumps(found))
 
 
 def _refuse_a_full_disk(engine: engines.Engine) -> None:

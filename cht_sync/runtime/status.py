@@ -12,6 +12,7 @@ from cht_sync.errors import ChtSyncError
 from cht_sync.runtime.couchdb_counts import CouchdbCounts
 from cht_sync.runtime.pipelines import pipeline_problems
 from cht_sync.runtime.state import EnvironmentState, ServiceState
+from cht_sync.runtime.superset import superset_problems
 from cht_sync.settings import Settings
 from cht_sync.transform.stale_views import stale_views
 from cht_sync.transform.summary import LastTests, Problem, Reached, Summary, summary
@@ -22,14 +23,16 @@ from cht_sync.warehouse.progress import DatabaseProgress, read_progress
 def gather(state: EnvironmentState, settings: Settings) -> dict[str, Any]:
     """Ask every part; what does not answer is None, with the reason under `problems`."""
     services = [_service(one) for one in state.services]
-    logstash = next(
-        (f"127.0.0.1:{one['port']}" for one in services if one["name"] == "logstash" and one["port"]), None
-    )
-    return shape(state, services, databases_and_models(settings, logstash))
+    found = databases_and_models(settings)
+    asked = {"logstash": pipeline_problems, "superset": superset_problems}
+    for one in services:
+        if one["name"] in asked and one["state"] == "running" and one["port"] is not None:
+            found["problems"] += asked[one["name"]](f"127.0.0.1:{one['port']}")
+    return shape(state, services, found)
 
 
 def shape(state: EnvironmentState, services: list[dict[str, Any]], found: dict[str, Any]) -> dict[str, Any]:
-    """The whole of `status --json`; `found` is what `databases_and_models` returned."""
+    """The whole of `status --json`; `found` is what `databases_and_models` returned, and more problems."""
     return {
         "environment": state.environment.value,
         "runtime": state.runtime,
@@ -38,15 +41,10 @@ def shape(state: EnvironmentState, services: list[dict[str, Any]], found: dict[s
     }
 
 
-def databases_and_models(settings: Settings, logstash: str | None) -> dict[str, Any]:
-    """Ask PostgreSQL, CouchDB and the engine's monitoring API at `logstash` (host:port).
-
-    The keys databases, dbt and problems.
-    """
+def databases_and_models(settings: Settings) -> dict[str, Any]:
+    """Ask PostgreSQL and CouchDB; the keys databases, dbt and problems."""
     problems: list[str] = []
     databases = _databases(settings, problems)
-    if logstash is not None:
-        problems += pipeline_problems(logstash)
     return {"databases": databases, "dbt": _dbt(settings, _behind(databases), problems), "problems": problems}
 
 

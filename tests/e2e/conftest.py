@@ -57,7 +57,7 @@ def administrator(with_superset: Installation) -> Client:
 
 @pytest.fixture(scope="session")
 def pictures() -> Path:
-    """Where screenshots are kept."""
+    """Where pictures of the dashboards are kept, for whoever wants to look at them after the tests."""
     folder = CHECKOUT / "build" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

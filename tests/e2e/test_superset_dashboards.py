@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from picture import draw
 from playwright.sync_api import Page, Request
-from superset_client import CHROMIUM, Client, browser_of, number_on, open_dashboard
+from superset_client import CHART, CHROMIUM, Client, browser_of, number_on, open_dashboard
 from whole_installation import Installation, wait_for
+
+from cht_sync.settings import CHECKOUT
 
 pytestmark = pytest.mark.skipif(
     not CHROMIUM.exists(), reason="there is no chromium (apt-get install chromium)"
@@ -56,6 +60,19 @@ def test_a_report_in_couchdb_is_on_the_dashboard_after_the_interval(
     )
     open_dashboard(page, administrator.base, "programme-overview")
     assert number_on(page, "Reports") == before + 1
+
+
+def test_the_picture_of_the_readme_is_drawn_from_the_dashboard(
+    page: Page, administrator: Client, pictures: Path
+) -> None:
+    svg = draw(page, administrator.base, "programme-overview")
+    (pictures / "programme-overview.svg").write_text(svg)
+    titles = [str(one.get_attribute("data-test-chart-name")) for one in page.locator(CHART).all()]
+    assert [title for title in titles if f">{title}</text>" not in svg] == []
+    assert svg.count("<path") > 100
+    assert "<image" not in svg
+    if os.environ.get("UPDATE_GOLDEN"):
+        (CHECKOUT / "docs" / "images" / "programme-overview.svg").write_text(svg)
 
 
 def _local(address: str, client: Client) -> bool:

@@ -246,6 +246,12 @@ def test_an_empty_list_of_databases_is_refused(environment: Environment, tmp_pat
         ("PIPELINE_ENGINE", "kafka", '"kafka" is none of native, logstash'),
         ("POSTGRES_TABLE", "dead_letters", '"dead_letters" is a name that cht-sync uses itself'),
         ("PGRST_JWT_SECRET", "short-secret", "is shorter than 32 bytes"),
+        ("SUPERSET_SECRET_KEY", "short-secret", "is shorter than 32 bytes"),
+        (
+            "SUPERSET_SECRET_KEY",
+            "CHANGE_ME_TO_A_COMPLEX_RANDOM_SECRET",
+            "is an example of Superset's documentation, with which anybody can sign a session",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_an_example(
