@@ -38,6 +38,9 @@ SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = os.environ.get("SUPERSET_BEHIND_TLS", "false").lower() == "true"
 ENABLE_PROXY_FIX = SESSION_COOKIE_SECURE
 
+# Maps lie on plain ground: tiles would come from another host.
+DECKGL_BASE_MAP = [["plain", "Plain"]]
+
 # Counters of failed logins live in each worker: there is no Redis here.
 RATELIMIT_STORAGE_URI = "memory://"
 
