@@ -296,6 +296,10 @@ class Settings:
     superset_db_password: str = _variable(
         SUPERSET, "Password of its read-only role in PostgreSQL", required=OUTSIDE_LOCAL, secret=True
     )
+    superset_map_tiles: str = _variable(
+        SUPERSET, "Tiles that maps may lie on, from the one other host that pages may then load from",
+        parse=checks.tiles, example="https://tile.openstreetmap.org/{z}/{x}/{y}.png",
+    )  # fmt: skip
 
     publish_address: str = _variable(
         DOCKER, "Address of this machine on which Superset, and in local and gamma the databases, listen",

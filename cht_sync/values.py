@@ -125,6 +125,15 @@ def endpoint(value: str) -> str:
     return value.rstrip("/")
 
 
+def tiles(value: str) -> str:
+    """The address of map tiles; its host goes into the rules of what pages may load."""
+    if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/[A-Za-z0-9._~@&=%/{}?-]*", value):
+        raise Invalid("is no http(s) address")
+    if not all(part in value for part in ("{z}", "{x}", "{y}")):
+        raise Invalid("does not say where {z}, {x} and {y} belong")
+    return value
+
+
 def path_prefix(value: str) -> str:
     if not re.fullmatch(URL_PATH, value):
         raise Invalid("is no path of a URL (percent-encode what is special)")

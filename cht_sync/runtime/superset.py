@@ -108,6 +108,7 @@ class Superset(Service):
             "SUPERSET_HOME": str(self._data),
             "SUPERSET_METADATA_URI": f"sqlite:///{self._database}",
             "SUPERSET_SECRET_KEY": self._settings.superset_secret_key,
+            "SUPERSET_MAP_TILES": self._settings.superset_map_tiles,
         }
 
     def work_folder(self) -> Path:

@@ -91,6 +91,7 @@ def handed_out(settings: Settings) -> dict[str, dict[str, str]]:
         **provisioning_variables(settings),
         "SUPERSET_SECRET_KEY": settings.superset_secret_key,
         "SUPERSET_METADATA_URI": _metadata_uri(settings),
+        "SUPERSET_MAP_TILES": settings.superset_map_tiles,
     }
     return found
 
