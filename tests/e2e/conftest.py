@@ -80,7 +80,7 @@ def _settled(installation: Installation) -> bool:
 
 
 def _take_down(made: Installation) -> None:
-    made.run("down", "--volumes", check=False)
+    made.run("down", "--volumes", "--yes", check=False)
     left = made.processes()
     for process in left:
         process.kill()
