@@ -22,6 +22,7 @@ from urllib.parse import quote
 from dotenv.parser import parse_stream
 
 from cht_sync import values as checks
+from cht_sync import weak_secrets
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 
@@ -62,6 +63,10 @@ DBT = "dbt: the models"
 SUPERSET = "Superset: the dashboards"
 DOCKER = "Docker: images, limits, what is published"
 OUTSIDE_LOCAL = frozenset({Environment.GAMMA, Environment.PROD})
+ROLE_PARTS = ("authenticator", "anon", "ingest", "superset", "superset_metadata")
+"""What the names of our roles end in, after the database's."""
+CHOSEN_ELSEWHERE = {"COUCHDB_PASSWORD": "CouchDB", "POSTGRES_PASSWORD": "PostgreSQL"}
+"""Passwords of servers that somebody else may run: only what everybody knows is refused of these."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,13 @@ class Settings:
     couchdb_secure: bool = _variable(
         "CouchDB: what is read", "true: https", parse=checks.yes_or_no, default="false"
     )
+    couchdb_allow_plain_http: bool = _variable(
+        "CouchDB: what is read",
+        "true: gamma and prod accept COUCHDB_SECURE=false for a host outside; whoever is on the way then "
+        "reads the user's password and every document. Inside are loopback and private addresses, names of "
+        "one label, and those that end in .local, .internal, .lan, .svc and the like",
+        parse=checks.yes_or_no, default="false",
+    )  # fmt: skip
     couchdb_path: str = _variable(
         "CouchDB: what is read",
         "Path before the databases, behind a proxy",
@@ -291,7 +303,7 @@ class Settings:
     )
     superset_secret_key: str = _variable(
         SUPERSET, "Signs the sessions and encrypts stored passwords; at least 32 bytes",
-        parse=checks.superset_secret_key, required=OUTSIDE_LOCAL, secret=True,
+        parse=checks.jwt_secret, required=OUTSIDE_LOCAL, secret=True,
     )  # fmt: skip
     superset_db_password: str = _variable(
         SUPERSET, "Password of its read-only role in PostgreSQL", required=OUTSIDE_LOCAL, secret=True
@@ -439,14 +451,16 @@ def load(
     kept_secrets: Mapping[str, str] | None = None,
     read_file: bool = True,
     needs: Collection[str] | None = None,
+    accepted: bool = False,
 ) -> Settings:
     """Read and check every setting for `environment`.
 
     `kept_secrets` stands in for secrets that nobody set; only `local` has such. Without `read_file`
     there is nothing but `environ`. `needs` names the variables that a single service cannot do without:
     of what the environment requires, only these are demanded then, so that the service need not be told
-    the others' secrets. Raises SettingsError with one line per problem, each with the
-    variable's name and an example.
+    the others' secrets. Of these, gamma and prod refuse weak secrets and a login in the clear, unless they
+    were `accepted` before, by an environment that runs. Raises SettingsError with one line per problem, each
+    with the variable's name and an example or what to do.
     """
     home = home or default_home(environ)
     given = _given(_from_file(home / ".env") if read_file else {}, environ)
@@ -470,6 +484,10 @@ def load(
             problems.append(_refused(name, variable, text, wrong))
     problems += _problems_of_redaction(values)
     problems += _problems_of_roles(values)
+    if environment is not Environment.LOCAL and not accepted:
+        judged = {name: value for name, value in values.items() if needs is None or name.upper() in needs}
+        problems += _problems_of_secrets(values, judged, environment)
+        problems += _problems_of_plain_http(judged)
     if problems:
         raise SettingsError(
             problems, hint=f"Set it in {home / '.env'} or in the environment (see env.template)."
@@ -605,13 +623,48 @@ def _problems_of_redaction(values: Mapping[str, Any]) -> list[str]:
 def _problems_of_roles(values: Mapping[str, Any]) -> list[str]:
     """The roles of PostgREST and of the dashboards are no other's: what one may do, another must not."""
     database = values.get("postgres_db", "")
-    own = {f"{database}_{part}" for part in ("authenticator", "anon", "ingest", "superset")}
+    own = {f"{database}_{part}" for part in ROLE_PARTS}
     examples = {"DBT_POSTGRES_USER": f"{database}_dbt", "POSTGRES_USER": "postgres"}
     return [
         f"{name} {checks.shown(role)} is a role that cht-sync makes for another purpose; "
         f"for example {name}={example}"
         for name, example in examples.items()
         if (role := values.get(name.lower())) in own
+    ]
+
+
+def _problems_of_secrets(
+    values: Mapping[str, Any], judged: Mapping[str, Any], environment: Environment
+) -> list[str]:
+    """Secrets among `judged` that protect nothing; one that is wrong by itself is absent here."""
+    names = [
+        str(value) for name, value in values.items() if name.endswith(("_user", "postgres_db")) and value
+    ]
+    problems = []
+    for name, variable in declared():
+        secret = judged.get(name.lower())
+        if not variable.secret or variable.issued or not secret:
+            continue
+        server = CHOSEN_ELSEWHERE.get(name)
+        if name == "COUCHDB_PASSWORD" and environment is Environment.GAMMA:
+            continue  # of a test CouchDB, which often has the password that all test servers have
+        if server is not None and (problem := weak_secrets.well_known(secret, *names)):
+            problems.append(f"{name} {problem}; change it in {server}, then here")
+        elif server is None and (problem := weak_secrets.weak(secret, *names)):
+            problems.append(f"{name} {problem}; make one with: openssl rand -hex 32")
+    return problems
+
+
+def _problems_of_plain_http(values: Mapping[str, Any]) -> list[str]:
+    """A login that would be sent in the clear; nothing where one of the settings is wrong by itself."""
+    host = values.get("couchdb_host", "")
+    if not checks.leaves_the_network(host) or values.get("couchdb_secure", True):
+        return []
+    if values.get("couchdb_allow_plain_http", True):
+        return []
+    return [
+        f"COUCHDB_SECURE=false would send the password and every document in the clear to {host}; set "
+        "COUCHDB_SECURE=true, or COUCHDB_ALLOW_PLAIN_HTTP=true if others on the way may read them"
     ]
 
 

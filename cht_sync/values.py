@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -27,17 +28,15 @@ URL_PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*"
 """RFC 3986, section 3.3: the characters of a path, without braces, so that `${` stays the engine's."""
 
 
+NEAR_SUFFIXES = (
+    "corp", "home", "home.arpa", "internal", "intranet", "lan", "local", "localdomain", "localhost",
+    "private", "svc",
+)  # fmt: skip
+"""Ends of names that are only used inside of a network: RFC 2606, 6762, 8375, ICANN's .internal, habits."""
+
 FIELD_NAME = re.compile(r"""[^][\x00-\x20\x7f"'\\%${}#.,]+""")
 """What a name in a field reference may be made of, between quotes of a configuration."""
 KEPT_FIELDS = frozenset({"_id", "_rev", "_deleted"})
-PUBLISHED_KEYS = frozenset(
-    {
-        "CHANGE_ME_TO_A_COMPLEX_RANDOM_SECRET",
-        "YOUR_OWN_RANDOM_GENERATED_SECRET_KEY",
-        "YOUR_OWN_RANDOM_GENERATED_STRONG_KEY",
-    }
-)
-"""Of Superset's own code and documentation, as people copy them; its other ones are too short anyway."""
 
 
 class Invalid(Exception):
@@ -253,6 +252,33 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def leaves_the_network(host: str) -> bool:
+    """Whether what is sent to a host may go through networks of others.
+
+    It does not to loopback and to private addresses (RFC 1918, 6598, 4193, link-local), to names of one
+    label, and to those that end in one of NEAR_SUFFIXES. Nothing is looked up.
+    """
+    address = _address(host.strip("[]"))
+    if address is not None:
+        return address.is_global
+    name = host.rstrip(".").lower()
+    return "." in name and not name.endswith(tuple(f".{suffix}" for suffix in NEAR_SUFFIXES))
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that a resolver takes a text for, also in its old forms such as 127.1; None for a name."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        try:
+            return IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
 def couchdb_databases(value: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(part for part in re.split(r"[\s,]+", value) if part))
     if not names:
@@ -291,9 +317,3 @@ def jwt_secret(value: str) -> str:
     if len(value.encode()) < 32:
         raise Invalid("is shorter than 32 bytes")
     return value
-
-
-def superset_secret_key(value: str) -> str:
-    if value in PUBLISHED_KEYS:
-        raise Invalid("is an example of Superset's documentation, with which anybody can sign a session")
-    return jwt_secret(value)

@@ -69,7 +69,7 @@ def reachable_settings(environment: Environment, *, needs: Collection[str] | Non
 def _changes(state: EnvironmentState, home: Path) -> str:
     """The names of the settings that have changed, or why they are refused now; empty: none has."""
     try:
-        given = load(state.environment, home=home).given
+        given = load(state.environment, home=home, accepted=True).given
     except SettingsError as error:
         return "; ".join(error.problems)
     names = [name for name, _variable in declared() if given.get(name) != state.given.get(name)]

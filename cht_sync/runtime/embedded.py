@@ -118,7 +118,9 @@ def recorded_settings(state: EnvironmentState, home: Path) -> Settings:
     What `.env` and the process environment say by now does not count.
     """
     needs = chosen.demanded(state.without)
-    settings = load(state.environment, home=home, environ=state.given, read_file=False, needs=needs)
+    settings = load(
+        state.environment, home=home, environ=state.given, read_file=False, needs=needs, accepted=True
+    )
     if state.environment is Environment.LOCAL:
         settings = _with_kept_secrets(settings)
     taken: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""A Docker Engine, the images of the tests, and environments of containers that are taken down whatever happens."""
+"""A Docker Engine, the images of the tests, and environments of containers that are always taken down."""
 
 from __future__ import annotations
 

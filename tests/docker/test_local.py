@@ -1,4 +1,4 @@
-"""`local` as containers: documents flow, nothing is lost whatever ends, and no part sees more than it must."""
+"""`local` as containers: documents flow, nothing is lost whatever ends, no part sees more than it must."""
 
 from __future__ import annotations
 
@@ -125,9 +125,7 @@ def test_networks_are_split(
     networks = local.container(other).attrs["NetworkSettings"]["Networks"]
     addresses = [other, *(one["IPAddress"] for one in networks.values())]
     codes = {
-        address: local.inside(
-            service, "timeout", "3", "bash", "-c", f"exec 3<>/dev/tcp/{address}/{port}"
-        )[0]
+        address: local.inside(service, "timeout", "3", "bash", "-c", f"exec 3<>/dev/tcp/{address}/{port}")[0]
         for address in addresses
     }
     assert any(code == 0 for code in codes.values()) is reached, codes

@@ -31,7 +31,6 @@ PARSERS: list[Callable[[str], Any]] = [
     values.database_that_names_roles,
     values.couchdb_databases,
     values.jwt_secret,
-    values.superset_secret_key,
     values.package_address,
     values.one_of("a", "b"),
 ]
@@ -53,23 +52,6 @@ def test_variables_of_a_package_are_a_mapping_in_yaml_or_json() -> None:
     for wrong in ("[1]", "person", "{1: 2}", "{since: 2026-01-01}", "{a: b", "[" * 5_000, "9" * 5_000):
         with pytest.raises(Invalid):
             values.mapping(wrong)
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        *values.PUBLISHED_KEYS,
-        "thisISaSECRET_1234",
-        "TEST_NON_DEV_SECRET",
-        "USE_YOUR_OWN_SECURE_RANDOM_KEY",
-        r"\2\1thisismyscretkey\1\2\e\y\h",
-        "x" * 31,
-    ],
-)
-def test_a_key_of_superset_that_is_short_or_published_is_refused(key: str) -> None:
-    with pytest.raises(Invalid):
-        values.superset_secret_key(key)
-    assert values.superset_secret_key("x" * 32) == "x" * 32
 
 
 def test_a_number_of_five_thousand_digits_is_refused() -> None:

@@ -144,16 +144,16 @@ def _our_errors() -> Iterator[None]:
 def _unreachable(said: str) -> ChtSyncError:
     if "PermissionError" in said or "Permission denied" in said:
         return ChtSyncError(
-            "Docker: no permission to talk to the engine",
+            "no permission to talk to the Docker engine",
             hint="sudo usermod --append --groups docker $USER, then sign in again.",
         )
     place = os.environ.get("DOCKER_HOST", "/var/run/docker.sock")
     if "FileNotFoundError" in said or "No such file" in said:
         return ChtSyncError(
-            f"Docker: no engine at {place}",
+            f"no Docker engine at {place}",
             hint="Install it, or start it: sudo systemctl start docker. Without it: --runtime embedded",
         )
     return ChtSyncError(
-        f"Docker: the engine at {place} does not answer",
+        f"the Docker engine at {place} does not answer",
         hint="See: systemctl status docker. Without it: --runtime embedded",
     )

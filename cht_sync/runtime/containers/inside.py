@@ -63,4 +63,4 @@ def handed_out_settings(environ: Mapping[str, str] = os.environ) -> Settings | N
     environment = environ.get(ENVIRONMENT)
     if environment is None:
         return None
-    return load(Environment(environment), environ=environ, read_file=False, needs=())
+    return load(Environment(environment), environ=environ, read_file=False, needs=(), accepted=True)

@@ -82,7 +82,9 @@ def _as_kept(settings: Settings) -> Settings:
 def of(record: Recorded, home: Path) -> Installation:
     """The installation that was recorded, with the settings that it was started with."""
     needs = chosen.demanded(record.without)
-    settings = load(record.environment, home=home, environ=record.given, read_file=False, needs=needs)
+    settings = load(
+        record.environment, home=home, environ=record.given, read_file=False, needs=needs, accepted=True
+    )
     settings = _as_kept(settings)
     names = chosen.service_names(settings, record.without)
     found: dict[str, Any] = {PUBLISHED[service]: port for service, port in record.ports.items()}
