@@ -39,9 +39,9 @@ def up(environment: Environment, *, without: Sequence[str], why: str, stop: thre
     before = recorded.read(home / STATE_FOLDER)
     if before is not None and before.environment is not environment:
         raise ChtSyncError(f"{before.environment} is running here", hint="End it first: cht-sync down")
-    settings = running.load_settings(environment, home=home, without=without)
     with engines.connected() as engine:
         compose.version()
+        settings = running.load_settings(environment, home=home, without=without)
         _refuse_a_full_disk(engine)
         wanted = running.prepare(settings, without, engine)
         console.print(f"Starting {environment} (docker: {why})")

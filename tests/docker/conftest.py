@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import docker
 import pytest
 from container_installation import ContainerInstallation
 from docker.errors import DockerException
+from outside import Outside
+from pytest_docker.plugin import Services
 
 from cht_sync.settings import CHECKOUT
 
@@ -54,8 +57,16 @@ def local(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Co
 
 
 @pytest.fixture(scope="session")
-def docker_compose_file() -> str:
+def outside_address(engine: docker.DockerClient) -> str:
+    """This machine as containers of any network reach it, and nobody else does."""
+    addresses = ip_network(engine.networks.get("bridge").attrs["IPAM"]["Config"][0]["Subnet"])
+    return str(next(addresses.hosts()))
+
+
+@pytest.fixture(scope="session")
+def docker_compose_file(images: None, outside_address: str) -> str:
     """CouchDB and PostgreSQL of somebody else (pytest-docker's fixture of that name)."""
+    os.environ["OUTSIDE_ADDRESS"] = outside_address
     return str(Path(__file__).parent / "outside.yml")
 
 
@@ -63,3 +74,22 @@ def docker_compose_file() -> str:
 def docker_compose_project_name() -> str:
     """Theirs, so that no network is shared with ours."""
     return "cht-sync-test-outside"
+
+
+@pytest.fixture(scope="session")
+def docker_setup() -> str:
+    """Without pytest-docker's `--wait`, which wants health checks: the fixture below asks both servers."""
+    return "up --detach"
+
+
+@pytest.fixture(scope="session")
+def outside(docker_services: Services, outside_address: str) -> Outside:
+    """Somebody else's servers, with documents."""
+    found = Outside(
+        outside_address,
+        couchdb_port=docker_services.port_for("couchdb", 5984),
+        postgres_port=docker_services.port_for("postgres", 5432),
+    )
+    docker_services.wait_until_responsive(timeout=60, pause=0.2, check=found.answers)
+    found.fill()
+    return found
