@@ -82,7 +82,11 @@ class Compose:
 
     def tool(self, *arguments: str, terminal: bool) -> list[str]:
         """The words for `words` that run one of our own commands inside the network."""
-        return ["run", "--rm", "--no-deps", *([] if terminal else ["--no-TTY"]), TOOL, *arguments]
+        options = [] if terminal else ["--no-TTY"]
+        if arguments[:2] == ("forms", "write"):
+            # Into the checkout, as whoever owns that.
+            options += ["--user", f"{os.getuid()}:{os.getgid()}"]
+        return ["run", "--rm", "--no-deps", *options, TOOL, *arguments]
 
 
 def _environment() -> dict[str, str]:
