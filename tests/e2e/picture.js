@@ -171,13 +171,13 @@
   const lines = (node) => {
     // A text that was broken into lines is written line by line.
     const range = document.createRange(), found = [];
-    for (const word of node.data.matchAll(/\S+/g)) {
+    for (const word of node.data.matchAll(/[^\s-]*-|[^\s-]+/g)) {
       range.setStart(node, word.index);
       range.setEnd(node, word.index + word[0].length);
       const at = range.getBoundingClientRect();
       const last = found[found.length - 1];
       if (last && Math.abs(last.y - at.y) < at.height / 2) {
-        last.text += ` ${word[0]}`;
+        last.text += (/\s/.test(node.data[word.index - 1]) ? " " : "") + word[0];
         last.width = at.right - last.x;
       } else if (at.width > 0) {
         found.push({ text: word[0], x: at.x, y: at.y, width: at.width, height: at.height });
