@@ -26,6 +26,8 @@ PLACE = "/run/cht-sync"
 READABLE = 0o444
 """By whatever user a container runs as: nobody else can mount the volume."""
 
+METADATA_PASSWORD = "SUPERSET_METADATA_PASSWORD"  # noqa: S105 (its name)
+"""Of the role that owns Superset's own tables, which only containers have in PostgreSQL."""
 COUCHDB = "couchdb"
 """The host of the CouchDB that is started here."""
 ALL = "ALL"
@@ -38,7 +40,7 @@ SECRETS: Mapping[str, tuple[str, ...] | str] = {
         "PGRST_DB_PASSWORD",
         "DBT_POSTGRES_PASSWORD",
         "SUPERSET_DB_PASSWORD",
-        "SUPERSET_METADATA_PASSWORD",
+        METADATA_PASSWORD,
     ),
     "dbt": ("DBT_POSTGRES_PASSWORD", "CHT_PIPELINE_TOKEN"),
     "cht-sync": ALL,
@@ -68,7 +70,7 @@ def handed_out(settings: Settings) -> dict[str, dict[str, str]]:
     """Return service -> variable -> value, for settings that are placed."""
     plain, secrets = _texts(settings, secret=False), _texts(settings, secret=True)
     plain[ENVIRONMENT] = settings.environment.value
-    secrets["SUPERSET_METADATA_PASSWORD"] = settings.superset_metadata_password
+    secrets[METADATA_PASSWORD] = settings.superset_metadata_password
     texts = {**plain, **secrets}
     found = {
         service: {**plain, **_some(texts, secrets if wanted == ALL else wanted)}

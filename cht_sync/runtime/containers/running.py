@@ -259,7 +259,9 @@ def run_inside(installation: Installation, words: Sequence[str]) -> int:
 def stop(installation: Installation, *, volumes: bool = False) -> None:
     """Stop and remove the containers; with `volumes` the data and the secrets, too."""
     more = ["--volumes"] if volumes else []
-    installation.compose.run("down", "--remove-orphans", *more, timeout=STOP_TIMEOUT)
+    # With the command line's own profile, else its volume would stay.
+    down = ("--profile", "tools", "down", "--remove-orphans")
+    installation.compose.run(*down, *more, timeout=STOP_TIMEOUT)
     recorded.forget(installation.settings.state_folder)
     if volumes:
         shutil.rmtree(installation.settings.data_folder, ignore_errors=True)
