@@ -243,7 +243,7 @@
     return own.opacity === "1" || !drawn ? drawn : element("g", { opacity: own.opacity }, drawn);
   };
   const inner = (node, style, at, seen, inside) => {
-    if (node.tagName === "CANVAS") return chart(node, at);
+    if (node.tagName === "CANVAS") return traces.get(node) ?? chart(node, at);
     if (node.tagName.toLowerCase() === "svg") return icon(node);
     if (node.tagName === "INPUT") return box(style, seen) + field(node, style, at);
     return box(style, seen) + behind(node, inside, style);
@@ -255,6 +255,38 @@
     for (let quiet = 0, before = calls; quiet < 30; quiet = calls === before ? quiet + 1 : 0, before = calls) {
       await new Promise(requestAnimationFrame);
     }
+  };
+
+  const traces = new WeakMap();
+  const FEW = 40; // pixels: the colours of edges, which are between those of a dot and of the ground
+
+  /** Keeps the pixels of a picture of `canvas`, a path for each of its colours but white. */
+  window.traced = async (canvas, address) => {
+    const image = new Image();
+    image.src = address;
+    await image.decode();
+    const { width, height } = image;
+    const paper = new OffscreenCanvas(width, height).getContext("2d");
+    paper.drawImage(image, 0, 0);
+    const pixels = new Uint32Array(paper.getImageData(0, 0, width, height).data.buffer);
+    const at = canvas.getBoundingClientRect();
+    const found = new Map();
+    for (let y = 0; y < height; y += 1) {
+      for (let x = 0, end; x < width; x = end) {
+        const colour = pixels[y * width + x];
+        for (end = x + 1; end < width && pixels[y * width + end] === colour; ) end += 1;
+        if (colour === 0xffffffff) continue;
+        const one = found.get(colour) ?? { area: 0, path: "" };
+        one.area += end - x;
+        one.path += `M${round(at.x + x)} ${round(at.y + y)}h${end - x}v1h-${end - x}z`;
+        found.set(colour, one);
+      }
+    }
+    const paths = [...found].filter(([, one]) => one.area > FEW).map(([colour, one]) => {
+      const fill = `rgb(${colour & 255}, ${(colour >> 8) & 255}, ${(colour >> 16) & 255})`;
+      return element("path", { d: one.path, fill });
+    });
+    traces.set(canvas, paths.join(""));
   };
 
   window.drawnAsSvg = async (selector, title) => {
