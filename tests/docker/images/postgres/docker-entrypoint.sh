@@ -27,7 +27,9 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     echo "Error: Database is uninitialized and superuser password is not specified." >&2
     exit 1
   fi
-  initdb --username="$user" --pwfile=<(echo "$password") --auth-host=scram-sha-256 --auth-local=trust --no-sync
+  read -ra more <<< "${POSTGRES_INITDB_ARGS:-}"
+  initdb --username="$user" --pwfile=<(echo "$password") --auth-host=scram-sha-256 --auth-local=trust --no-sync \
+    "${more[@]}"
   echo "host all all all scram-sha-256" >> "$PGDATA/pg_hba.conf"
   echo "listen_addresses = '*'" >> "$PGDATA/postgresql.conf"
   # Nobody else may connect before everything is there.
