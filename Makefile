@@ -13,7 +13,7 @@ NODE_EXTRA := $(if $(and $(shell command -v node),$(shell command -v npm)),,$(CO
 HASHED = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11
 PIP_INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help local gamma prod down status logs test test-fast lint format env-template plugin-docs constraints clean
+.PHONY: help local gamma prod down status logs test test-fast lint format env-template plugin-docs pictures constraints clean
 
 help: ## Show this list
 	@echo "cht-sync: CouchDB to PostgreSQL for the Community Health Toolkit"
@@ -65,6 +65,9 @@ env-template: $(VENV)/.local ## Write env.template anew from the declared settin
 plugin-docs: $(VENV)/.local ## Write docs/plugins.md anew from the plugins
 	@$(BIN)/python -c 'from cht_sync.pipeline.plugin_docs import plugin_docs; print(plugin_docs(), end="")' \
 	    > docs/plugins.md
+
+pictures: $(VENV)/.dev ## Draw the pictures of the docs anew, from a dashboard in a browser
+	@UPDATE_GOLDEN=1 $(BIN)/pytest tests/e2e/test_superset_dashboards.py -k picture
 
 constraints: $(VENV)/.dev ## Pin the newest versions that fit together, with hashes for the images
 	@$(BIN)/pip install --quiet uv

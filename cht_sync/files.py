@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -58,3 +59,11 @@ def last_lines(path: Path, count: int = 10, *, at_most_bytes: int = 16_384) -> l
         return []
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-count:] if count > 0 else []
+
+
+def disk_free(folder: Path) -> int | None:
+    """Bytes that are free for us where `folder` is; None where it cannot be seen."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None

@@ -7,6 +7,8 @@ and checks all of them before anything is started, and names every problem at on
 from __future__ import annotations
 
 import difflib
+import hashlib
+import hmac
 import io
 import os
 import re
@@ -20,11 +22,38 @@ from urllib.parse import quote
 from dotenv.parser import parse_stream
 
 from cht_sync import values as checks
+from cht_sync import weak_secrets
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-"""Where cht-sync's own files are: templates, scripts, models."""
+PROJECT_DIR = "CHT_SYNC_PROJECT_DIR"
+"""Names the checkout where that cannot be found: cht-sync was installed elsewhere, and runs outside of it."""
+MARK = Path("logstash", "pipeline")
+"""What a checkout has, and nothing else."""
+
+
+def find_checkout(environ: Mapping[str, str], *, package: Path, current: Path) -> Path:
+    """Where cht-sync's own files are: templates, scripts, models, docker-compose.yml.
+
+    CHT_SYNC_PROJECT_DIR, else where the package is, else the first one upwards from the current folder;
+    where there is none, the package's place, for the error message.
+    """
+    if named := environ.get(PROJECT_DIR):
+        return Path(named).resolve()
+    for folder in (package, current, *current.parents):
+        if _is_checkout(folder):
+            return folder
+    return package
+
+
+def _is_checkout(folder: Path) -> bool:
+    try:
+        return (folder / MARK).is_dir()
+    except PermissionError:
+        return False
+
+
+CHECKOUT = find_checkout(os.environ, package=Path(__file__).resolve().parent.parent, current=Path.cwd())
 
 STATE_FOLDER = ".cht-sync"
 NEARLY = 0.9
@@ -32,7 +61,12 @@ NEARLY = 0.9
 REDACTION = "Redaction: what stays out of PostgreSQL"
 DBT = "dbt: the models"
 SUPERSET = "Superset: the dashboards"
+DOCKER = "Docker: images, limits, what is published"
 OUTSIDE_LOCAL = frozenset({Environment.GAMMA, Environment.PROD})
+ROLE_PARTS = ("authenticator", "anon", "ingest", "superset", "superset_metadata")
+"""What the names of our roles end in, after the database's."""
+CHOSEN_ELSEWHERE = {"COUCHDB_PASSWORD": "CouchDB", "POSTGRES_PASSWORD": "PostgreSQL"}
+"""Passwords of servers that somebody else may run: only what everybody knows is refused of these."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +85,16 @@ class Variable:
     former_name: str | None
     absent: Any
     """The value where the text is empty, as it may be."""
+
+
+def _memory(default: str, service: str) -> Any:
+    return _variable(DOCKER, f"Most memory for {service}", parse=checks.memory, default=default)
+
+
+def _cpus(service: str) -> Any:
+    return _variable(
+        DOCKER, f"Most processors for {service}; 0: as many as there are", parse=checks.cpus, default="0"
+    )
 
 
 def _variable(
@@ -83,7 +127,10 @@ class Settings:
     """What the operator set, as text by variable; the others have their defaults."""
 
     compose_project_name: str = _variable(
-        "General", "Name of this installation (with Docker; not in this version)", default="cht-sync"
+        "General",
+        "Name of this installation with Docker: its containers, networks and volumes begin with it",
+        parse=checks.project_name,
+        default="cht-sync",
     )
 
     couchdb_host: str = _variable(
@@ -94,6 +141,13 @@ class Settings:
     couchdb_secure: bool = _variable(
         "CouchDB: what is read", "true: https", parse=checks.yes_or_no, default="false"
     )
+    couchdb_allow_plain_http: bool = _variable(
+        "CouchDB: what is read",
+        "true: gamma and prod accept COUCHDB_SECURE=false for a host outside; whoever is on the way then "
+        "reads the user's password and every document. Inside are loopback and private addresses, names of "
+        "one label, and those that end in .local, .internal, .lan, .svc and the like",
+        parse=checks.yes_or_no, default="false",
+    )  # fmt: skip
     couchdb_path: str = _variable(
         "CouchDB: what is read",
         "Path before the databases, behind a proxy",
@@ -254,6 +308,71 @@ class Settings:
     superset_db_password: str = _variable(
         SUPERSET, "Password of its read-only role in PostgreSQL", required=OUTSIDE_LOCAL, secret=True
     )
+    superset_map_tiles: str = _variable(
+        SUPERSET, "Tiles that maps may lie on, from the one other host that pages may then load from",
+        parse=checks.tiles, example="https://tile.openstreetmap.org/{z}/{x}/{y}.png",
+    )  # fmt: skip
+
+    publish_address: str = _variable(
+        DOCKER, "Address of this machine on which Superset, and in local and gamma the databases, listen",
+        parse=checks.address, default="127.0.0.1",
+    )  # fmt: skip
+    cht_sync_image: str = _variable(
+        DOCKER, "Image of cht-sync: dbt, the generator and what runs once; built here where it is missing",
+        parse=checks.image, default="cht-sync:0.4.0",
+    )  # fmt: skip
+    logstash_image: str = _variable(
+        DOCKER, "Image of the pipelines; unset: cht-sync-logstash:<PIPELINE_ENGINE>, built here",
+        parse=checks.image,
+    )  # fmt: skip
+    superset_image: str = _variable(
+        DOCKER, "Image of Superset with the dashboards; built here where it is missing",
+        parse=checks.image, default="cht-sync-superset:0.4.0",
+    )  # fmt: skip
+    postgres_image: str = _variable(
+        DOCKER, "Image of PostgreSQL, 16 or newer", parse=checks.image, default="postgres:17.6-bookworm"
+    )
+    postgrest_image: str = _variable(
+        DOCKER, "Image of PostgREST, 13 or 14", parse=checks.image, default="postgrest/postgrest:v14.17"
+    )
+    couchdb_image: str = _variable(
+        DOCKER, "Image of the CouchDB of local", parse=checks.image, default="couchdb:3.4.3"
+    )
+    python_base_image: str = _variable(
+        DOCKER, "What our own images are built on: Debian with Python 3.11 to 3.13",
+        parse=checks.image, default="python:3.12.13-slim-bookworm",
+    )  # fmt: skip
+    superset_base_image: str = _variable(
+        DOCKER, "What the image of Superset is built on: the official one, or Debian with Python 3.11, 3.12",
+        parse=checks.image, default="apache/superset:6.1.0",
+    )  # fmt: skip
+    logstash_base_image: str = _variable(
+        DOCKER, "What the image of PIPELINE_ENGINE=logstash is built on", parse=checks.image,
+        default="docker.elastic.co/logstash/logstash:8.19.18",
+    )  # fmt: skip
+    log_max_size: str = _variable(
+        DOCKER, "Size at which the log of a container is put aside", parse=checks.memory, default="10m"
+    )
+    log_max_files: int = _variable(
+        DOCKER, "Logs kept of each container", parse=checks.whole_number, default="3"
+    )
+    postgres_memory: str = _memory("2g", "PostgreSQL")
+    couchdb_memory: str = _memory("1g", "CouchDB")
+    postgrest_memory: str = _memory("512m", "PostgREST")
+    logstash_memory: str = _memory("1g", "the pipelines")
+    data_generator_memory: str = _memory("256m", "the data generator")
+    dbt_memory: str = _memory("1g", "dbt")
+    superset_memory: str = _memory("2g", "Superset")
+    postgres_cpus: float = _cpus("PostgreSQL")
+    couchdb_cpus: float = _cpus("CouchDB")
+    postgrest_cpus: float = _cpus("PostgREST")
+    logstash_cpus: float = _cpus("the pipelines")
+    data_generator_cpus: float = _cpus("the data generator")
+    dbt_cpus: float = _cpus("dbt")
+    superset_cpus: float = _cpus("Superset")
+
+    runtime_folder: str = ""
+    """Below the state folder; Docker's data has nothing to do with that of local processes."""
 
     @property
     def state_folder(self) -> Path:
@@ -263,7 +382,7 @@ class Settings:
     @property
     def data_folder(self) -> Path:
         """What one environment keeps between two starts: no other environment sees it."""
-        return self.state_folder / self.environment.value
+        return self.state_folder / self.runtime_folder / self.environment.value
 
     @property
     def dbt_role(self) -> str:
@@ -285,6 +404,17 @@ class Settings:
         """The role that the pipeline's token carries."""
         return f"{self.postgres_db}_ingest"
 
+    @property
+    def superset_metadata_role(self) -> str:
+        """The role that owns Superset's own tables, where they are in PostgreSQL."""
+        return f"{self.postgres_db}_superset_metadata"
+
+    @property
+    def superset_metadata_password(self) -> str:
+        """Made from SUPERSET_SECRET_KEY, so that there is one secret less to keep; empty without that key."""
+        key = self.superset_secret_key.encode()
+        return hmac.new(key, b"metadata", hashlib.sha256).hexdigest() if key else ""
+
     def source(self, database: str) -> str:
         """What rows and progress say of where they come from: `<host>/<database>`."""
         return f"{self.couchdb_host}/{database}"
@@ -304,7 +434,12 @@ def declared() -> Iterator[tuple[str, Variable]]:
 
 
 def default_home(environ: Mapping[str, str] = os.environ) -> Path:
-    """`CHT_SYNC_HOME`, else the checkout: where `.env` and `.cht-sync/` are."""
+    """`CHT_SYNC_HOME`, else the checkout: where `.env` and `.cht-sync/` are. Raises SettingsError."""
+    if not _is_checkout(CHECKOUT):
+        raise SettingsError(
+            [f"{CHECKOUT} is no checkout of cht-sync, whose templates and models are needed"],
+            hint=f"Run it inside of one, or name it with --project-dir DIR or {PROJECT_DIR}.",
+        )
     return Path(environ.get("CHT_SYNC_HOME") or CHECKOUT).resolve()
 
 
@@ -316,14 +451,16 @@ def load(
     kept_secrets: Mapping[str, str] | None = None,
     read_file: bool = True,
     needs: Collection[str] | None = None,
+    accepted: bool = False,
 ) -> Settings:
     """Read and check every setting for `environment`.
 
     `kept_secrets` stands in for secrets that nobody set; only `local` has such. Without `read_file`
     there is nothing but `environ`. `needs` names the variables that a single service cannot do without:
     of what the environment requires, only these are demanded then, so that the service need not be told
-    the others' secrets. Raises SettingsError with one line per problem, each with the
-    variable's name and an example.
+    the others' secrets. Of these, gamma and prod refuse weak secrets and a login in the clear, unless they
+    were `accepted` before, by an environment that runs. Raises SettingsError with one line per problem, each
+    with the variable's name and an example or what to do.
     """
     home = home or default_home(environ)
     given = _given(_from_file(home / ".env") if read_file else {}, environ)
@@ -347,6 +484,10 @@ def load(
             problems.append(_refused(name, variable, text, wrong))
     problems += _problems_of_redaction(values)
     problems += _problems_of_roles(values)
+    if environment is not Environment.LOCAL and not accepted:
+        judged = {name: value for name, value in values.items() if needs is None or name.upper() in needs}
+        problems += _problems_of_secrets(values, judged, environment)
+        problems += _problems_of_plain_http(judged)
     if problems:
         raise SettingsError(
             problems, hint=f"Set it in {home / '.env'} or in the environment (see env.template)."
@@ -482,13 +623,48 @@ def _problems_of_redaction(values: Mapping[str, Any]) -> list[str]:
 def _problems_of_roles(values: Mapping[str, Any]) -> list[str]:
     """The roles of PostgREST and of the dashboards are no other's: what one may do, another must not."""
     database = values.get("postgres_db", "")
-    own = {f"{database}_{part}" for part in ("authenticator", "anon", "ingest", "superset")}
+    own = {f"{database}_{part}" for part in ROLE_PARTS}
     examples = {"DBT_POSTGRES_USER": f"{database}_dbt", "POSTGRES_USER": "postgres"}
     return [
         f"{name} {checks.shown(role)} is a role that cht-sync makes for another purpose; "
         f"for example {name}={example}"
         for name, example in examples.items()
         if (role := values.get(name.lower())) in own
+    ]
+
+
+def _problems_of_secrets(
+    values: Mapping[str, Any], judged: Mapping[str, Any], environment: Environment
+) -> list[str]:
+    """Secrets among `judged` that protect nothing; one that is wrong by itself is absent here."""
+    names = [
+        str(value) for name, value in values.items() if name.endswith(("_user", "postgres_db")) and value
+    ]
+    problems = []
+    for name, variable in declared():
+        secret = judged.get(name.lower())
+        if not variable.secret or variable.issued or not secret:
+            continue
+        server = CHOSEN_ELSEWHERE.get(name)
+        if name == "COUCHDB_PASSWORD" and environment is Environment.GAMMA:
+            continue  # of a test CouchDB, which often has the password that all test servers have
+        if server is not None and (problem := weak_secrets.well_known(secret, *names)):
+            problems.append(f"{name} {problem}; change it in {server}, then here")
+        elif server is None and (problem := weak_secrets.weak(secret, *names)):
+            problems.append(f"{name} {problem}; make one with: openssl rand -hex 32")
+    return problems
+
+
+def _problems_of_plain_http(values: Mapping[str, Any]) -> list[str]:
+    """A login that would be sent in the clear; nothing where one of the settings is wrong by itself."""
+    host = values.get("couchdb_host", "")
+    if not checks.leaves_the_network(host) or values.get("couchdb_secure", True):
+        return []
+    if values.get("couchdb_allow_plain_http", True):
+        return []
+    return [
+        f"COUCHDB_SECURE=false would send the password and every document in the clear to {host}; set "
+        "COUCHDB_SECURE=true, or COUCHDB_ALLOW_PLAIN_HTTP=true if others on the way may read them"
     ]
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -26,6 +27,12 @@ RESERVED_DATABASE_NAMES = OWN_TABLES | {"all_documents"}
 URL_PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*"
 """RFC 3986, section 3.3: the characters of a path, without braces, so that `${` stays the engine's."""
 
+
+NEAR_SUFFIXES = (
+    "corp", "home", "home.arpa", "internal", "intranet", "lan", "local", "localdomain", "localhost",
+    "private", "svc",
+)  # fmt: skip
+"""Ends of names that are only used inside of a network: RFC 2606, 6762, 8375, ICANN's .internal, habits."""
 
 FIELD_NAME = re.compile(r"""[^][\x00-\x20\x7f"'\\%${}#.,]+""")
 """What a name in a field reference may be made of, between quotes of a configuration."""
@@ -117,10 +124,51 @@ def endpoint(value: str) -> str:
     return value.rstrip("/")
 
 
+def tiles(value: str) -> str:
+    """The address of map tiles; its host goes into the rules of what pages may load."""
+    if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/[A-Za-z0-9._~@&=%/{}?-]*", value):
+        raise Invalid("is no http(s) address")
+    if not all(part in value for part in ("{z}", "{x}", "{y}")):
+        raise Invalid("does not say where {z}, {x} and {y} belong")
+    return value
+
+
 def path_prefix(value: str) -> str:
     if not re.fullmatch(URL_PATH, value):
         raise Invalid("is no path of a URL (percent-encode what is special)")
     return "/" + value.strip("/") if value.strip("/") else ""
+
+
+def address(value: str) -> str:
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        raise Invalid("is no IP address") from None
+
+
+def memory(value: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}[bkmg]?", value):
+        raise Invalid("is no size (a number with b, k, m or g)")
+    return value
+
+
+def cpus(value: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,2})?", value):
+        raise Invalid("is no number of processors (0 to 999.99)")
+    return float(value)
+
+
+def project_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", value):
+        raise Invalid("is no name of a Compose project (a-z, 0-9, _ and -)")
+    return value
+
+
+def image(value: str) -> str:
+    """A reference as Docker's documentation of `docker image tag` describes it."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/-]*(@sha256:[0-9a-f]{64})?", value):
+        raise Invalid("is no name of an image")
+    return value
 
 
 def identifier(value: str) -> str:
@@ -202,6 +250,33 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def leaves_the_network(host: str) -> bool:
+    """Whether what is sent to a host may go through networks of others.
+
+    It does not to loopback and to private addresses (RFC 1918, 6598, 4193, link-local), to names of one
+    label, and to those that end in one of NEAR_SUFFIXES. Nothing is looked up.
+    """
+    address = _address(host.strip("[]"))
+    if address is not None:
+        return address.is_global
+    name = host.rstrip(".").lower()
+    return "." in name and not name.endswith(tuple(f".{suffix}" for suffix in NEAR_SUFFIXES))
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that a resolver takes a text for, also in its old forms such as 127.1; None for a name."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        try:
+            return IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
 
 
 def couchdb_databases(value: str) -> tuple[str, ...]:

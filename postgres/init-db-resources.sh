@@ -17,6 +17,10 @@
 #   PGRST_DB_PASSWORD              of the role that PostgREST logs in with
 #   DBT_POSTGRES_USER (<db>_dbt), DBT_POSTGRES_PASSWORD, DBT_POSTGRES_SCHEMA (dbt)
 #   SUPERSET_DB_PASSWORD           of the read-only role for dashboards; without it, it cannot log in
+#   SUPERSET_METADATA_PASSWORD     of the role that owns Superset's own tables; without it, there is no such role
+#
+# Who connects needs the right to make roles (createrole) only where roles are missing or must change, and has
+# become no member of them; an administrator may have made them (cht-sync init-db --print-sql).
 #
 # Values reach psql through its own environment, never through argv, and are quoted by psql and
 # format(); none is pasted into SQL.
@@ -43,6 +47,7 @@ export DBT_POSTGRES_USER="${DBT_POSTGRES_USER:-${POSTGRES_DB}_dbt}"
 export DBT_POSTGRES_SCHEMA="${DBT_POSTGRES_SCHEMA:-dbt}"
 export COUCHDB_HOST="${COUCHDB_HOST:-}"
 export SUPERSET_DB_PASSWORD="${SUPERSET_DB_PASSWORD:-}"
+export SUPERSET_METADATA_PASSWORD="${SUPERSET_METADATA_PASSWORD:-}"
 export PGOPTIONS="${PGOPTIONS:-} -c client_min_messages=warning"
 
 psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 --set SHOW_CONTEXT=never --single-transaction \
@@ -56,6 +61,8 @@ psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 --set SH
 \set dbt_schema `printenv DBT_POSTGRES_SCHEMA`
 \set authenticator_password `printenv PGRST_DB_PASSWORD`
 \set superset_password `printenv SUPERSET_DB_PASSWORD`
+\set metadata_password `printenv SUPERSET_METADATA_PASSWORD`
+\set metadata_schema superset_metadata
 
 -- == Settings ==
 
@@ -65,7 +72,9 @@ set local search_path = pg_catalog, pg_temp;
 select current_database() || '_authenticator' as authenticator,
        current_database() || '_anon' as anon,
        current_database() || '_ingest' as ingest,
-       current_database() || '_superset' as superset \gset
+       current_database() || '_superset' as superset,
+       current_database() || '_superset_metadata' as metadata,
+       :'metadata_password' <> '' as with_metadata \gset
 
 -- One run at a time, however long the other takes. For other locks there is an end: who comes later queues
 -- behind us.
@@ -206,11 +215,21 @@ select set_config('cht_sync.problem', coalesce((
       group by upgraded_name
     union all
     select format('POSTGRES_DB %s is too long: its roles would exceed 63 bytes', current_database())
-      where octet_length(:'authenticator') > 63
+      where octet_length(:'authenticator') > 63 or :'with_metadata' and octet_length(:'metadata') > 63
+    union all
+    select format('%s is the schema of Superset''s own tables: choose another %s', value, setting)
+      from (values ('POSTGRES_SCHEMA', :'schema'), ('DBT_POSTGRES_SCHEMA', :'dbt_schema')) as given(setting, value)
+      where :'with_metadata' and value = :'metadata_schema'
+    union all
+    select format('schema %I belongs to %I, and must belong to %I: let %2$I, or a superuser, run: alter schema %1$I '
+        'owner to %3$I', nspname, pg_get_userbyid(nspowner), :'metadata')
+      from pg_namespace where :'with_metadata' and nspname = :'metadata_schema'
+        and pg_get_userbyid(nspowner) <> :'metadata'
     union all
     select format('%s %s is a role that cht-sync makes for another purpose', setting, role)
       from (values ('DBT_POSTGRES_USER', :'dbt_role'), ('POSTGRES_USER', current_user)) as given(setting, role)
-      where exists (select from pg_database, unnest(array['_authenticator', '_anon', '_ingest', '_superset']) as part
+      where exists (select from pg_database,
+          unnest(array['_authenticator', '_anon', '_ingest', '_superset', '_superset_metadata']) as part
         where datname || part = role)
     union all
     select format('POSTGRES_DB %s has the encoding %s, in which most documents cannot be stored: make one with '
@@ -234,7 +253,8 @@ select set_config('cht_sync.problem', coalesce((
         current_user, pg_get_userbyid(datdba), datname)
       from pg_database
       where datname = current_database() and not has_database_privilege(current_user, oid, 'create')
-        and exists (select from unnest(array[:'schema', :'dbt_schema']) as wanted
+        and exists (select from unnest(array[:'schema', :'dbt_schema',
+            case when :'with_metadata' then :'metadata_schema' else :'schema' end]) as wanted
           where to_regnamespace(quote_ident(wanted)) is null)
     union all
     select format('%I.%I belongs to %I: let %3$I, or a superuser, run: alter %4$s %1$I.%2$I owner to %5$I', :'schema',
@@ -290,12 +310,20 @@ select set_config('cht_sync.problem', coalesce((
 -- exhaust it. A row's lock is waited for in two steps, so the longest wait is twice its lock_timeout.
 -- PostgREST applies the settings of the role that it becomes, other servers those of the one that logs in.
 -- An owner that is no superuser must be able to become a role to make a schema for it; since PostgreSQL 16
--- having created it is membership without that right.
+-- having created it is membership without that right. And who may become a role may change its password, so an
+-- owner that may not make roles can still do that.
 \o /dev/null
 select set_config('cht_sync.' || name, value, true)
   from (values ('dbt_role', :'dbt_role'), ('authenticator_password', :'authenticator_password'),
-    ('dbt_password', :'dbt_password'), ('superset_password', :'superset_password')) as settings(name, value);
+    ('dbt_password', :'dbt_password'), ('superset_password', :'superset_password'),
+    ('metadata_password', :'metadata_password'), ('metadata_schema', :'metadata_schema')) as settings(name, value);
 \o
+create function pg_temp.may_become(role name, other name) returns boolean language sql stable as
+  $body$ select pg_has_role($1, $2, case when current_setting('server_version_num')::int < 160000 then 'member' else 'set' end) $body$;
+-- Since PostgreSQL 16 only of the roles that one has the admin option of.
+create function pg_temp.may_alter(role name) returns boolean language sql stable as
+  $body$ select rolsuper or rolcreaterole and (current_setting('server_version_num')::int < 160000
+    or pg_has_role($1, 'member with admin option')) from pg_roles where rolname = current_user $body$;
 -- Other databases of the server may be made at the same time, with the same role for dbt; roles belong to all
 -- of them, and advisory locks do not. So who comes second tries again. Errors are raised anew, without the
 -- statement that failed: it may hold a password, and what is not caught is written to the server's log.
@@ -305,43 +333,61 @@ declare
   anon text := current_database() || '_anon';
   ingest text := current_database() || '_ingest';
   superset text := current_database() || '_superset';
+  metadata text := current_database() || '_superset_metadata';
   dbt text := current_setting('cht_sync.dbt_role');
-  statements text[] := array[
-    format('alter role %I nologin', anon),
-    format('alter role %I nologin', ingest),
-    format('alter role %I login noinherit password %L', authenticator, current_setting('cht_sync.authenticator_password')),
-    format('alter role %I set lock_timeout = %L', authenticator, '4s'),
-    format('alter role %I set lock_timeout = %L', ingest, '4s'),
-    format('grant %I, %I to %I', anon, ingest, authenticator)];
+  with_metadata boolean := current_setting('cht_sync.metadata_password') <> '';
   statement text;
+  login record;
 begin
-  if current_setting('cht_sync.superset_password') <> '' then
-    statements := statements
-      || format('alter role %I login password %L', superset, current_setting('cht_sync.superset_password'));
-  end if;
-  if dbt <> current_user then
-    statements := statements || format('alter role %I login password %L', dbt, current_setting('cht_sync.dbt_password'));
-  end if;
   for attempt in 1..100 loop
     begin
-      for statement in select format('create role %I', role) from unnest(array[authenticator, anon, ingest, superset, dbt])
-          as role where not exists (select from pg_roles where rolname = role) loop
+      for statement in select format('create role %I', role)
+          from unnest(array[authenticator, anon, ingest, superset, dbt, case when with_metadata then metadata end]) as role
+          where role is not null and not exists (select from pg_roles where rolname = role) loop
         execute statement;
       end loop;
-      foreach statement in array statements loop
+      -- Only what is not so yet: who may not make roles is refused also what would change nothing.
+      for statement in
+          select format('alter role %I nologin', rolname) from pg_roles where rolname in (anon, ingest) and rolcanlogin
+          union all select format('alter role %I noinherit', rolname) from pg_roles
+            where rolname = authenticator and rolinherit
+          union all select format('alter role %I login', rolname) from pg_roles
+            where not rolcanlogin and (rolname in (authenticator, metadata)
+              or rolname = superset and current_setting('cht_sync.superset_password') <> ''
+              or rolname = dbt and dbt <> current_user)
+          union all select format('grant %I to %I', role, authenticator) from unnest(array[anon, ingest]) as role
+            where not pg_temp.may_become(authenticator, role)
+          union all select format('grant %I to current_user', role)
+            from unnest(array[dbt, case when with_metadata then metadata end]) as role
+            where role <> current_user and not pg_temp.may_become(current_user, role) loop
         execute statement;
       end loop;
-      if dbt <> current_user and not pg_has_role(current_user, dbt,
-          case when current_setting('server_version_num')::int < 160000 then 'member' else 'set' end) then
-        execute format('grant %I to current_user', dbt);
-      end if;
+      for login in select * from (values (authenticator, current_setting('cht_sync.authenticator_password'), 'lock_timeout=4s'),
+            (ingest, '', 'lock_timeout=4s'), (superset, current_setting('cht_sync.superset_password'), null),
+            (dbt, case when dbt <> current_user then current_setting('cht_sync.dbt_password') else '' end, null),
+            (metadata, current_setting('cht_sync.metadata_password'), case when with_metadata
+              then 'search_path=' || current_setting('cht_sync.metadata_schema') end)) as roles(name, password, setting)
+          left join pg_roles on rolname = roles.name where password <> '' or setting is not null loop
+        if not pg_temp.may_alter(login.name) and pg_temp.may_become(current_user, login.name) then
+          execute format('set local role %I', login.name);
+        end if;
+        if login.password <> '' then
+          execute format('alter role %I password %L', login.name, login.password);
+        end if;
+        if login.setting is not null and login.setting <> all (coalesce(login.rolconfig, '{}')) then
+          execute format('alter role %I set %s = %L', login.name, split_part(login.setting, '=', 1),
+            split_part(login.setting, '=', 2));
+        end if;
+        set local role none;
+      end loop;
       return;
     exception when others then
       if attempt = 100 or not (sqlstate in ('23505', '42710') or sqlerrm = 'tuple concurrently updated') then
         raise exception using message = sqlerrm, errcode = sqlstate,
           hint = case sqlstate
             when '42501' then 'POSTGRES_USER makes the roles of this database: it needs the right to make roles '
-              '(createrole), and the admin option of those that are there already.'
+              '(createrole), and the admin option of those that are there already. Or an administrator makes them: '
+              'cht-sync init-db --admin-url, or --print-sql.'
             when '55P03' then 'Another database with the same DBT_POSTGRES_USER is being made or upgraded: run this again.'
             else '' end;
       end if;
@@ -356,6 +402,13 @@ create schema if not exists :"schema";
 select :'dbt_schema' <> :'schema' as separate \gset
 \if :separate
   create schema if not exists :"dbt_schema" authorization :"dbt_role";
+\endif
+\if :with_metadata
+  select format('create schema %I authorization %I', :'metadata_schema', :'metadata')
+    where to_regnamespace(:'metadata_schema') is null \gexec
+  revoke all on schema :"metadata_schema" from public;
+  select format('grant connect on database %I to %I', current_database(), :'metadata')
+    where not has_database_privilege(:'metadata', current_database(), 'connect') \gexec
 \endif
 revoke all on schema :"schema" from public;
 grant usage on schema :"schema" to :"ingest", :"dbt_role";

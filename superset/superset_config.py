@@ -1,10 +1,12 @@
 """Superset's configuration. Everything that differs between installations comes from the environment.
 
 SUPERSET_SECRET_KEY signs the sessions and encrypts stored passwords; SUPERSET_METADATA_URI is the
-database in which Superset keeps its own things (users, dashboards).
+database in which Superset keeps its own things (users, dashboards). SUPERSET_MAP_TILES is the address of
+tiles for maps, where there are any.
 """
 
 import os
+from urllib.parse import urljoin
 
 SECRET_KEY = os.environ["SUPERSET_SECRET_KEY"]
 SQLALCHEMY_DATABASE_URI = os.environ["SUPERSET_METADATA_URI"]
@@ -38,6 +40,11 @@ SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = os.environ.get("SUPERSET_BEHIND_TLS", "false").lower() == "true"
 ENABLE_PROXY_FIX = SESSION_COOKIE_SECURE
 
+# Maps lie on plain ground, since tiles come from another host; the operator may allow one.
+MAP_TILES = os.environ.get("SUPERSET_MAP_TILES", "")
+TILE_HOSTS = [urljoin(MAP_TILES, "/").rstrip("/")] if MAP_TILES else []
+DECKGL_BASE_MAP = [["plain", "Plain"]] + ([[f"tile://{MAP_TILES}", "Tiles"]] if MAP_TILES else [])
+
 # Counters of failed logins live in each worker: there is no Redis here.
 RATELIMIT_STORAGE_URI = "memory://"
 
@@ -50,7 +57,7 @@ TALISMAN_CONFIG = {
         "default-src": ["'self'"],
         "img-src": ["'self'", "blob:", "data:"],
         "worker-src": ["'self'", "blob:"],
-        "connect-src": ["'self'"],
+        "connect-src": ["'self'", *TILE_HOSTS],
         "object-src": "'none'",
         "style-src": ["'self'", "'unsafe-inline'"],
         "font-src": ["'self'"],

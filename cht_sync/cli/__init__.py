@@ -6,7 +6,9 @@ module has a few commands that belong together and adds them to the group when i
 """
 
 from cht_sync.cli import (
+    containers,
     dead_letters,
+    docker,
     engine,
     environment,
     forms,
@@ -20,7 +22,9 @@ from cht_sync.cli import (
 from cht_sync.cli.group import main
 
 __all__ = [
+    "containers",
     "dead_letters",
+    "docker",
     "engine",
     "environment",
     "forms",

@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.live import Live
 
 from cht_sync import logs
+from cht_sync.cli import docker
 from cht_sync.cli.group import INTERRUPTED, main
 from cht_sync.cli.options import environment_option
 from cht_sync.environments import SERVICE_NAMES, Environment
 from cht_sync.errors import ChtSyncError, SettingsError
 from cht_sync.files import write_atomically
-from cht_sync.runtime import control, embedded, screen, status
+from cht_sync.runtime import chosen, control, embedded, runtimes, screen, status
 from cht_sync.runtime import state as states
 from cht_sync.runtime.credentials import kept_secrets
 from cht_sync.runtime.supervisor import is_supervised
@@ -58,64 +59,42 @@ def up(environment: str, runtime: str, detach: bool, without: tuple[str, ...]) -
     once. State and logs are in .cht-sync/.
     """
     home, wanted = default_home(), Environment(environment)
-    console = Console(highlight=False)
-    settings = embedded.load_settings(wanted, home=home, needs=embedded.demanded(without))
-    chosen, reason = control.choose_runtime(runtime)
-    with stop_on_signals() as stop:
-        before = control.running(settings.state_folder)
-        if before is not None and before.phase == "stopping":
-            console.print("Waiting for the end of what is stopping")
-            if not control.supervision(settings.state_folder, before).wait_until_ended(stop):
-                sys.exit(INTERRUPTED)
-        elif before is not None and before.environment is not wanted:
-            raise ChtSyncError(f"{before.environment} is running here", hint="End it first: cht-sync down")
-        elif before is not None and before.given != dict(settings.given):
-            console.print("It was started with other settings; these count after: cht-sync down")
-        supervision = control.launch(settings, without=without)
-        if supervision.own:
-            console.print(f"Starting {wanted} ({chosen}: {reason})")
-        else:
-            console.print(f"{wanted} was started already")
-        try:
-            with screen.progress(console) as progress:
-                state = supervision.follow(stop, progress.show)
-            if state is not None:
-                _final_screen(console, state, home)
-                if detach or not supervision.own:
-                    return
-                _watch(console, home, stop, ended=lambda: supervision.ended)
-            if not supervision.own:
-                sys.exit(INTERRUPTED)
-            if supervision.ended:
-                raise ChtSyncError("the supervisor has ended", hint="Clean up with: cht-sync down")
-            console.print("Stopping everything in order (Ctrl-C again: at once)")
-            supervision.stop()
-        except KeyboardInterrupt:
-            if supervision.own:
-                console.print("Stopping everything at once")
-                supervision.kill()
-            raise
-    sys.exit(INTERRUPTED)
+    taken, reason = runtimes.choose(runtime, wanted, home=home, without=without)
+    if taken == runtimes.DOCKER:
+        _up_as_containers(wanted, detach=detach, without=without, why=reason)
+        return
+    _up_as_processes(wanted, detach=detach, without=without, why=reason)
 
 
 @main.command(short_help="Stop everything; the data stays.")
-@click.option("--volumes", is_flag=True, help="Also delete the data and the secrets.")
+@click.option("--volumes", is_flag=True, help="Also delete the data and the secrets, after a question.")
+@click.option("--yes", is_flag=True, help="Delete them without a question.")
 @click.option(
     "--env",
     "environment",
     type=click.Choice([one.value for one in Environment]),
     help="Whose data --volumes deletes. Default: of what is running, else local.",
 )
-def down(volumes: bool, environment: str | None) -> None:
+def down(volumes: bool, yes: bool, environment: str | None) -> None:
     """Stop everything that `up` started, also what a killed one left behind.
 
-    Each environment has data of its own; --volumes deletes that of one.
+    Each environment has data of its own; --volumes deletes that of one, after a question.
     """
     folder = default_home() / STATE_FOLDER
+    containers = docker.installation()
     recorded = states.read(folder)
     kept = recorded.environment if recorded is not None else Environment.LOCAL
+    if containers is not None:
+        kept = containers.recorded.environment
     emptied = Environment(environment) if environment else kept
-    stopped = control.down(folder, volumes=emptied if volumes else None)
+    if containers is not None and emptied is not kept:
+        raise SettingsError([f"{kept} runs as containers; its data alone can be deleted: --env {kept}"])
+    if volumes and not yes:
+        click.confirm(f"Delete the data and the secrets of {emptied} for good?", abort=True, err=True)
+    if containers is not None:
+        stopped = docker.down(containers, volumes=volumes)
+    else:
+        stopped = control.down(folder, volumes=emptied if volumes else None)
     click.echo(f"Stopped {stopped} services." if stopped else "Nothing was running.")
     if volumes:
         click.echo(f"Data and secrets of {emptied} are deleted.")
@@ -151,6 +130,9 @@ def status_command(as_json: bool, watch: bool) -> None:
 @click.option("-n", "--lines", default=50, show_default=True, help="Lines of each log to begin with.")
 def logs_command(services: tuple[str, ...], follow: bool, lines: int) -> None:
     """Show the logs of some services, or of all."""
+    containers = docker.installation()
+    if containers is not None:
+        sys.exit(docker.logs(containers, services, follow=follow, lines=lines))
     folder = default_home() / STATE_FOLDER / "logs"
     names = services or (*SERVICE_NAMES, "supervisor")
     paths = [folder / f"{name}.log" for name in names if follow or (folder / f"{name}.log").exists()]
@@ -215,6 +197,69 @@ def supervise(environment: str, without: tuple[str, ...]) -> None:
         embedded.supervise(Environment(environment), without=without, home=default_home(), stop=stop)
 
 
+def _up_as_processes(wanted: Environment, *, detach: bool, without: tuple[str, ...], why: str) -> None:
+    home = default_home()
+    console = Console(highlight=False)
+    settings = embedded.load_settings(wanted, home=home, needs=chosen.demanded(without))
+    with stop_on_signals() as stop:
+        before = control.running(settings.state_folder)
+        if before is not None and before.phase == "stopping":
+            console.print("Waiting for the end of what is stopping")
+            if not control.supervision(settings.state_folder, before).wait_until_ended(stop):
+                sys.exit(INTERRUPTED)
+        elif before is not None and before.environment is not wanted:
+            raise ChtSyncError(f"{before.environment} is running here", hint="End it first: cht-sync down")
+        elif before is not None and before.given != dict(settings.given):
+            console.print("It was started with other settings; these count after: cht-sync down")
+        supervision = control.launch(settings, without=without)
+        if supervision.own:
+            console.print(f"Starting {wanted} (embedded: {why})")
+        else:
+            console.print(f"{wanted} was started already")
+        try:
+            with screen.progress(console) as progress:
+                state = supervision.follow(stop, progress.show)
+            if state is not None:
+                _final_screen(console, state, home)
+                if detach or not supervision.own:
+                    return
+                _watch(console, home, stop, ended=lambda: supervision.ended)
+            if not supervision.own:
+                sys.exit(INTERRUPTED)
+            if supervision.ended:
+                raise ChtSyncError("the supervisor has ended", hint="Clean up with: cht-sync down")
+            console.print("Stopping everything in order (Ctrl-C again: at once)")
+            supervision.stop()
+        except KeyboardInterrupt:
+            if supervision.own:
+                console.print("Stopping everything at once")
+                supervision.kill()
+            raise
+    sys.exit(INTERRUPTED)
+
+
+def _up_as_containers(environment: Environment, *, detach: bool, without: tuple[str, ...], why: str) -> None:
+    console = Console(highlight=False)
+    with stop_on_signals() as stop:
+        try:
+            started = docker.up(environment, without=without, why=why, stop=stop)
+            if started and detach:
+                return
+            if started:
+                _watch(console, default_home(), stop, ended=lambda: False)
+            containers = docker.installation()
+            if containers is not None:
+                console.print("Stopping everything in order (Ctrl-C again: at once)")
+                docker.down(containers, volumes=False)
+        except KeyboardInterrupt:
+            containers = docker.installation()
+            if containers is not None:
+                console.print("Stopping everything at once")
+                docker.kill(containers)
+            raise
+    sys.exit(INTERRUPTED)
+
+
 def _final_screen(console: Console, state: states.EnvironmentState, home: Path) -> None:
     settings = embedded.recorded_settings(state, home)
     screen.final_screen(console, state, settings, embedded.unavailable())
@@ -223,6 +268,9 @@ def _final_screen(console: Console, state: states.EnvironmentState, home: Path) 
 
 
 def _status(home: Path) -> dict[str, Any]:
+    containers = docker.installation()
+    if containers is not None:
+        return docker.gathered(containers)
     state = states.read(home / STATE_FOLDER)
     supervised = state is not None and is_supervised(state)
     if state is None or not (supervised or state.leftovers()):

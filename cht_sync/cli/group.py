@@ -8,7 +8,7 @@ import click
 
 from cht_sync import __version__
 from cht_sync.errors import ChtSyncError, ServiceError
-from cht_sync.render import TEMPLATES
+from cht_sync.settings import PROJECT_DIR
 
 INTERRUPTED = 130
 
@@ -18,11 +18,6 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            if not TEMPLATES.is_dir():
-                raise ChtSyncError(
-                    f"{TEMPLATES} is missing: cht-sync runs from its checkout",
-                    hint="Install it there, with: make local (or: pip install --editable .)",
-                )
             return super().invoke(ctx)
         except ChtSyncError as error:
             show_error(error)
@@ -40,7 +35,13 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="cht-sync")
-def main() -> None:
+@click.option(
+    "--project-dir",
+    type=click.Path(exists=True, file_okay=False),
+    envvar=PROJECT_DIR,
+    help="The checkout of cht-sync. Default: where it is installed, else upwards from the current folder.",
+)
+def main(project_dir: str | None) -> None:
     """Keeps PostgreSQL equal to the CouchDB of a Community Health Toolkit deployment.
 
     Start with `cht-sync up --env local`, look with `cht-sync status`, end with `cht-sync down`. Settings

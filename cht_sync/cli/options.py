@@ -12,7 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
+from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
 from cht_sync.runtime import control, embedded
+from cht_sync.runtime.containers import recorded, running
+from cht_sync.runtime.containers.inside import handed_out_settings
 from cht_sync.runtime.state import EnvironmentState
 from cht_sync.settings import STATE_FOLDER, Settings, declared, default_home, load
 
@@ -22,6 +25,7 @@ environment_option = click.option(
     type=click.Choice([one.value for one in Environment]),
     default=Environment.LOCAL.value,
     show_default=True,
+    envvar=ENVIRONMENT,
     help="local: everything on this machine; gamma: beside a test CouchDB; prod: beside the real one.",
 )
 log_options = click.option(
@@ -36,10 +40,19 @@ log_options = click.option(
 def reachable_settings(environment: Environment, *, needs: Collection[str] | None = None) -> Settings:
     """Where the running environment's services are; else what the settings say.
 
+    Where they are containers, they can be reached inside their network only: the whole command is run there
+    then, and this process ends with its exit code.
+
     `needs`: the only variables that must be set, for a service that runs alone. Says on standard error
     when the settings that are given now are others.
     """
+    handed_out = handed_out_settings()
+    if handed_out is not None:
+        return handed_out
     home = default_home()
+    record = recorded.read(home / STATE_FOLDER)
+    if record is not None:
+        sys.exit(running.run_inside(running.of(record, home), sys.argv[1:]))
     state = control.running(home / STATE_FOLDER)
     if state is None:
         return embedded.load_settings(environment, home=home, needs=needs)
@@ -56,7 +69,7 @@ def reachable_settings(environment: Environment, *, needs: Collection[str] | Non
 def _changes(state: EnvironmentState, home: Path) -> str:
     """The names of the settings that have changed, or why they are refused now; empty: none has."""
     try:
-        given = load(state.environment, home=home).given
+        given = load(state.environment, home=home, accepted=True).given
     except SettingsError as error:
         return "; ".join(error.problems)
     names = [name for name, _variable in declared() if given.get(name) != state.given.get(name)]

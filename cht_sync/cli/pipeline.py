@@ -12,6 +12,7 @@ from cht_sync.cli.group import main
 from cht_sync.cli.options import environment_option, reachable_settings
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
+from cht_sync.runtime.containers.inside import handed_out_settings
 from cht_sync.settings import load
 from cht_sync.tokens import LONG_LIFE, make_token
 
@@ -31,7 +32,7 @@ def render_config(environment: str, engine: str | None, output: str, check: bool
     Secrets stay ${VARIABLES}. The files run with `cht-sync pipeline run --path.settings DIR`, or with
     Elastic's Logstash 8 when rendered with --engine logstash. Nothing needs to be reachable.
     """
-    settings = load(Environment(environment))
+    settings = handed_out_settings() or load(Environment(environment))
     files = render.render(settings, engine=engine or settings.pipeline_engine)
     if output == "-":
         if check:

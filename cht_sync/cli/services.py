@@ -21,6 +21,8 @@ from cht_sync.generator.steady import steady
 from cht_sync.ingest.config import IngestConfig
 from cht_sync.ingest.server import serve
 from cht_sync.runtime import control
+from cht_sync.runtime.containers.handed_out import COUCHDB
+from cht_sync.runtime.containers.inside import handed_out_settings
 from cht_sync.settings import STATE_FOLDER, Settings, default_home
 from cht_sync.shutdown import stop_on_signals
 
@@ -108,6 +110,8 @@ def ingest_serve(port: int | None, log_format: str) -> None:
 
 
 def _starts_couchdb() -> bool:
+    if (handed_out := handed_out_settings()) is not None:
+        return handed_out.couchdb_host == COUCHDB
     state = control.running(default_home() / STATE_FOLDER)
     return state is not None and any(one.name == "couchdb" for one in state.services)
 

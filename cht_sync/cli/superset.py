@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from cht_sync.cli.docker import installation
 from cht_sync.cli.group import main
 from cht_sync.cli.options import environment_option, reachable_settings
 from cht_sync.environments import Environment
+from cht_sync.runtime.containers.superset import export_assets, import_assets
 from cht_sync.runtime.superset import Superset
 
 
@@ -26,8 +28,12 @@ def import_(environment: str, overwrite: bool) -> None:
     What is new is made, what is untouched follows its file. What somebody changed in Superset stays as it
     is, and what somebody deleted stays away, unless --overwrite.
     """
-    service = Superset(reachable_settings(Environment(environment)))
-    lines = service.provision("import", *(["--overwrite"] if overwrite else []))
+    containers = installation()
+    if containers is not None:
+        lines = import_assets(containers, overwrite=overwrite)
+    else:
+        service = Superset(reachable_settings(Environment(environment)))
+        lines = service.provision("import", *(["--overwrite"] if overwrite else []))
     click.echo("\n".join(lines) if lines else "Everything is as the files say, or as somebody changed it.")
 
 
@@ -42,7 +48,12 @@ def import_(environment: str, overwrite: bool) -> None:
 @environment_option
 def export(environment: str, folder: Path) -> None:
     """Write datasets, charts and dashboards as they are in Superset now, as YAML files."""
-    service = Superset(reachable_settings(Environment(environment)))
     folder.mkdir(parents=True, exist_ok=True)
-    for line in service.provision("export", str(folder.resolve())):
+    containers = installation()
+    if containers is not None:
+        lines = export_assets(containers, folder)
+    else:
+        service = Superset(reachable_settings(Environment(environment)))
+        lines = service.provision("export", str(folder.resolve()))
+    for line in lines:
         click.echo(line)

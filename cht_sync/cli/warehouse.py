@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from cht_sync.cli.group import main
@@ -9,6 +11,7 @@ from cht_sync.cli.options import environment_option, reachable_settings
 from cht_sync.environments import Environment
 from cht_sync.reconcile.databases import chosen
 from cht_sync.runtime import postgres
+from cht_sync.runtime.containers.handed_out import METADATA_PASSWORD
 from cht_sync.warehouse import schema
 from cht_sync.warehouse.connection import owner_endpoint
 from cht_sync.warehouse.server_change import accept_server
@@ -22,7 +25,12 @@ def init_db(environment: str) -> None:
     Says what it did. Nothing is deleted but older revisions of a document in a layout of 2023.
     """
     settings = reachable_settings(Environment(environment))
-    for line in schema.initialise(settings, psql_folder=postgres.binaries_if_installed()):
+    done = schema.initialise(
+        settings,
+        psql_folder=postgres.binaries_if_installed(),
+        superset_metadata_password=os.environ.get(METADATA_PASSWORD, ""),
+    )
+    for line in done:
         click.echo(line)
     click.echo(f"{settings.postgres_db} on {settings.postgres_host}:{settings.postgres_port} is up to date.")
 

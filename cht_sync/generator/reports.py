@@ -13,6 +13,7 @@ from datetime import timedelta
 from random import Random
 
 from cht_sync.generator.hierarchy import REGISTRATION_DAYS, Person, Spot, contact_of, lineage, member, person
+from cht_sync.generator.locations import location_fields
 from cht_sync.generator.origin import Document, Origin
 
 PREGNANCY_DAYS = 280
@@ -209,6 +210,6 @@ def report_document(origin: Origin, spot: Spot) -> Document:
             "group_note": {"default_chw_sms": "default", "is_sms_edited": "no", "g_chw_sms": ""},
             "meta": {"instanceID": f"uuid:{uuid.UUID(int=source.getrandbits(128), version=4)}"},
         },
-        "geolocation_log": [],
+        **location_fields(origin, spot, origin.moment(day)),
         "hidden_fields": [],
     }

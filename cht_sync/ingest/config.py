@@ -81,12 +81,12 @@ class IngestConfig:
         def names(name: str, default: str) -> tuple[str, ...]:
             return tuple(part.strip() for part in environ.get(name, default).split(",") if part.strip())
 
-        db_uri = environ.get("PGRST_DB_URI", "")
-        if not db_uri:
+        db_uri = _from_file("PGRST_DB_URI", environ.get("PGRST_DB_URI", ""), problems)
+        if not environ.get("PGRST_DB_URI"):
             problems.append(
                 "PGRST_DB_URI: missing, for example postgresql://authenticator:PASSWORD@127.0.0.1:5432/data"
             )
-        elif not _is_connection_uri(db_uri):
+        elif db_uri and not _is_connection_uri(db_uri):
             # Without libpq's own words, which may quote the password.
             problems.append("PGRST_DB_URI: not a connection URI; special characters in it are %-encoded")
         schemas = names("PGRST_DB_SCHEMAS", "")
@@ -133,14 +133,19 @@ def _is_connection_uri(text: str) -> bool:
     return True
 
 
+def _from_file(name: str, text: str, problems: list[str]) -> str:
+    """The value itself, also where the variable names a file as `@path`; empty where that cannot be read."""
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{name}: cannot read {text[1:]}: {error}")
+        return ""
+
+
 def _secret(text: str, problems: list[str]) -> str | None:
-    """Return the secret itself, also where the variable names a file as `@path`."""
-    if text.startswith("@"):
-        try:
-            text = Path(text[1:]).read_text().rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(f"PGRST_JWT_SECRET: cannot read {text[1:]}: {error}")
-            return None
+    text = _from_file("PGRST_JWT_SECRET", text, problems)
     if not text:
         return None
     if text.lstrip().startswith("{"):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cht_sync import process
 from cht_sync.environments import Environment
-from cht_sync.errors import ChtSyncError, ServiceError, SettingsError
+from cht_sync.errors import ChtSyncError, ServiceError
 from cht_sync.files import last_lines, private_folder
 from cht_sync.process import ProcessId
 from cht_sync.runtime import embedded
@@ -31,18 +31,6 @@ STOP_PATIENCE = 90.0
 """Seconds that the supervisor gets to stop everything in order."""
 LOCK_PATIENCE = 10.0
 """Seconds to wait for another command that is just starting something here."""
-
-
-def choose_runtime(wanted: str) -> tuple[str, str]:
-    """Return the runtime for `auto`, `docker` or `embedded`, and why. Raises SettingsError."""
-    if wanted == "docker":
-        raise SettingsError(
-            ["--runtime docker is not part of this version"],
-            hint="Use --runtime embedded: no Docker is needed.",
-        )
-    if wanted == "auto":
-        return "embedded", "this version runs all services as local processes"
-    return "embedded", "as asked for"
 
 
 def running(folder: Path) -> EnvironmentState | None:

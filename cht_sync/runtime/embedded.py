@@ -9,9 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from cht_sync.environments import SERVICES, Environment
-from cht_sync.errors import SettingsError
-from cht_sync.runtime import credentials, ports, superset
+from cht_sync.environments import Environment
+from cht_sync.runtime import chosen, credentials, ports, superset
 from cht_sync.runtime import state as states
 from cht_sync.runtime.couchdb import CouchdbServer
 from cht_sync.runtime.data_generator import DataGenerator
@@ -22,7 +21,7 @@ from cht_sync.runtime.postgrest import Postgrest
 from cht_sync.runtime.service import Service
 from cht_sync.runtime.state import EnvironmentState
 from cht_sync.runtime.supervisor import Supervisor, stop_leftovers
-from cht_sync.settings import SUPERSET, Settings, declared, load
+from cht_sync.settings import Settings, load
 
 LOOPBACK = "127.0.0.1"
 LAUNCH_PATIENCE = 10.0
@@ -37,42 +36,11 @@ def load_settings(
     return _with_kept_secrets(settings) if environment is Environment.LOCAL else settings
 
 
-def demanded(without: Collection[str]) -> Collection[str] | None:
-    """The variables that are needed where some services are left out; None: all."""
-    if "superset" not in without:
-        return None
-    return [name for name, variable in declared() if variable.group != SUPERSET]
-
-
 def unavailable() -> dict[str, str]:
     """Services that cannot run as processes of this machine, and why."""
     if superset.python() is None:
         return {"superset": f"needs Python {' or '.join(superset.SUPPORTED_PYTHON)}, which is not here"}
     return {}
-
-
-def service_names(settings: Settings, without: Collection[str]) -> tuple[str, ...]:
-    """The services to start, in order, without those that cannot run here.
-
-    Raises SettingsError when what is left out is set nowhere else.
-    """
-    absent = {*without, *unavailable()}
-    names = tuple(name for name in SERVICES[settings.environment] if name not in absent)
-    if "couchdb" not in names:
-        # Documents of fictional people have no place in somebody's CouchDB, nor behind a tunnel to it.
-        names = tuple(name for name in names if name != "data-generator")
-    problems = []
-    if "postgres" not in names and not settings.postgres_host:
-        problems.append(
-            "POSTGRES_HOST is required without postgres; for example POSTGRES_HOST=postgres.example.org"
-        )
-    if "logstash" in names and "postgrest" not in names and not settings.http_endpoint:
-        problems.append(
-            "HTTP_ENDPOINT is required without postgrest; for example HTTP_ENDPOINT=example.org:3000"
-        )
-    if problems:
-        raise SettingsError(problems)
-    return names
 
 
 def placed(settings: Settings, names: Collection[str]) -> Settings:
@@ -105,7 +73,7 @@ def plan(
     if before is not None:
         stop_leftovers(before)
         ports_before = {one.name: one.port for one in before.services if one.port is not None}
-    names = service_names(settings, without)
+    names = chosen.service_names(settings, {*without, *unavailable()})
     settings = ports.choose(placed(settings, names), names, ports_before, take)
     return settings, services(settings, names)
 
@@ -131,7 +99,7 @@ def services(settings: Settings, names: Collection[str]) -> list[Service]:
 
 def supervise(environment: Environment, *, without: Sequence[str], home: Path, stop: threading.Event) -> None:
     """Run the environment in this process until `stop` is set. Raises ChtSyncError when it cannot start."""
-    settings = load_settings(environment, home=home, needs=demanded(without))
+    settings = load_settings(environment, home=home, needs=chosen.demanded(without))
     with (
         states.only_one(settings.state_folder, patience=LAUNCH_PATIENCE),
         closing(ports.Reservations()) as reservations,
@@ -149,8 +117,10 @@ def recorded_settings(state: EnvironmentState, home: Path) -> Settings:
 
     What `.env` and the process environment say by now does not count.
     """
-    needs = demanded(state.without)
-    settings = load(state.environment, home=home, environ=state.given, read_file=False, needs=needs)
+    needs = chosen.demanded(state.without)
+    settings = load(
+        state.environment, home=home, environ=state.given, read_file=False, needs=needs, accepted=True
+    )
     if state.environment is Environment.LOCAL:
         settings = _with_kept_secrets(settings)
     taken: dict[str, Any] = {

@@ -11,19 +11,22 @@ from typing import Any
 import requests
 
 TIMEOUT = 3.0
-"""Seconds for an answer of the monitoring API, which is on this machine."""
+"""Seconds for an answer of the monitoring API."""
 
 
-def pipeline_problems(port: int) -> list[str]:
-    """Return one line for each pipeline that has failed; or that the monitoring API does not answer."""
-    address = f"http://127.0.0.1:{port}/_node/stats/pipelines"
+def pipeline_problems(place: str) -> list[str]:
+    """Return one line for each pipeline that has failed; or that the monitoring API does not answer.
+
+    `place` is the API's host:port.
+    """
+    address = f"http://{place}/_node/stats/pipelines"
     try:
         with requests.Session() as session:
-            session.trust_env = False  # a proxy of the environment is not for this machine
+            session.trust_env = False  # a proxy of the environment is not for our own services
             pipelines: dict[str, Any] = session.get(address, timeout=TIMEOUT).json()["pipelines"]
         return list(_failed(pipelines))
     except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-        return [f"logstash: the monitoring API on port {port} does not answer ({type(error).__name__})"]
+        return [f"logstash: the monitoring API at {place} does not answer ({type(error).__name__})"]
 
 
 def _failed(pipelines: dict[str, Any]) -> Iterator[str]:

@@ -15,14 +15,11 @@ from cht_sync.runtime.service import Say, Service
 from cht_sync.settings import Settings
 from cht_sync.tokens import make_token
 from cht_sync.warehouse import schema
-from cht_sync.warehouse.connection import authenticator_endpoint
 
 log = logging.getLogger(__name__)
 
 PROGRAM = "postgrest"
 REQUEST_TIMEOUT = 5.0
-SPARE = 10
-"""Connections beside one for each database: a writer that waits for its turn stops nobody else."""
 PLACE_DEPENDENT = ("server-host", "server-port", "admin-server-port")
 """Keys of the configuration file that are for a container."""
 
@@ -55,20 +52,11 @@ class Postgrest(Service):
 
     def environment(self) -> Mapping[str, str]:
         """The values of `postgrest/postgrest.conf`, for both programs."""
-        settings = self._settings
-        values = postgrest_conf.read(
-            {
-                "PGRST_DB_URI": authenticator_endpoint(settings).uri(),
-                "PGRST_DB_SCHEMAS": settings.postgres_schema,
-                "PGRST_DB_ANON_ROLE": settings.anonymous_role,
-                "PGRST_JWT_SECRET": settings.pgrst_jwt_secret,
-            }
-        )
+        values = postgrest_conf.of(self._settings)
         for key in PLACE_DEPENDENT:
             values.pop(key, None)
         values["server-host"] = "127.0.0.1"
         values["server-port"] = str(self.port)
-        values["db-pool"] = str(max(int(values["db-pool"]), len(settings.couchdb_dbs) + SPARE))
         return postgrest_conf.as_environment(values)
 
     def ready(self) -> bool:

@@ -12,6 +12,7 @@ from cht_sync.errors import ChtSyncError
 from cht_sync.runtime.couchdb_counts import CouchdbCounts
 from cht_sync.runtime.pipelines import pipeline_problems
 from cht_sync.runtime.state import EnvironmentState, ServiceState
+from cht_sync.runtime.superset import superset_problems
 from cht_sync.settings import Settings
 from cht_sync.transform.stale_views import stale_views
 from cht_sync.transform.summary import LastTests, Problem, Reached, Summary, summary
@@ -21,20 +22,30 @@ from cht_sync.warehouse.progress import DatabaseProgress, read_progress
 
 def gather(state: EnvironmentState, settings: Settings) -> dict[str, Any]:
     """Ask every part; what does not answer is None, with the reason under `problems`."""
-    problems: list[str] = []
-    databases = _databases(settings, problems)
     services = [_service(one) for one in state.services]
+    found = databases_and_models(settings)
+    asked = {"logstash": pipeline_problems, "superset": superset_problems}
     for one in services:
-        if one["name"] == "logstash" and one["state"] == "running" and one["port"] is not None:
-            problems += pipeline_problems(one["port"])
+        if one["name"] in asked and one["state"] == "running" and one["port"] is not None:
+            found["problems"] += asked[one["name"]](f"127.0.0.1:{one['port']}")
+    return shape(state, services, found)
+
+
+def shape(state: EnvironmentState, services: list[dict[str, Any]], found: dict[str, Any]) -> dict[str, Any]:
+    """The whole of `status --json`; `found` is what `databases_and_models` returned, and more problems."""
     return {
         "environment": state.environment.value,
         "runtime": state.runtime,
         "services": services,
-        "databases": databases,
-        "dbt": _dbt(settings, _behind(databases), problems),
-        "problems": problems,
+        **found,
     }
+
+
+def databases_and_models(settings: Settings) -> dict[str, Any]:
+    """Ask PostgreSQL and CouchDB; the keys databases, dbt and problems."""
+    problems: list[str] = []
+    databases = _databases(settings, problems)
+    return {"databases": databases, "dbt": _dbt(settings, _behind(databases), problems), "problems": problems}
 
 
 def nothing_runs() -> dict[str, Any]:
@@ -52,9 +63,14 @@ def nothing_runs() -> dict[str, Any]:
 def _service(one: ServiceState) -> dict[str, Any]:
     alive = one.process is not None and one.process.find() is not None
     shown = one.state if alive or one.state in ("waiting", "starting", "restarting") else "stopped"
+    return service_shape(one, shown)
+
+
+def service_shape(one: ServiceState, state: str) -> dict[str, Any]:
+    """A service as `status --json` shows it."""
     return {
         "name": one.name,
-        "state": shown,
+        "state": state,
         "port": one.port,
         "since": datetime.fromtimestamp(one.since, UTC).isoformat(timespec="seconds") if one.since else None,
         "restarts": one.restarts,

@@ -32,6 +32,8 @@ SUPPORTED_PYTHON = ("3.11", "3.12")
 INSTALL_TIMEOUT = 1800.0
 PROVISION_TIMEOUT = 300.0
 REQUEST_TIMEOUT = 5.0
+LEFT_OUT = ": left out for now:"
+"""What provisioning says of a dashboard whose tables are not there."""
 WORKERS, THREADS = 2, 8
 
 
@@ -65,9 +67,13 @@ class Superset(Service):
         marker = self._data / "provisioned"
         if not self._database.exists() or not marker.exists() or marker.read_text() != wanted:
             say("preparing its database and the dashboards")
-            for line in self.provision("start"):
+            lines = self.provision("start")
+            for line in lines:
                 log.info("superset: %s", line)
-            write_atomically(marker, wanted)
+            if any(LEFT_OUT in line for line in lines):
+                marker.unlink(missing_ok=True)
+            else:
+                write_atomically(marker, wanted)
 
     def provision(self, *words: str) -> list[str]:
         """Run `superset/provision`; return its lines. Raises ChtSyncError."""
@@ -102,17 +108,15 @@ class Superset(Service):
             "SUPERSET_HOME": str(self._data),
             "SUPERSET_METADATA_URI": f"sqlite:///{self._database}",
             "SUPERSET_SECRET_KEY": self._settings.superset_secret_key,
+            "SUPERSET_MAP_TILES": self._settings.superset_map_tiles,
         }
 
     def work_folder(self) -> Path:
         return self._data
 
     def ready(self) -> bool:
-        try:
-            answer = requests.get(f"http://127.0.0.1:{self.port}/login/", timeout=REQUEST_TIMEOUT)
-        except requests.RequestException:
-            return False
-        return answer.status_code == 200
+        # The page that people see first: it needs the database, as /health does not.
+        return _refusal(f"127.0.0.1:{self.port}", "/login/") is None
 
     def _install(self, say: Say) -> None:
         interpreter = python()
@@ -143,19 +147,7 @@ class Superset(Service):
 
     def _provisioning_environment(self) -> Mapping[str, str]:
         """What only provisioning needs to know; the server itself reads the rest from its database."""
-        settings = self._settings
-        endpoint = dbt_endpoint(settings)
-        return {
-            **self.environment(),
-            "SUPERSET_ADMIN_EMAIL": settings.superset_admin_email,
-            "SUPERSET_PASSWORD": settings.superset_password,
-            "SUPERSET_DB_PASSWORD": settings.superset_db_password,
-            "POSTGRES_HOST": endpoint.host,
-            "POSTGRES_PORT": str(endpoint.port),
-            "POSTGRES_SSLMODE": endpoint.sslmode,
-            "POSTGRES_DB": settings.postgres_db,
-            "DBT_POSTGRES_SCHEMA": settings.dbt_postgres_schema,
-        }
+        return {**self.environment(), **provisioning_variables(self._settings)}
 
     def _state_of_provisioning(self) -> str:
         """Changes with whatever provisioning depends on; secrets only as part of a digest."""
@@ -163,6 +155,38 @@ class Superset(Service):
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in files))
         digest.update(json.dumps(self._provisioning_environment(), sort_keys=True).encode())
         return digest.hexdigest()
+
+
+def provisioning_variables(settings: Settings) -> dict[str, str]:
+    """What `superset/provision` reads beside the variables of the server itself."""
+    endpoint = dbt_endpoint(settings)
+    return {
+        "SUPERSET_ADMIN_EMAIL": settings.superset_admin_email,
+        "SUPERSET_PASSWORD": settings.superset_password,
+        "SUPERSET_DB_PASSWORD": settings.superset_db_password,
+        "POSTGRES_HOST": endpoint.host,
+        "POSTGRES_PORT": str(endpoint.port),
+        "POSTGRES_SSLMODE": endpoint.sslmode,
+        "POSTGRES_DB": settings.postgres_db,
+        "DBT_POSTGRES_SCHEMA": settings.dbt_postgres_schema,
+    }
+
+
+def superset_problems(place: str) -> list[str]:
+    """What `status` says of a Superset at host:port that does not answer; nothing where it does."""
+    refusal = _refusal(place, "/health")
+    return [] if refusal is None else [f"superset: does not answer at {place} ({refusal})"]
+
+
+def _refusal(place: str, path: str) -> str | None:
+    """Why a page cannot be had; None where it can."""
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # a proxy of the environment is not for this machine
+            answer = session.get(f"http://{place}{path}", timeout=REQUEST_TIMEOUT)
+    except requests.RequestException as error:
+        return type(error).__name__
+    return None if answer.status_code == 200 else f"HTTP {answer.status_code}"
 
 
 def _digest(*paths: Path) -> str:

@@ -26,11 +26,14 @@ SAID = re.compile(r"^(?:.*: )?psql:<stdin>:\d+: [^\s:]+: +", re.MULTILINE)
 PART = re.compile(r"^(DETAIL|HINT|CONTEXT|QUERY|LINE \d+): +", re.MULTILINE)
 
 
-def initialise(settings: Settings, *, psql_folder: Path | None = None) -> list[str]:
+def initialise(
+    settings: Settings, *, psql_folder: Path | None = None, superset_metadata_password: str = ""
+) -> list[str]:
     """Bring the server up to date; may be repeated at any time, also while pipelines run.
 
     Returns what was done and what PostgreSQL warns of, a line for each thing; empty when all was there
-    already. `psql_folder` is searched for psql after PATH. Raises ChtSyncError with what PostgreSQL said.
+    already. `psql_folder` is searched for psql after PATH. `superset_metadata_password` asks for a role and
+    a schema for Superset's own tables. Raises ChtSyncError with what PostgreSQL said.
     """
     endpoint = owner_endpoint(settings)
     _create_database(endpoint)
@@ -51,6 +54,7 @@ def initialise(settings: Settings, *, psql_folder: Path | None = None) -> list[s
         "DBT_POSTGRES_PASSWORD": settings.dbt_postgres_password,
         "DBT_POSTGRES_SCHEMA": settings.dbt_postgres_schema,
         "SUPERSET_DB_PASSWORD": settings.superset_db_password,
+        "SUPERSET_METADATA_PASSWORD": superset_metadata_password,
     }
     try:
         output = process.run(["sh", "-c", WITH_ERRORS, SCRIPT], env=environment, timeout=TIMEOUT)

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
+from psycopg2 import Error
+from psycopg2.errors import UndefinedTable
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+from superset.models.core import Database
+
+if TYPE_CHECKING:
+    from assets import Asset
 
 PERCENT = "%2525"
 """Superset takes the address apart twice, and SQLAlchemy 1.4 does not escape a % when it writes one."""
+
+LAST_RUN = "select result from dbt_runs where command = 'run' order by started_at desc limit 1"
 
 
 def address() -> str:
@@ -31,6 +43,31 @@ def address() -> str:
             "options": f"-csearch_path={_escaped(path)} -ctimezone=UTC",
         },
     ).render_as_string(hide_password=False)
+
+
+def missing(database: Database, datasets: Iterable[Asset]) -> dict[str, str]:
+    """Return by UUID of a dataset what PostgreSQL says of a table that dbt has run without making.
+
+    Before dbt has run well nothing is lacking: everything may still come.
+    """
+    try:
+        with database.get_raw_connection() as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(LAST_RUN)
+            if cursor.fetchone() != ("success",):
+                return {}
+            return {one.uuid: said for one in datasets if (said := _lacking(connection, cursor, one))}
+    except (SQLAlchemyError, Error):
+        return {}
+
+
+def _lacking(connection: Any, cursor: Any, dataset: Asset) -> str:
+    query = dataset.config["sql"] or f"table {dataset.config['table_name']}"
+    try:
+        cursor.execute(f"select from ({query}\n) as one limit 0")
+    except UndefinedTable as error:
+        connection.rollback()
+        return str(error.diag.message_primary)
+    return ""
 
 
 def _escaped(value: str) -> str:

@@ -130,9 +130,13 @@ def test_a_missing_setting_of_the_environment_is_named(environment: str, termina
     assert terminal.files() == []
 
 
-def test_docker_is_refused_with_the_way_out(terminal: Terminal) -> None:
+def test_without_an_engine_docker_is_refused_with_the_way_out(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     done = terminal.run("up", "--runtime", "docker")
-    assert done.exit_code == 2
+    assert done.exit_code == 1
+    assert "error: no Docker engine at unix:///nowhere/docker.sock\n" in done.stderr
     assert "--runtime embedded" in done.stderr
 
 

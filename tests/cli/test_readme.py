@@ -1,4 +1,4 @@
-"""What the README and the docs tell people to type exists."""
+"""What the README and the docs tell people to type exists, and what they show is so."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import click
 import pytest
+import yaml
 
 from cht_sync.cli import main
 
@@ -17,6 +19,8 @@ DOCUMENTS = [
     *(CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "data-generator/README.md")),
     *sorted((CHECKOUT / "docs").glob("*.md")),
 ]
+PICTURE = "docs/images/programme-overview.svg"
+LARGEST_PICTURE = 200_000
 CODE = re.compile(r"```[a-z]*\n(.*?)```|`([^`\n]+)`", re.DOTALL)
 SCREEN = ("local",)
 """`cht-sync local` is what the final screen says."""
@@ -58,3 +62,21 @@ def test_every_make_target_exists(document: Path) -> None:
     for text in told(document, "make"):
         target = next(word for word in text.split() if "=" not in word)
         assert target in targets, f"`make {text}`"
+
+
+def test_the_picture_of_the_readme_shows_every_chart_of_the_dashboard_and_is_text() -> None:
+    board = yaml.safe_load((CHECKOUT / "superset/assets/dashboards/programme_overview.yaml").read_text())
+    titles = {
+        part["meta"]["sliceName"]
+        for part in board["position"].values()
+        if isinstance(part, dict) and part["type"] == "CHART"
+    }
+    text = (CHECKOUT / PICTURE).read_text()
+    shown = {
+        element.text for element in ElementTree.fromstring(text).iter("{http://www.w3.org/2000/svg}text")
+    }
+    assert titles - shown == set(), "make pictures draws it anew"
+    assert "<image" not in text
+    assert "base64" not in text
+    assert len(text) < LARGEST_PICTURE
+    assert f"]({PICTURE})" in (CHECKOUT / "README.md").read_text()

@@ -57,7 +57,7 @@ def administrator(with_superset: Installation) -> Client:
 
 @pytest.fixture(scope="session")
 def pictures() -> Path:
-    """Where screenshots are kept."""
+    """Where pictures of the dashboards are kept, for whoever wants to look at them after the tests."""
     folder = CHECKOUT / "build" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -80,7 +80,7 @@ def _settled(installation: Installation) -> bool:
 
 
 def _take_down(made: Installation) -> None:
-    made.run("down", "--volumes", check=False)
+    made.run("down", "--volumes", "--yes", check=False)
     left = made.processes()
     for process in left:
         process.kill()

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Request
-from superset_client import CHROMIUM, Client, browser_of, number_on, open_dashboard
+from picture import draw
+from playwright.sync_api import Locator, Page, Request
+from superset_client import (
+    CHART,
+    CHROMIUM,
+    Client,
+    browser_of,
+    colours_of,
+    filtered,
+    number_on,
+    open_dashboard,
+)
 from whole_installation import Installation, wait_for
+
+from cht_sync.settings import CHECKOUT
 
 pytestmark = pytest.mark.skipif(
     not CHROMIUM.exists(), reason="there is no chromium (apt-get install chromium)"
 )
 
-CHARTS = {"programme-overview": 13, "data-quality": 11, "sync-health": 11}
+CHARTS = {"programme-overview": 14, "data-quality": 11, "sync-health": 11}
+MAP = '[data-test-chart-name="Where reports come from"]'
 EMPTY = ("No results were returned", "No data", "Unexpected error", "An error occurred")
 
 
@@ -56,6 +70,70 @@ def test_a_report_in_couchdb_is_on_the_dashboard_after_the_interval(
     )
     open_dashboard(page, administrator.base, "programme-overview")
     assert number_on(page, "Reports") == before + 1
+
+
+def test_the_picture_of_the_readme_is_drawn_from_the_dashboard(
+    page: Page, administrator: Client, pictures: Path
+) -> None:
+    svg = draw(page, administrator.base, "programme-overview")
+    (pictures / "programme-overview.svg").write_text(svg)
+    titles = [str(one.get_attribute("data-test-chart-name")) for one in page.locator(CHART).all()]
+    assert [title for title in titles if f">{title}</text>" not in svg] == []
+    assert svg.count("<path") > 100
+    assert "<image" not in svg
+    if os.environ.get("UPDATE_GOLDEN"):
+        (CHECKOUT / "docs" / "images" / "programme-overview.svg").write_text(svg)
+
+
+def test_the_map_has_points_of_every_area_in_its_colour(
+    page: Page, administrator: Client, with_superset: Installation
+) -> None:
+    open_dashboard(page, administrator.base, "programme-overview")
+    legend = _legend(page)
+    assert legend.keys() == _areas(with_superset)
+    wait_for(lambda: all(_pixels(page, colour) > 20 for colour in legend.values()), "points on the map")
+
+
+def test_the_map_follows_the_filters(page: Page, administrator: Client, with_superset: Installation) -> None:
+    area = min(_areas(with_superset))
+    one = filtered("area", f"filters:!((col:area,op:IN,val:!('{area}')))", f"!('{area}')")
+    open_dashboard(page, administrator.base, "programme-overview", one)
+    legend = _legend(page)
+    assert legend.keys() == {area}
+    wait_for(lambda: _pixels(page, legend[area]) > 20, "points on the map")
+
+
+def test_a_map_without_places_says_so(page: Page, administrator: Client) -> None:
+    years = "'1970-01-01 : 1971-01-01'"
+    never = filtered("period", f"time_range:{years}", years)
+    open_dashboard(page, administrator.base, "programme-overview", never)
+    assert page.locator(MAP).get_by_text("No results were returned").count() == 1
+
+
+def _legend(page: Page) -> dict[str, str]:
+    """The areas that the map names, and their colours."""
+    entries: list[Locator] = page.locator(f"{MAP} li").all()
+    return {
+        entry.inner_text().strip("◼ \n"): str(entry.locator("span").evaluate("one => one.style.color"))
+        for entry in entries
+    }
+
+
+def _pixels(page: Page, colour: str) -> int:
+    """How many pixels of the map, without its legend, have a colour."""
+    legend = page.locator(f"{MAP} ul")
+    picture = page.locator(f"{MAP} canvas").screenshot(mask=[legend], mask_color="#ffffff")
+    return colours_of(page, picture).get(colour, 0)
+
+
+def _areas(installation: Installation) -> set[str]:
+    """The areas from which reports with a place have come."""
+    found = installation.sql("""
+        select distinct ancestor_names[2]
+        from dbt.data_record join dbt.contact_hierarchy as contact on contact.uuid = contact_uuid
+        where latitude is not null
+    """)
+    return {name for (name,) in found}
 
 
 def _local(address: str, client: Client) -> bool:

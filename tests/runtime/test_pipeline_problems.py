@@ -28,7 +28,7 @@ def failed() -> Registry:
 
 def test_a_pipeline_that_has_failed_is_named_with_its_reason() -> None:
     with serve_monitor(failed(), ports=(0,)) as monitor:
-        (said,) = pipeline_problems(monitor.port)
+        (said,) = pipeline_problems(f"127.0.0.1:{monitor.port}")
     assert said == f"pipeline medic has failed and is tried again by itself: {REASON}"
 
 
@@ -36,8 +36,8 @@ def test_an_engine_that_does_not_answer_is_said() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-        assert pipeline_problems(port) == [
-            f"logstash: the monitoring API on port {port} does not answer (ConnectionError)"
+        assert pipeline_problems(f"127.0.0.1:{port}") == [
+            f"logstash: the monitoring API at 127.0.0.1:{port} does not answer (ConnectionError)"
         ]
 
 

@@ -22,7 +22,7 @@ from cht_sync.settings import (
 
 SECRET = "swordfish-swordfish-swordfish-swordfish"
 COMPLETE = {
-    "COUCHDB_HOST": "couchdb.example.org",
+    "COUCHDB_HOST": "couchdb.internal",
     "COUCHDB_USER": "reader",
     "COUCHDB_PASSWORD": SECRET,
     "COUCHDB_DBS": "medic",
@@ -116,9 +116,9 @@ def test_every_password_is_a_secret() -> None:
 
 
 def test_a_single_service_is_not_asked_for_the_secrets_of_others(tmp_path: Path) -> None:
-    given = {"POSTGRES_HOST": "postgres.example.org", "DBT_POSTGRES_PASSWORD": "x"}
+    given = {"POSTGRES_HOST": "postgres.example.org", "DBT_POSTGRES_PASSWORD": SECRET}
     settings = load(Environment.PROD, home=tmp_path, environ=given, needs=given)
-    assert settings.dbt_postgres_password == "x"
+    assert settings.dbt_postgres_password == SECRET
     assert settings.postgres_password == settings.couchdb_password == ""
     with pytest.raises(SettingsError) as refused:
         load(Environment.PROD, home=tmp_path, environ={}, needs=given)
@@ -141,7 +141,7 @@ def test_values_have_the_types_of_their_settings(tmp_path: Path) -> None:
         "DATAEMON_INTERVAL": "0.5",
     }
     settings = loaded(COMPLETE | given, tmp_path)
-    assert settings.couchdb_url == "https://couchdb.example.org:6984/couch"
+    assert settings.couchdb_url == "https://couchdb.internal:6984/couch"
     assert settings.dataemon_interval == 0.5
 
 
@@ -246,6 +246,7 @@ def test_an_empty_list_of_databases_is_refused(environment: Environment, tmp_pat
         ("PIPELINE_ENGINE", "kafka", '"kafka" is none of native, logstash'),
         ("POSTGRES_TABLE", "dead_letters", '"dead_letters" is a name that cht-sync uses itself'),
         ("PGRST_JWT_SECRET", "short-secret", "is shorter than 32 bytes"),
+        ("SUPERSET_SECRET_KEY", "short-secret", "is shorter than 32 bytes"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_an_example(

@@ -25,6 +25,7 @@ PARSERS: list[Callable[[str], Any]] = [
     values.host,
     values.endpoint,
     values.path_prefix,
+    values.tiles,
     values.identifier,
     values.model_table,
     values.database_that_names_roles,
@@ -92,6 +93,19 @@ def test_an_endpoint_has_a_host_a_port_and_perhaps_a_path(text: str, value: str)
 def test_an_endpoint_that_no_url_could_hold_is_refused(text: str) -> None:
     with pytest.raises(Invalid):
         values.endpoint(text)
+
+
+@pytest.mark.parametrize("text", ["https://tiles.org/{z}/{x}/{y}.png", "http://a:8080/t?z={z}&x={x}&y={y}"])
+def test_tiles_have_an_address_with_places_for_zoom_and_position(text: str) -> None:
+    assert values.tiles(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["{z}/{x}/{y}", "ftp://a/{z}/{x}/{y}", "https://a/{z}", "https://a; img-src */{z}/{x}/{y}"]
+)
+def test_tiles_that_no_page_could_load_are_refused(text: str) -> None:
+    with pytest.raises(Invalid):
+        values.tiles(text)
 
 
 @pytest.mark.parametrize(

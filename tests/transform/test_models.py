@@ -231,6 +231,44 @@ def test_a_number_of_any_length_costs_its_field_only(warehouse: Warehouse, dbt: 
     assert [row["boot_time_min"] for row in rows] == [numeric for _, _, numeric in numbers]
 
 
+def test_a_place_that_no_globe_has_costs_its_field_and_is_named(warehouse: Warehouse, dbt: DbtRunner) -> None:
+    places: list[tuple[Any, Any, float | None, float | None]] = [
+        (-1.2864, 36.8172, -1.2864, 36.8172),
+        ("-1.2864", " 36.8172 ", -1.2864, 36.8172),
+        (90, -180, 90, -180),
+        (90.0001, 180.0001, None, None),
+        ("1°17' S", "36,8172", None, None),
+        (10**30, "1e400", None, None),
+        ("1e-400", f"0.{'0' * 90}1", 0, 0),
+        (None, "", None, None),
+        ({}, True, None, None),
+    ]
+    for number, (latitude, longitude, *_) in enumerate(places):
+        answer = {"latitude": latitude, "longitude": longitude, "accuracy": 20, "heading": None}
+        warehouse.put(f"place-{number}", {**REPORT, "geolocation": answer})
+    refused = {"code": 1, "message": "User denied Geolocation"}
+    warehouse.put("place-refused", {**REPORT, "geolocation": refused})
+    run(dbt)
+    rows = [warehouse.row("data_record", f"place-{number}") for number in range(len(places))]
+    assert [(row["latitude"], row["longitude"]) for row in rows] == [tuple(place[2:]) for place in places]
+    assert {row["location_accuracy"] for row in rows} == {20}
+    row = warehouse.row("data_record", "place-refused")
+    assert (row["latitude"], row["longitude"], row["location_accuracy"]) == (None, None, None)
+    with warehouse.connection as connection, connection.cursor() as cursor:
+        cursor.execute("select uuid, path, value from dbt.rejected_values where uuid ~ '^place-[0-9]'")
+        found = cursor.fetchall()
+    assert set(found) == {
+        ("place-3", "geolocation.latitude", "90.0001"),
+        ("place-3", "geolocation.longitude", "180.0001"),
+        ("place-4", "geolocation.latitude", "1°17' S"),
+        ("place-4", "geolocation.longitude", "36,8172"),
+        ("place-5", "geolocation.latitude", str(10**30)),
+        ("place-5", "geolocation.longitude", "1e400"),
+        ("place-8", "geolocation.latitude", "{}"),
+        ("place-8", "geolocation.longitude", "true"),
+    }
+
+
 def test_a_text_too_long_for_an_index_costs_its_field_only(warehouse: Warehouse, dbt: DbtRunner) -> None:
     place, facility = {"_id": LONG, "parent": {"_id": LONG, "parent": {"_id": LONG}}}, [LONG]
     documents: dict[str, dict[str, Any]] = {

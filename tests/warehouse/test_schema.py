@@ -19,6 +19,8 @@ from cht_sync.warehouse import schema
 from cht_sync.warehouse.progress import DatabaseProgress, read_progress
 from warehouse.installation import Installation, headers, put
 
+SECRET = "swordfish-swordfish-swordfish-swordfish"
+
 
 @pytest.fixture
 def prod(postgres_server: PostgresServer, empty: Installation) -> Settings:
@@ -32,11 +34,11 @@ def prod(postgres_server: PostgresServer, empty: Installation) -> Settings:
             "POSTGRES_PASSWORD": postgres_server.password,
             "POSTGRES_DB": empty.name,
             "PGRST_DB_PASSWORD": empty.passwords["authenticator"],
-            "PGRST_JWT_SECRET": "x" * 40,
+            "PGRST_JWT_SECRET": SECRET,
             "DBT_POSTGRES_PASSWORD": empty.passwords["dbt"],
             "SUPERSET_DB_PASSWORD": empty.passwords["superset"],
-            "SUPERSET_PASSWORD": "x",
-            "SUPERSET_SECRET_KEY": "x" * 40,
+            "SUPERSET_PASSWORD": SECRET,
+            "SUPERSET_SECRET_KEY": SECRET,
             "COUCHDB_HOST": "couch",
             "COUCHDB_USER": "reader",
             "COUCHDB_PASSWORD": "x",

@@ -19,6 +19,7 @@ EVERY_TYPE = """
 {name: count, data_type: integer}
 {name: total, data_type: bigint, config: {meta: {path: fields.count}}}
 {name: weight, data_type: numeric}
+{name: celsius, data_type: double precision, config: {meta: {path: fields.temperature, range: [30, 45]}}}
 {name: children, data_type: jsonb}
 {name: select, config: {meta: {path: [fields, "a.b", "it's \\\\ %s"]}}}
 {name: source_id, config: {meta: {path: hidden.deep.0.id}}}
@@ -45,6 +46,7 @@ def test_each_type_is_read_and_what_cannot_be_read_costs_its_field_and_is_named(
         "group": {"ill": "yes"},
         "count": "12",
         "weight": "3.50",
+        "temperature": "36.6",
         "children": [{"name": "A"}],
         "a.b": {"it's \\ %s": "dotted"},
     }
@@ -55,6 +57,7 @@ def test_each_type_is_read_and_what_cannot_be_read_costs_its_field_and_is_named(
         "group": {"ill": "perhaps"},
         "count": "9999999999",
         "weight": "x" * 300,
+        "temperature": 98.6,
         "children": None,
     }
     put = project.warehouse.put
@@ -85,6 +88,7 @@ def test_each_type_is_read_and_what_cannot_be_read_costs_its_field_and_is_named(
         "count": 12,
         "total": 12,
         "weight": 3.5,
+        "celsius": 36.6,
         "children": [{"name": "A"}],
         "select": "dotted",
         "source_id": "s1",
@@ -104,6 +108,7 @@ def test_each_type_is_read_and_what_cannot_be_read_costs_its_field_and_is_named(
     }
     assert project.warehouse.rows("visit", "other") == []
     assert project.rejected() == [
+        ("wrong", "visit", "celsius", "98.6"),
         ("wrong", "visit", "count", "9999999999"),
         ("wrong", "visit", "due", "2023-02-29"),
         ("wrong", "visit", "ill", "perhaps"),
@@ -134,6 +139,7 @@ def test_a_table_has_the_types_that_its_file_declares(project: Project) -> None:
         "count": "integer",
         "total": "bigint",
         "weight": "numeric",
+        "celsius": "double precision",
         "children": "jsonb",
         "select": "text",
         "source_id": "text",

@@ -5,8 +5,8 @@
 
 {#
   The columns of the model, each with name, data_type, path (keys in the document), in_fields, number, and
-  whether a value may be rejected: not that of a text, unless it is a key, and not that of jsonb.
-  Without a path, a column is the field of its name. Empty while dbt parses.
+  whether a value may be rejected: not that of a text, unless it is a key, and not that of jsonb. `range` is the
+  least and the greatest number of a double precision. Without a path, a column is the field of its name. Empty while dbt parses.
 #}
 {% macro declared_columns() %}
   {%- set found = [] -%}
@@ -27,6 +27,7 @@
         'data_type': data_type,
         'can_be_rejected': data_type not in ['text', 'jsonb'] or is_key,
         'is_key': is_key,
+        'range': meta.get('range'),
         'path': path,
         'has_path': given is not none,
         'in_fields': path[0] == 'fields' and path | length > 1,
@@ -47,13 +48,14 @@
       'integer': 'integer', 'int': 'integer', 'int4': 'integer',
       'bigint': 'bigint', 'int8': 'bigint',
       'numeric': 'numeric', 'decimal': 'numeric',
+      'double precision': 'double precision', 'float8': 'double precision',
       'jsonb': 'jsonb',
   } -%}
   {%- set wanted = column.data_type or 'text' -%}
   {%- if wanted | lower not in known -%}
     {%- do exceptions.raise_compiler_error(
         model.name ~ ", column " ~ column.name ~ ": the data_type " ~ wanted ~ " cannot be read from a document. "
-        ~ "Known are text, date, timestamptz, timestamp, boolean, integer, bigint, numeric and jsonb."
+        ~ "Known are text, date, timestamptz, timestamp, boolean, integer, bigint, numeric, double precision and jsonb."
     ) -%}
   {%- endif -%}
   {{ return(known[wanted | lower]) }}
@@ -72,7 +74,7 @@
 {%- endmacro %}
 
 {# The text read as a type; null where it is none. jsonb is what it is. #}
-{% macro read_as(data_type, text) -%}
+{% macro read_as(data_type, text, range=none) -%}
   {%- if data_type == 'date' -%} {{ as_date(text) }}
   {%- elif data_type == 'timestamptz' -%} {{ as_timestamp(text) }}
   {%- elif data_type == 'timestamp' -%} ({{ as_timestamp(text) }}) at time zone 'UTC'
@@ -81,6 +83,7 @@
   {%- elif data_type == 'integer' -%}
     case when {{ as_integer(text) }} between -2147483648 and 2147483647 then ({{ as_integer(text) }})::integer end
   {%- elif data_type == 'numeric' -%} {{ as_numeric(text) }}
+  {%- elif data_type == 'double precision' -%} {{ as_double(text, range) }}
   {%- else -%} {{ text }}
   {%- endif -%}
 {%- endmacro %}

@@ -5,7 +5,7 @@
 
     as_date       date          as_integer    bigint
     as_timestamp  timestamptz   as_numeric    numeric
-    as_boolean    boolean
+    as_boolean    boolean       as_double     double precision
 
   Every pattern says how many digits there may be: PostgreSQL's own casts fail where there are too many.
 #}
@@ -74,6 +74,18 @@
     when {{ text }} ~ '^ *[+-]?([0-9]{1,100}([.][0-9]{0,100})?|[.][0-9]{1,100})([eE][+-]?[0-9]{1,3})? *$'
       then ({{ text }})::numeric
   end
+{%- endmacro %}
+
+{#
+  A number between two others (both included) as double precision, with 15 digits after the point; else null.
+  PostgreSQL's cast fails for what is too large, and for what is too small.
+#}
+{% macro as_double(text, range=none) -%}
+  {%- set least, greatest = range or [-1000000000000000, 1000000000000000] -%}
+  (
+    select round(number, 15)::double precision
+    from unnest(array[{{ as_numeric(text) }}]) as number where number between {{ least }} and {{ greatest }}
+  )
 {%- endmacro %}
 
 {% macro year_month_day(text) -%}

@@ -49,7 +49,7 @@ cross join lateral (
   select
     {%- for answer in answers %}
     {%- set text = 'report.text_' ~ answer.number %}
-    {{ key(text) if answer.is_key else read_as(answer.data_type, text) }} as {{ adapter.quote(answer.name) }}
+    {{ key(text) if answer.is_key else read_as(answer.data_type, text, answer.range) }} as {{ adapter.quote(answer.name) }}
     {{- ',' if not loop.last }}
     {%- endfor %}
   offset 0

@@ -32,7 +32,7 @@
   {%- set found = [] -%}
   {%- for column in columns if column.can_be_rejected -%}
     {%- set text = texts[column.name] if texts is mapping else texts ~ column.number -%}
-    {%- set value = values ~ adapter.quote(column.name) if values else '(' ~ read_as(column.data_type, text) ~ ')' -%}
+    {%- set value = values ~ adapter.quote(column.name) if values else '(' ~ read_as(column.data_type, text, column.range) ~ ')' -%}
     {%- set unread = is_too_long(text) if column.is_key else text ~ ' is not null and ' ~ value ~ ' is null' -%}
     {%- do found.append({
         'name': text_literal(column.name),

@@ -25,6 +25,9 @@ select
   coalesce({{ field('place_id') }}, {{ field('fields', 'place_id') }}) as place_id,
   {{ field('from') }} as from_phone,
   {{ as_boolean(field('verified')) }} as verified,
+  {{ as_double(field('geolocation', 'latitude'), [-90, 90]) }} as latitude,
+  {{ as_double(field('geolocation', 'longitude'), [-180, 180]) }} as longitude,
+  {{ as_double(field('geolocation', 'accuracy'), [0, 1000000000]) }} as location_accuracy,
   doc -> 'fields' as fields,
   {{ rejected(texts={'patient_id': patient_id}) }}
 from {{ changed_documents(['data_record']) }} as document

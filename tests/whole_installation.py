@@ -26,6 +26,10 @@ DEADLINE = 120.0
 """Seconds after which a test gives up waiting; far more than anything takes."""
 
 
+NO_DOCKER = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
+"""Whatever there is on the machine of whoever runs the tests: local processes are meant."""
+
+
 @dataclass
 class Installation:
     """`home` is where `.env` and `.cht-sync/` are; `variables` are the operator's settings."""
@@ -64,7 +68,7 @@ class Installation:
         """What a command is started with: nothing of the settings of whoever runs the tests."""
         names = {name for name, _variable in declared()}
         kept = {name: value for name, value in os.environ.items() if name not in names}
-        return {**kept, **self.variables, "CHT_SYNC_HOME": str(self.home)}
+        return {**kept, **NO_DOCKER, **self.variables, "CHT_SYNC_HOME": str(self.home)}
 
     @property
     def state(self) -> states.EnvironmentState:

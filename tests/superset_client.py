@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import requests
 from playwright.sync_api import Page, ViewportSize, sync_playwright
@@ -85,13 +87,14 @@ def browser_of(base: str, user: str, password: str) -> Iterator[Page]:
         browser.close()
 
 
-def open_dashboard(page: Page, base: str, slug: str) -> list[str]:
+def open_dashboard(page: Page, base: str, slug: str, filters: str = "") -> list[str]:
     """Open a dashboard, wait until all its charts have drawn, return their titles.
 
-    The window is made as high as the dashboard, since charts below its edge are not drawn.
+    `filters` are set, as they stand in a page's address. The window is made as high as the dashboard,
+    since charts below its edge are not drawn.
     """
     page.set_viewport_size(WINDOW)
-    page.goto(f"{base}/superset/dashboard/{slug}/")
+    page.goto(f"{base}/superset/dashboard/{slug}/?native_filters=({quote(filters)})")
     page.wait_for_selector(CHART)
     height = page.locator("[data-test=grid-container]").evaluate("element => element.scrollHeight")
     page.set_viewport_size({**WINDOW, "height": int(height) + 250})
@@ -103,6 +106,36 @@ def open_dashboard(page: Page, base: str, slug: str) -> list[str]:
         arg=[CHART, DRAWN, STILL_LOADING],
     )
     return [str(one.get_attribute("data-test-chart-name")) for one in page.locator(CHART).all()]
+
+
+def filtered(name: str, what: str, value: str) -> str:
+    """A filter of a dashboard, set: `what` it adds to queries, `value` what a person sees."""
+    own = f"NATIVE_FILTER-{name}"
+    return f"{own}:(id:{own},extraFormData:({what}),filterState:(value:{value}),ownState:())"
+
+
+def colours_of(page: Page, picture: bytes) -> dict[str, int]:
+    """How many pixels of each colour a picture has; only a browser has to be able to read it."""
+    found: dict[str, int] = page.evaluate(
+        """async (address) => {
+          const image = new Image();
+          image.src = address;
+          await image.decode();
+          const canvas = document.createElement("canvas");
+          [canvas.width, canvas.height] = [image.width, image.height];
+          const context = canvas.getContext("2d");
+          context.drawImage(image, 0, 0);
+          const bytes = context.getImageData(0, 0, image.width, image.height).data;
+          const found = {};
+          for (let at = 0; at < bytes.length; at += 4) {
+            const colour = `rgb(${bytes[at]}, ${bytes[at + 1]}, ${bytes[at + 2]})`;
+            found[colour] = (found[colour] || 0) + 1;
+          }
+          return found;
+        }""",
+        "data:image/png;base64," + base64.b64encode(picture).decode(),
+    )
+    return found
 
 
 def number_on(page: Page, title: str) -> int:

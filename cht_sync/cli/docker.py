@@ -1,0 +1,136 @@
+"""`up`, `down`, `status` and `logs` where the environment is containers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+
+from cht_sync.cli.group import main
+from cht_sync.cli.options import reachable_settings
+from cht_sync.environments import Environment
+from cht_sync.errors import ChtSyncError
+from cht_sync.runtime import screen, status
+from cht_sync.runtime.containers import compose, recorded, running
+from cht_sync.runtime.containers import engine as engines
+from cht_sync.runtime.containers.running import LITTLE_SPACE, Installation
+from cht_sync.runtime.pipelines import pipeline_problems
+from cht_sync.settings import STATE_FOLDER, default_home
+
+FIRST_MODELS_PATIENCE = 180.0
+"""Seconds for which `up` waits until models have been made of the first documents."""
+
+
+def installation() -> Installation | None:
+    """The environment of containers that `up` has recorded; None where there is none."""
+    home = default_home()
+    record = recorded.read(home / STATE_FOLDER)
+    return None if record is None else running.of(record, home)
+
+
+def up(environment: Environment, *, without: Sequence[str], why: str, stop: threading.Event) -> bool:
+    """Start it and show the final screen; False when `stop` came first. Raises ChtSyncError."""
+    home = default_home()
+    console = Console(highlight=False)
+    before = recorded.read(home / STATE_FOLDER)
+    if before is not None and before.environment is not environment:
+        raise ChtSyncError(f"{before.environment} is running here", hint="End it first: cht-sync down")
+    with engines.connected() as engine:
+        compose.version()
+        settings = running.load_settings(environment, home=home, without=without)
+        _refuse_a_full_disk(engine)
+        wanted = running.prepare(settings, without, engine)
+        console.print(f"Starting {environment} (docker: {why})")
+        if not _get_images(console, wanted, engine, stop):
+            return False
+        with screen.progress(console) as progress:
+            state = running.start(wanted, engine, stop, progress.show)
+        if state is None:
+            return False
+    found = _first_models(console, wanted, stop) if "data-generator" in wanted.services else None
+    screen.final_screen(console, state, wanted.settings, {})
+    for problem in (found or running.gather(wanted))["problems"]:
+        console.print(f"! {problem}", style="red")
+    return True
+
+
+def down(wanted: Installation, *, volumes: bool) -> int:
+    """Stop and remove its containers; return how many services ran."""
+    with engines.connected() as engine:
+        count = sum(one.state != "waiting" for one in running.state(wanted, engine).services)
+    running.stop(wanted, volumes=volumes)
+    return count
+
+
+def kill(wanted: Installation) -> None:
+    """Stop everything at once."""
+    running.kill(wanted)
+
+
+def gathered(wanted: Installation) -> dict[str, Any]:
+    """The whole of `status --json`."""
+    with engines.connected() as engine:
+        state = running.state(wanted, engine)
+    services = [status.service_shape(one, one.state) for one in state.services]
+    found = status.shape(state, services, running.gather(wanted))
+    problems = [
+        f"{one.name} has no container; start it with: cht-sync up"
+        for one in state.services
+        if one.state == "waiting"
+    ]
+    found["problems"] = problems + found["problems"]
+    return found
+
+
+def logs(wanted: Installation, services: Sequence[str], *, follow: bool, lines: int) -> int:
+    """Show the logs as Compose does; return its exit code."""
+    more = ["--follow"] if follow else []
+    return wanted.compose.call("logs", "--no-color", "--tail", str(lines), *more, *services)
+
+
+@main.command(hidden=True)
+def gather() -> None:
+    """What `status` asks from inside the network."""
+    settings = reachable_settings(Environment.LOCAL)
+    found = status.databases_and_models(settings)
+    found["problems"] += pipeline_problems(f"logstash:{settings.logstash_api_port}")
+    click.echo(json.dumps(found))
+
+
+def _refuse_a_full_disk(engine: engines.Engine) -> None:
+    free = engine.free_space()
+    if free is not None and free < LITTLE_SPACE:
+        raise ChtSyncError(
+            f"Docker has {free / 1e9:.1f} GB of disk left, and needs {LITTLE_SPACE / 1e9:.0f}",
+            hint="Free some: docker system df, docker system prune",
+        )
+
+
+def _get_images(
+    console: Console, wanted: Installation, engine: engines.Engine, stop: threading.Event
+) -> bool:
+    if not console.is_terminal:
+        console.print("  images          pulling and building what is not here")
+        return running.get_images(wanted, engine, stop, lambda _line: None)
+    with console.status("images") as line:
+        return running.get_images(wanted, engine, stop, lambda step: line.update(f"images          {step}"))
+
+
+def _first_models(console: Console, wanted: Installation, stop: threading.Event) -> dict[str, Any] | None:
+    """Wait for the first run of dbt, so that what the final screen shows to look at is there."""
+    console.print("  dbt             first run")
+    deadline = threading.Event()
+    timer = threading.Timer(FIRST_MODELS_PATIENCE, deadline.set)
+    timer.start()
+    try:
+        while not deadline.is_set() and not stop.wait(0.5):
+            found = running.gather(wanted)
+            if found["dbt"] is not None:
+                return found
+    finally:
+        timer.cancel()
+    return None

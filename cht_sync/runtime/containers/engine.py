@@ -1,0 +1,159 @@
+"""What the Docker Engine says of a project's containers, and of images."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container
+
+from cht_sync.errors import ChtSyncError
+from cht_sync.files import disk_free
+from cht_sync.runtime.state import ServiceState
+
+PROJECT, SERVICE, ONE_OFF = (f"com.docker.compose.{word}" for word in ("project", "service", "oneoff"))
+TIMEOUT = 20
+"""Seconds for an answer of the engine."""
+CONNECTION_ERRORS = (DockerException, requests.RequestException)
+
+
+class Engine:
+    """A connection to the engine that DOCKER_HOST names, else to the local one."""
+
+    def __init__(self, client: docker.DockerClient) -> None:
+        self._client = client
+
+    def project(self, name: str) -> list[Container]:
+        """The containers of a project, running or not, without those of single commands."""
+        with _our_errors():
+            found: list[Container] = self._client.containers.list(
+                all=True,
+                ignore_removed=True,
+                filters={"label": [f"{PROJECT}={name}", f"{ONE_OFF}=False"]},
+            )
+            return found
+
+    def has_image(self, name: str) -> bool:
+        """Whether the image is here."""
+        with _our_errors():
+            try:
+                self._client.images.get(name)
+            except ImageNotFound:
+                return False
+            return True
+
+    def can_pull(self, name: str) -> bool:
+        """Whether its registry answers for the image."""
+        try:
+            self._client.images.get_registry_data(name)
+        except (*CONNECTION_ERRORS, ValueError):
+            return False
+        return True
+
+    def free_space(self) -> int | None:
+        """Bytes free where the engine keeps images and volumes; None where that is not on this machine."""
+        with _our_errors():
+            folder = Path(self._client.info().get("DockerRootDir", ""))
+        return disk_free(folder) if folder.is_absolute() else None
+
+    def networks(self, project: str) -> Sequence[str]:
+        """The names of a project's networks."""
+        with _our_errors():
+            found = self._client.networks.list(filters={"label": f"{PROJECT}={project}"})
+            return [str(one.name) for one in found]
+
+
+@contextmanager
+def connected() -> Iterator[Engine]:
+    """Give a connection to an engine that answers; raises ChtSyncError with the remedy."""
+    with _our_errors():
+        client = docker.from_env(timeout=TIMEOUT)
+    try:
+        with _our_errors():
+            client.ping()
+        yield Engine(client)
+    finally:
+        client.close()
+
+
+def service_of(container: Container) -> str:
+    """The name of a container's service."""
+    return str(container.labels.get(SERVICE, ""))
+
+
+def state_of(container: Container) -> ServiceState:
+    """A container as the status shows a service: running means that its health check passes, too."""
+    about: dict[str, Any] = container.attrs["State"]
+    health = about.get("Health", {}).get("Status")
+    status = about["Status"]
+    if status == "running":
+        state = {"starting": "starting", "unhealthy": "unhealthy"}.get(health, "running")
+    else:
+        state = {"created": "waiting", "restarting": "restarting"}.get(status, "stopped")
+    moment = about["StartedAt"] if status == "running" else about["FinishedAt"]
+    return ServiceState(
+        service_of(container),
+        state=state,
+        since=_seconds(moment),
+        restarts=int(container.attrs.get("RestartCount", 0)),
+    )
+
+
+def exit_code(container: Container) -> int | None:
+    """How a container has ended; None while it runs, or before it does."""
+    about: dict[str, Any] = container.attrs["State"]
+    return int(about["ExitCode"]) if about["Status"] in ("exited", "dead") else None
+
+
+def last_words(container: Container, count: int = 10) -> list[str]:
+    """The last lines of a container's log; none where they cannot be had."""
+    with contextlib.suppress(*CONNECTION_ERRORS):
+        text = container.logs(tail=count).decode(errors="replace")
+        return [line for line in text.splitlines() if line.strip()]
+    return []
+
+
+def _seconds(moment: str) -> float:
+    """A moment of the engine's as seconds since the epoch; 0 for none, which it writes as the year 1."""
+    if moment.startswith("0001"):
+        return 0.0
+    whole, _dot, _fraction = moment.rstrip("Z").partition(".")
+    return datetime.fromisoformat(f"{whole}+00:00").timestamp()
+
+
+@contextmanager
+def _our_errors() -> Iterator[None]:
+    try:
+        yield
+    except NotFound as error:
+        raise ChtSyncError(f"Docker: {error.explanation or error}") from error
+    except APIError as error:
+        raise ChtSyncError(f"Docker refuses: {error.explanation or error}") from error
+    except CONNECTION_ERRORS as error:
+        raise _unreachable(str(error)) from error
+
+
+def _unreachable(said: str) -> ChtSyncError:
+    if "PermissionError" in said or "Permission denied" in said:
+        return ChtSyncError(
+            "no permission to talk to the Docker engine",
+            hint="sudo usermod --append --groups docker $USER, then sign in again.",
+        )
+    place = os.environ.get("DOCKER_HOST", "/var/run/docker.sock")
+    if "FileNotFoundError" in said or "No such file" in said:
+        return ChtSyncError(
+            f"no Docker engine at {place}",
+            hint="Install it, or start it: sudo systemctl start docker. Without it: --runtime embedded",
+        )
+    return ChtSyncError(
+        f"the Docker engine at {place} does not answer",
+        hint="See: systemctl status docker. Without it: --runtime embedded",
+    )

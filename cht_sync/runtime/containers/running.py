@@ -1,0 +1,333 @@
+"""An environment of containers: prepared, started, watched, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docker.models.containers import Container
+
+from cht_sync import process
+from cht_sync.environments import SERVICES, Environment
+from cht_sync.errors import ChtSyncError, ServiceError
+from cht_sync.files import last_lines, private_folder, write_atomically
+from cht_sync.process import ProcessId
+from cht_sync.runtime import chosen, credentials, embedded, ports
+from cht_sync.runtime.containers import engine as engines
+from cht_sync.runtime.containers import inside, recorded
+from cht_sync.runtime.containers.compose import SETTINGS_FILE, Compose, files
+from cht_sync.runtime.containers.recorded import Recorded
+from cht_sync.runtime.state import EnvironmentState, ServiceState
+from cht_sync.settings import DOCKER, Settings, declared, env_template, load
+
+RUNTIME = "docker"
+PUBLISHED = {"postgres": "postgres_port", "couchdb": "couchdb_port", "superset": "superset_port"}
+"""The services that listen on this machine, and the settings that say where."""
+LOOK_EVERY = 0.3
+"""Seconds between two looks at the containers."""
+START_PATIENCE = 600.0
+"""Seconds in which every service must be well once its container was started."""
+STOP_TIMEOUT = 300.0
+GATHER_TIMEOUT = 60.0
+LITTLE_SPACE = 3 << 30
+"""Bytes; less is not enough for the images."""
+MANY_RESTARTS = 3
+"""Restarts at which a service that is still not well is said to have failed."""
+
+Show = Callable[[EnvironmentState], None]
+
+
+@dataclass(frozen=True)
+class Installation:
+    """One environment. `settings` are as seen from this machine, not from inside the network."""
+
+    settings: Settings
+    recorded: Recorded
+    compose: Compose
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services that belong to it, in order."""
+        return chosen.service_names(self.settings, self.recorded.without)
+
+
+def load_settings(environment: Environment, *, home: Path, without: Collection[str]) -> Settings:
+    """Load and check; `local` has secrets of its own where none are set. Raises SettingsError."""
+    settings = load(environment, home=home, needs=chosen.demanded(without))
+    inside.check(settings)
+    chosen.service_names(settings, without)
+    return _as_kept(settings)
+
+
+def _as_kept(settings: Settings) -> Settings:
+    settings = dataclasses.replace(settings, runtime_folder=RUNTIME)
+    if settings.environment is not Environment.LOCAL:
+        return settings
+    kept = credentials.kept_secrets(settings.data_folder)
+    loaded = load(
+        settings.environment, home=settings.home, environ=settings.given, read_file=False, kept_secrets=kept
+    )
+    return dataclasses.replace(loaded, runtime_folder=RUNTIME)
+
+
+def of(record: Recorded, home: Path) -> Installation:
+    """The installation that was recorded, with the settings that it was started with."""
+    needs = chosen.demanded(record.without)
+    settings = load(
+        record.environment, home=home, environ=record.given, read_file=False, needs=needs, accepted=True
+    )
+    settings = _as_kept(settings)
+    names = chosen.service_names(settings, record.without)
+    found: dict[str, Any] = {PUBLISHED[service]: port for service, port in record.ports.items()}
+    settings = dataclasses.replace(embedded.placed(settings, names), **found)
+    compose = Compose(record.project, record.environment, record.files, settings.data_folder)
+    return Installation(settings, record, compose)
+
+
+def prepare(settings: Settings, without: Sequence[str], engine: engines.Engine) -> Installation:
+    """Choose ports and write what Compose and the first container read; starts nothing.
+
+    Raises ServiceError for a port that somebody else has, ChtSyncError where there is no room.
+    """
+    names = chosen.service_names(settings, without)
+    project = settings.compose_project_name
+    before = recorded.read(settings.state_folder)
+    running = {engines.service_of(one) for one in engine.project(project) if one.status == "running"}
+    held = {service: port for service, port in (before.ports.items() if before else ()) if service in running}
+    free = ports.choose(
+        settings, [name for name in names if name in PUBLISHED and name not in held], held, ports.is_free
+    )
+    published = {name: held.get(name, getattr(free, PUBLISHED[name])) for name in names if name in PUBLISHED}
+    record = Recorded(
+        environment=settings.environment,
+        project=project,
+        files=files(),
+        ports=published,
+        without=list(without),
+        given=dict(settings.given),
+    )
+    folder = private_folder(settings.data_folder)
+    secrets = {
+        name: getattr(settings, name.lower())
+        for name, variable in declared()
+        if variable.secret and getattr(settings, name.lower())
+    }
+    write_atomically(folder / ".env", env_template({**settings.given, **secrets}))
+    write_atomically(folder / SETTINGS_FILE, _for_compose(settings, record, folder))
+    installation = of(record, settings.home)
+    if {"postgres", "couchdb"} & {*names}:
+        credentials.write_for_tools(installation.settings)
+    return installation
+
+
+def _for_compose(settings: Settings, record: Recorded, folder: Path) -> str:
+    """What `docker-compose.yml` reads; no secret is among it."""
+    names = [name for name, variable in declared() if variable.group == DOCKER]
+    values = {name: settings.given[name] for name in names if settings.given.get(name)}
+    values |= {PUBLISHED[service].upper(): str(port) for service, port in record.ports.items()}
+    values["PIPELINE_ENGINE"] = settings.pipeline_engine
+    values["CHT_SYNC_WITHOUT"] = " ".join(record.without)
+    values["CHT_SYNC_SETTINGS"] = str(folder)
+    return "".join(f"{name}='{value}'\n" for name, value in values.items())
+
+
+def get_images(
+    installation: Installation, engine: engines.Engine, stop: threading.Event, say: Callable[[str], None]
+) -> bool:
+    """Pull what is not here and build what is ours; `say` gets each step. False when `stop` came first.
+
+    An image that a setting names is taken as it is; the others of ours are built, so that they always are of
+    this checkout. Raises ChtSyncError with the end of what Compose said.
+    """
+    pulled, built = _pulled_and_built(installation, engine)
+    for what, services, words in (
+        ("pulling", pulled, ("pull",)),
+        ("building", built, ("--progress", "plain", "build")),
+    ):
+        if not services:
+            continue
+        running = installation.compose.start(*words, *services)
+        said = ""
+        while running.poll() is None:
+            if stop.wait(LOOK_EVERY):
+                process.stop(ProcessId.of(running.pid))
+                return False
+            line = _last_step(installation.compose.log)
+            if line and line != said:
+                said = line
+                say(f"{what}: {line}")
+        if running.returncode != 0:
+            raise ChtSyncError(
+                f"docker compose ended with exit code {running.returncode} while {what} images:\n"
+                + "\n".join(last_lines(installation.compose.log, 8)),
+                hint="Without Docker: cht-sync up --runtime embedded",
+            )
+    return True
+
+
+def _pulled_and_built(installation: Installation, engine: engines.Engine) -> tuple[list[str], list[str]]:
+    """The services whose images must be pulled, and those whose images are built here."""
+    settings = installation.settings
+    first = f"settings-{settings.environment}"
+    ours = {
+        first: settings.cht_sync_image,
+        "logstash": settings.logstash_image,
+        "superset": settings.superset_image,
+    }
+    others = {name: getattr(settings, f"{name}_image") for name in ("postgres", "postgrest", "couchdb")}
+    wanted = (first, *installation.services)
+    built = [name for name in ours if name in wanted and not settings.given.get(_image_setting(name))]
+    images = {**ours, **others}
+    return [
+        name
+        for name, image in images.items()
+        if name in wanted and name not in built and not engine.has_image(image)
+    ], built
+
+
+def _image_setting(service: str) -> str:
+    return {"logstash": "LOGSTASH_IMAGE", "superset": "SUPERSET_IMAGE"}.get(service, "CHT_SYNC_IMAGE")
+
+
+def _last_step(log: Path) -> str:
+    """The newest line that says a step of a build or a pull, shortened."""
+    for line in reversed(last_lines(log, 5)):
+        if "[" in line or "Pull" in line:
+            return line.partition(" ")[2][:70] if line.startswith("#") else line.strip()[:70]
+    return ""
+
+
+def start(
+    installation: Installation, engine: engines.Engine, stop: threading.Event, show: Show
+) -> EnvironmentState | None:
+    """Start everything and wait until it is well; None when `stop` comes first. Raises ChtSyncError."""
+    recorded.write(installation.settings.state_folder, installation.recorded)
+    left_out = [word for name in _left_out(installation) for word in ("--scale", f"{name}=0")]
+    running = installation.compose.start("up", "--detach", "--no-build", "--remove-orphans", *left_out)
+    try:
+        deadline = time.monotonic() + START_PATIENCE
+        while True:
+            containers = engine.project(installation.recorded.project)
+            state = _state(installation, containers)
+            show(state)
+            if (code := running.poll()) is not None:
+                if code != 0:
+                    raise _failure(installation, containers)
+                if all(one.state == "running" for one in state.services):
+                    return state
+                _raise_for_the_failed(containers)
+            if time.monotonic() > deadline:
+                raise _failure(installation, containers)
+            if stop.wait(LOOK_EVERY):
+                return None
+    finally:
+        if running.poll() is None:
+            process.stop(ProcessId.of(running.pid))
+
+
+def state(installation: Installation, engine: engines.Engine) -> EnvironmentState:
+    """How the services are now."""
+    return _state(installation, engine.project(installation.recorded.project))
+
+
+def gather(installation: Installation) -> dict[str, Any]:
+    """Ask, from inside the network, how databases and models are: the keys databases, dbt and problems."""
+    try:
+        words = installation.compose.tool("gather", terminal=False)
+        found: dict[str, Any] = json.loads(installation.compose.run(*words, timeout=GATHER_TIMEOUT))
+    except (ChtSyncError, ValueError) as error:
+        line = str(error).strip().splitlines()[-1]
+        return {"databases": [], "dbt": None, "problems": [f"databases and models cannot be asked: {line}"]}
+    return found
+
+
+def run_inside(installation: Installation, words: Sequence[str]) -> int:
+    """Run one of our own commands where everything can be reached; return its exit code."""
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    return installation.compose.call(*installation.compose.tool(*words, terminal=terminal))
+
+
+def stop(installation: Installation, *, volumes: bool = False) -> None:
+    """Stop and remove the containers; with `volumes` the data and the secrets, too."""
+    more = ["--volumes"] if volumes else []
+    # With the command line's own profile, else its volume would stay.
+    down = ("--profile", "tools", "down", "--remove-orphans")
+    installation.compose.run(*down, *more, timeout=STOP_TIMEOUT)
+    recorded.forget(installation.settings.state_folder)
+    if volumes:
+        shutil.rmtree(installation.settings.data_folder, ignore_errors=True)
+
+
+def kill(installation: Installation) -> None:
+    """Stop everything at once."""
+    with contextlib.suppress(ChtSyncError):
+        installation.compose.run("kill", timeout=STOP_TIMEOUT)
+    stop(installation)
+
+
+def _left_out(installation: Installation) -> list[str]:
+    """The services of the environment that are not wanted, and what runs once for them alone."""
+    absent = [
+        name for name in SERVICES[installation.recorded.environment] if name not in installation.services
+    ]
+    return [*absent, *(["couchdb-setup"] if "couchdb" in absent else [])]
+
+
+def _state(installation: Installation, containers: Sequence[Container]) -> EnvironmentState:
+    found = {engines.service_of(one): engines.state_of(one) for one in containers}
+    services = [found.get(name) or ServiceState(name) for name in installation.services]
+    for one in services:
+        one.port = installation.recorded.ports.get(one.name)
+    return EnvironmentState(
+        environment=installation.recorded.environment,
+        runtime=RUNTIME,
+        supervisor_pid=0,
+        supervisor_started=0,
+        phase="starting",
+        services=services,
+        without=installation.recorded.without,
+        given=installation.recorded.given,
+    )
+
+
+def _raise_for_the_failed(containers: Sequence[Container]) -> None:
+    for container in containers:
+        code, name = engines.exit_code(container), engines.service_of(container)
+        restarts = engines.state_of(container).restarts
+        if name not in SERVICES[Environment.LOCAL] and not code:
+            continue  # what runs once, and has
+        if code is not None:
+            what = f"ended with exit code {code}"
+        elif restarts >= MANY_RESTARTS:
+            what = f"ended {restarts} times and was started again"
+        elif engines.state_of(container).state == "unhealthy":
+            what = "runs, but its health check fails"
+        else:
+            continue
+        raise ServiceError(
+            name,
+            what,
+            log_tail=engines.last_words(container),
+            hint=f"The whole log: cht-sync logs {name}. Then again: cht-sync up, or clean up: cht-sync down",
+        )
+
+
+def _failure(installation: Installation, containers: Sequence[Container]) -> ChtSyncError:
+    try:
+        _raise_for_the_failed(containers)
+    except ServiceError as error:
+        return error
+    said = last_lines(installation.compose.log, 6)
+    return ChtSyncError(
+        "docker compose did not start it: " + "\n".join(said or ["it said nothing"]),
+        hint="See: cht-sync status and cht-sync logs",
+    )

@@ -1,0 +1,34 @@
+"""Which of the two ways to run an environment: containers, or processes of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from cht_sync.environments import SERVICES, Environment
+from cht_sync.errors import ChtSyncError
+from cht_sync.runtime import chosen, control
+from cht_sync.runtime.containers import recorded, running
+from cht_sync.runtime.containers.available import unavailable
+from cht_sync.settings import STATE_FOLDER, load
+
+DOCKER, EMBEDDED = running.RUNTIME, "embedded"
+
+
+def choose(wanted: str, environment: Environment, *, home: Path, without: Collection[str]) -> tuple[str, str]:
+    """Return the runtime for `auto`, `docker` or `embedded`, and why.
+
+    What is running already stays as it is. Raises SettingsError, and ChtSyncError when the other one runs.
+    """
+    folder = home / STATE_FOLDER
+    runs = EMBEDDED if control.running(folder) else DOCKER if recorded.read(folder) else None
+    if runs is not None and wanted in ("auto", runs):
+        return runs, "as it was started"
+    if runs is not None:
+        raise ChtSyncError(f"it runs here already, as {runs}", hint="End it first: cht-sync down")
+    if wanted != "auto":
+        return wanted, "as asked for"
+    settings = load(environment, home=home, needs=chosen.demanded(without))
+    names = [name for name in SERVICES[environment] if name not in without]
+    why_not = unavailable(settings, names)
+    return (DOCKER, "all images can be had") if why_not is None else (EMBEDDED, why_not)

@@ -1,0 +1,147 @@
+"""gamma and prod as containers, beside a CouchDB and a PostgreSQL that are somebody else's."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+from pathlib import Path
+
+import docker
+import pytest
+from container_installation import ContainerInstallation
+from outside import DOCUMENTS, Outside
+from whole_installation import wait_for
+
+from cht_sync.environments import SERVICES, Environment
+from cht_sync.settings import CHECKOUT, declared
+
+OUR_SECRETS = (
+    "PGRST_JWT_SECRET",
+    "PGRST_DB_PASSWORD",
+    "DBT_POSTGRES_PASSWORD",
+    "SUPERSET_PASSWORD",
+    "SUPERSET_SECRET_KEY",
+    "SUPERSET_DB_PASSWORD",
+)
+
+
+def made_up() -> dict[str, str]:
+    return {name: secrets.token_urlsafe(32) for name in OUR_SECRETS}
+
+
+def test_prod_writes_into_somebody_elses_postgresql(outside: Outside, tmp_path: Path) -> None:
+    prod = ContainerInstallation(
+        tmp_path, "cht-sync-test-prod", {**outside.couchdb, **outside.postgres, **made_up()}
+    )
+    with prod.taken_down():
+        screen = prod.up("prod")
+        assert {one["name"] for one in prod.status()["services"]} == {*SERVICES[Environment.PROD]}
+        assert "postgres  " not in screen.split("is running")[1]
+        wait_for(lambda: prod.status()["databases"][0]["pending"] == 0, "the first load", prod.logs)
+        assert json.loads(prod.run("verify", "--json").stdout)["same"]
+        outside.put("somebody-new")
+        wait_for(lambda: _is_a_person(outside, "somebody-new"), "the model", prod.logs)
+        assert prod.superset_answers()
+        owners = outside.sql("select distinct schemaname, tableowner from pg_tables order by 1")
+        assert ("superset_metadata", "warehouse_superset_metadata") in owners
+        prod.run("down")
+        outside.put("written-while-down")
+        prod.up("prod", "--without", "superset")
+        wait_for(lambda: _is_a_person(outside, "written-while-down"), "the model", prod.logs)
+
+
+def test_gamma_has_a_postgresql_of_its_own_and_starts_without_our_command_line(
+    outside: Outside, tmp_path: Path
+) -> None:
+    own = {"POSTGRES_PASSWORD": secrets.token_urlsafe(32), "POSTGRES_PORT": "0", "SUPERSET_PORT": "0"}
+    project = "cht-sync-test-gamma"
+    gamma = ContainerInstallation(tmp_path, project, {**outside.couchdb, **own, **made_up()})
+    names = {name for name, _variable in declared()}
+    environ = {name: value for name, value in os.environ.items() if name not in names}
+    words = ["docker", "compose", "--project-directory", str(CHECKOUT)]
+    words += ["--file", str(CHECKOUT / "docker-compose.yml"), "--env-file", str(tmp_path / ".env")]
+    with gamma.taken_down():
+        # Ports that nobody else has: what .env of a person does not say.
+        (tmp_path / ".env").write_text(
+            "".join(f"{name}={value}\n" for name, value in gamma.given.items() if not name.endswith("_PORT"))
+            + f"COUCHDB_PORT={outside.couchdb_port}\n"
+        )
+        free = {"POSTGRES_PORT": "0", "SUPERSET_PORT": "0", "CHT_SYNC_SETTINGS": str(tmp_path)}
+        started = subprocess.run(
+            [*words, "--profile", "gamma", "up", "--detach", "--scale", "superset=0"],
+            env={**environ, **free},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert started.returncode == 0, started.stderr + gamma.logs()
+        containers = gamma.containers()
+        services = {*SERVICES[Environment.GAMMA]} - {"superset"}
+        assert set(containers) == services | {"settings-gamma", "render-config", "init-db"}
+        wait_for(lambda: _rows(gamma) >= DOCUMENTS, "the first load", gamma.logs)
+        verified = subprocess.run(
+            [*words, "run", "--rm", "--no-TTY", "cht-sync", "verify", "--json"],
+            env={**environ, **free},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert json.loads(verified.stdout)["same"], verified.stderr
+
+
+@pytest.mark.parametrize("without_our_command_line", [False, True])
+def test_prod_refuses_all_that_is_wrong_at_once_and_starts_nothing(
+    images: None, engine: docker.DockerClient, tmp_path: Path, without_our_command_line: bool
+) -> None:
+    wrong = {
+        **made_up(),
+        "COUCHDB_HOST": "couchdb.example.org",
+        "COUCHDB_USER": "reader",
+        "COUCHDB_PASSWORD": "password",
+        "COUCHDB_DBS": "medic",
+        "POSTGRES_HOST": "postgres.example.org",
+        "POSTGRES_PASSWORD": "",
+        "SUPERSET_SECRET_KEY": "CHANGE_ME_TO_A_COMPLEX_RANDOM_SECRET",
+    }
+    project = "cht-sync-test-refused"
+    prod = ContainerInstallation(tmp_path, project, wrong)
+    with prod.taken_down():
+        if without_our_command_line:
+            names = {name for name, _variable in declared()}
+            environ = {name: value for name, value in os.environ.items() if name not in names}
+            words = ["docker", "compose", "--project-directory", str(CHECKOUT)]
+            words += ["--file", str(CHECKOUT / "docker-compose.yml"), "--env-file", str(tmp_path / ".env")]
+            done = subprocess.run(
+                [*words, "--profile", "prod", "up", "--detach"],
+                env={**environ, "CHT_SYNC_SETTINGS": str(tmp_path)},
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            said, code = prod.container("settings-prod").logs().decode(), done.returncode
+            running = [one for one in prod.containers().values() if one.status == "running"]
+        else:
+            done = prod.run("up", "--env", "prod", "--runtime", "docker", check=False)
+            said, code = done.stderr, done.returncode
+            assert code == 2
+            running = list(prod.containers().values())
+    assert code != 0
+    for name in ("COUCHDB_PASSWORD", "COUCHDB_SECURE", "POSTGRES_PASSWORD", "SUPERSET_SECRET_KEY"):
+        assert name in said, said
+    assert running == []
+
+
+def _is_a_person(outside: Outside, document_id: str) -> bool:
+    there = outside.sql("select to_regclass('dbt.person') is not null")[0][0]
+    return there and outside.sql(f"select 1 from dbt.person where uuid = '{document_id}'") != []
+
+
+def _rows(gamma: ContainerInstallation) -> int:
+    query = "select count(*) from v1.medic"
+    code, said = gamma.inside("postgres", "psql", "-U", "postgres", "-d", "data", "-tAc", query)
+    return int(said) if code == 0 else 0
