@@ -100,6 +100,11 @@ class ContainerInstallation(Installation):
         """How often the engine has started it again."""
         return int(self.container(service).attrs["RestartCount"])
 
+    def is_well(self, service: str) -> bool:
+        """Whether it runs, and its health check, where it has one, passes."""
+        state = self.container(service).attrs["State"]
+        return state["Status"] == "running" and state.get("Health", {}).get("Status", "healthy") == "healthy"
+
     def wait_until_well(self) -> None:
         """Wait until `status` finds nothing wrong."""
         wait_for(lambda: self.run("status", check=False).returncode == 0, "everything to be well", self.logs)

@@ -130,7 +130,8 @@ def test_a_restart_with_another_secret_key_keeps_a_dashboard_of_ones_own_and_rea
     with_superset.run("down")
     with_superset.variables = {**with_superset.variables, "SUPERSET_SECRET_KEY": secrets.token_urlsafe(32)}
     with_superset.run("up", "--detach", "--without", "data-generator")
-    again = Client(administrator.base, "admin", administrator.password)
+    base = f"http://127.0.0.1:{with_superset.settings.superset_port}"
+    again = Client(base, "admin", administrator.password)
     assert again.find("dashboard", "My own")["id"] == made.json()["id"]
     answer = again.query("select count(*) as persons from dbt.person")
     assert answer.status_code == 200, answer.text
