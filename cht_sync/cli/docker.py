@@ -14,7 +14,7 @@ from cht_sync.cli.group import main
 from cht_sync.cli.options import reachable_settings
 from cht_sync.environments import Environment
 from cht_sync.errors import ChtSyncError
-from cht_sync.runtime import screen, status
+from cht_sync.runtime import chosen, preflight, screen, status
 from cht_sync.runtime.containers import compose, recorded, running
 from cht_sync.runtime.containers import engine as engines
 from cht_sync.runtime.containers.running import LITTLE_SPACE, Installation
@@ -42,6 +42,9 @@ def up(environment: Environment, *, without: Sequence[str], why: str, stop: thre
     with engines.connected() as engine:
         compose.version()
         settings = running.load_settings(environment, home=home, without=without)
+        if before is None or before.given != dict(settings.given):
+            names = chosen.service_names(settings, without)
+            screen.warn(console, preflight.refuse(preflight.from_here(settings), names))
         _refuse_a_full_disk(engine)
         wanted = running.prepare(settings, without, engine)
         console.print(f"Starting {environment} (docker: {why})")

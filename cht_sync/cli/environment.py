@@ -20,12 +20,13 @@ from cht_sync.cli.options import environment_option
 from cht_sync.environments import SERVICE_NAMES, Environment
 from cht_sync.errors import ChtSyncError, SettingsError
 from cht_sync.files import write_atomically
-from cht_sync.runtime import chosen, control, embedded, runtimes, screen, status
+from cht_sync.runtime import chosen, control, embedded, preflight, runtimes, screen, status
 from cht_sync.runtime import state as states
 from cht_sync.runtime.credentials import kept_secrets
 from cht_sync.runtime.supervisor import is_supervised
 from cht_sync.settings import (
     STATE_FOLDER,
+    Settings,
     declared,
     default_home,
     env_template,
@@ -202,15 +203,8 @@ def _up_as_processes(wanted: Environment, *, detach: bool, without: tuple[str, .
     console = Console(highlight=False)
     settings = embedded.load_settings(wanted, home=home, needs=chosen.demanded(without))
     with stop_on_signals() as stop:
-        before = control.running(settings.state_folder)
-        if before is not None and before.phase == "stopping":
-            console.print("Waiting for the end of what is stopping")
-            if not control.supervision(settings.state_folder, before).wait_until_ended(stop):
-                sys.exit(INTERRUPTED)
-        elif before is not None and before.environment is not wanted:
-            raise ChtSyncError(f"{before.environment} is running here", hint="End it first: cht-sync down")
-        elif before is not None and before.given != dict(settings.given):
-            console.print("It was started with other settings; these count after: cht-sync down")
+        if not _may_start(console, settings, stop, without=without):
+            sys.exit(INTERRUPTED)
         supervision = control.launch(settings, without=without)
         if supervision.own:
             console.print(f"Starting {wanted} (embedded: {why})")
@@ -236,6 +230,26 @@ def _up_as_processes(wanted: Environment, *, detach: bool, without: tuple[str, .
                 supervision.kill()
             raise
     sys.exit(INTERRUPTED)
+
+
+def _may_start(
+    console: Console, settings: Settings, stop: threading.Event, *, without: tuple[str, ...]
+) -> bool:
+    """Whether the way is free; False when `stop` came first. Raises ChtSyncError where it is not."""
+    before = control.running(settings.state_folder)
+    if before is not None and before.phase == "stopping":
+        console.print("Waiting for the end of what is stopping")
+        if not control.supervision(settings.state_folder, before).wait_until_ended(stop):
+            return False
+        before = None
+    if before is None:
+        names = chosen.service_names(settings, {*without, *embedded.unavailable()})
+        screen.warn(console, preflight.refuse(embedded.placed(settings, names), names))
+    elif before.environment is not settings.environment:
+        raise ChtSyncError(f"{before.environment} is running here", hint="End it first: cht-sync down")
+    elif before.given != dict(settings.given):
+        console.print("It was started with other settings; these count after: cht-sync down")
+    return True
 
 
 def _up_as_containers(environment: Environment, *, detach: bool, without: tuple[str, ...], why: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -92,6 +92,12 @@ def final_screen(
     for line in _commands(state, settings):
         console.print(f"   {line}", highlight=False, markup=False, soft_wrap=True)
     console.print()
+
+
+def warn(console: Console, warnings: Iterable[str]) -> None:
+    """Print what does not keep an environment from starting."""
+    for warning in warnings:
+        console.print(f"! {warning}", style="yellow", soft_wrap=True)
 
 
 def status_view(status: dict[str, Any]) -> RenderableType:

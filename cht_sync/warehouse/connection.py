@@ -35,16 +35,7 @@ class Endpoint:
     def connect(self, *, database: str | None = None) -> Iterator[Connection]:
         """Give a connection in autocommit mode; raises ChtSyncError when there is none to be had."""
         try:
-            connection = psycopg2.connect(
-                host=self.host,
-                port=self.port,
-                dbname=database or self.database,
-                user=self.user,
-                password=self.password,
-                sslmode=self.sslmode,
-                connect_timeout=CONNECT_TIMEOUT,
-                application_name="cht-sync",
-            )
+            connection = self._opened(database or self.database)
         except psycopg2.OperationalError as error:
             raise self._not_connected(str(error)) from error
         try:
@@ -53,16 +44,36 @@ class Endpoint:
         finally:
             connection.close()
 
+    def unreachable(self) -> str | None:
+        """Why no PostgreSQL answers there, in one line; None where one does, though it may refuse us."""
+        try:
+            self._opened(self.database).close()
+        except psycopg2.OperationalError as error:
+            answered, _reason = why_not(str(error))
+            return None if answered else self._not_connected(str(error)).message
+        return None
+
+    def _opened(self, database: str) -> Connection:
+        return psycopg2.connect(
+            host=self.host,
+            port=self.port,
+            dbname=database,
+            user=self.user,
+            password=self.password,
+            sslmode=self.sslmode,
+            connect_timeout=CONNECT_TIMEOUT,
+            application_name="cht-sync",
+        )
+
     def _not_connected(self, said: str) -> ChtSyncError:
-        """libpq says a line for each address that it tried, and under it, indented, what may be wrong."""
-        tried = [line for line in said.splitlines() if line and not line[0].isspace()] or ["no reason given"]
-        if answers := [line for line in tried if ANSWER.search(line)]:
+        answered, reason = why_not(said)
+        if answered:
             return ChtSyncError(
-                f"PostgreSQL at {self.host}:{self.port} refuses {self.user}: {ANSWER.split(answers[-1])[-1]}",
+                f"PostgreSQL at {self.host}:{self.port} refuses {self.user}: {reason}",
                 hint="Check POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER and POSTGRES_PASSWORD.",
             )
         return ChtSyncError(
-            f"PostgreSQL at {self.host}:{self.port} cannot be reached: {tried[-1].split(' failed: ')[-1]}",
+            f"PostgreSQL at {self.host}:{self.port} cannot be reached: {reason}",
             hint="Check POSTGRES_HOST and POSTGRES_PORT, and whether PostgreSQL runs there.",
         )
 
@@ -85,6 +96,17 @@ class Endpoint:
         return (
             f"postgresql://{user}:{password}@{self.host}:{self.port}/{quote(self.database, safe='')}?{query}"
         )
+
+
+def why_not(said: str) -> tuple[bool, str]:
+    """Whether a server answered, and its reason or why not, of what libpq says when there is no connection.
+
+    That is a line for each address that it tried, and under it, indented, what may be wrong.
+    """
+    tried = [line for line in said.splitlines() if line and not line[0].isspace()] or ["no reason given"]
+    if answers := [line for line in tried if ANSWER.search(line)]:
+        return True, ANSWER.split(answers[-1])[-1]
+    return False, tried[-1].split(" failed: ")[-1]
 
 
 def owner_endpoint(settings: Settings) -> Endpoint:

@@ -16,6 +16,7 @@ from cht_sync.warehouse.connection import Endpoint, owner_endpoint
 
 SCRIPT = CHECKOUT / "postgres" / "init-db-resources.sh"
 MAINTENANCE_DATABASE = "postgres"
+BY_AN_ADMINISTRATOR = "An administrator makes it: cht-sync init-db --admin-url, or --print-sql."
 TIMEOUT = 6 * 3600.0
 """Seconds; the upgrade of a large table of 2023 takes hours. For locks the script has its own patience."""
 
@@ -74,14 +75,24 @@ def _refusal(error: ChtSyncError) -> ChtSyncError:
     return ChtSyncError(message.strip() + detail, hint=parts.get("HINT"))
 
 
+def check_database(endpoint: Endpoint) -> None:
+    """Raises ChtSyncError where its owner is not let in, or the database is missing and cannot be made."""
+    if _is_there(endpoint):
+        return
+    with endpoint.connect(database=MAINTENANCE_DATABASE) as connection, connection.cursor() as cursor:
+        cursor.execute("select rolsuper or rolcreatedb from pg_roles where rolname = current_user")
+        if cursor.fetchone() != (True,):
+            raise ChtSyncError(
+                f"PostgreSQL at {endpoint.host}:{endpoint.port} has no database {endpoint.database}, and "
+                f"{endpoint.user} may not make one",
+                hint=BY_AN_ADMINISTRATOR,
+            )
+
+
 def _create_database(endpoint: Endpoint) -> None:
     """Make the database where it is missing; a server that lets us in there needs nothing more."""
-    try:
-        with endpoint.connect():
-            return
-    except ChtSyncError as missing:
-        if "does not exist" not in missing.message:
-            raise
+    if _is_there(endpoint):
+        return
     with endpoint.connect(database=MAINTENANCE_DATABASE) as connection, connection.cursor() as cursor:
         try:
             create = sql.SQL("create database {} template template0 encoding 'UTF8'")
@@ -91,5 +102,15 @@ def _create_database(endpoint: Endpoint) -> None:
         except psycopg2.Error as error:
             raise ChtSyncError(
                 f"cannot create the database {endpoint.database}: {str(error).strip()}",
-                hint="Create it by hand, owned by POSTGRES_USER, and run this again.",
+                hint=BY_AN_ADMINISTRATOR,
             ) from error
+
+
+def _is_there(endpoint: Endpoint) -> bool:
+    try:
+        with endpoint.connect():
+            return True
+    except ChtSyncError as missing:
+        if "does not exist" not in missing.message:
+            raise
+        return False

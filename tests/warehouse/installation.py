@@ -20,6 +20,8 @@ from cht_sync import process
 from cht_sync.errors import ChtSyncError
 
 CHECKOUT = Path(__file__).parents[2]
+PARTS = ("authenticator", "anon", "ingest", "superset", "superset_metadata", "dbt")
+LOGINS = ("authenticator", "superset", "superset_metadata", "dbt")
 SCRIPT = CHECKOUT / "postgres" / "init-db-resources.sh"
 
 
@@ -30,7 +32,7 @@ class Installation:
     server: PostgresServer
     name: str
     passwords: Mapping[str, str] = field(
-        default_factory=lambda: {role: secrets.token_hex(8) for role in ("authenticator", "dbt", "superset")}
+        default_factory=lambda: {role: secrets.token_hex(8) for role in LOGINS}
     )
 
     def init(
@@ -105,7 +107,7 @@ class Installation:
 
     def drop_roles(self) -> None:
         """Roles belong to the cluster, so they outlive the database."""
-        roles = [f"{self.name}_{part}" for part in ("authenticator", "anon", "ingest", "superset", "dbt")]
+        roles = [f"{self.name}_{part}" for part in PARTS]
         with self.connected() as connection, connection, connection.cursor() as cursor:
             cursor.execute("select rolname from pg_roles where rolname = any(%s)", (roles,))
             for role in [sql.Identifier(name) for (name,) in cursor.fetchall()]:
