@@ -96,11 +96,13 @@ def logs(wanted: Installation, services: Sequence[str], *, follow: bool, lines: 
 
 
 @main.command(hidden=True)
-def gather() -> None:
+@click.option("--logstash/--no-logstash", default=True, help="Whether the pipelines are ours to ask.")
+def gather(logstash: bool) -> None:
     """What `status` asks from inside the network."""
     settings = reachable_settings(Environment.LOCAL)
     found = status.databases_and_models(settings)
-    found["problems"] += pipeline_problems(f"logstash:{settings.logstash_api_port}")
+    if logstash:
+        found["problems"] += pipeline_problems(f"logstash:{settings.logstash_api_port}")
     click.echo(json.dumps(found))
 
 

@@ -153,14 +153,22 @@ def _where(one: ServiceState, settings: Settings) -> str:
     places = {
         "postgres": f"127.0.0.1:{one.port}, database {settings.postgres_db}",
         "couchdb": f"{settings.couchdb_url}, databases {databases}",
-        "postgrest": f"http://127.0.0.1:{one.port}",
-        "logstash": f"http://127.0.0.1:{one.port} (monitoring), one pipeline each for {databases}",
+        "postgrest": _address(one),
+        "logstash": f"{_address(one)} (monitoring), one pipeline each for {databases}",
         "data-generator": f"{FIRST_DOCUMENTS} documents, then {CHANGES_PER_SECOND:g} change a second",
         "dbt": f"schema {settings.dbt_postgres_schema}, every {settings.dataemon_interval:g} s when data "
-        f"changed; http://127.0.0.1:{one.port}/metrics",
+        f"changed; {_address(one)}/metrics",
         "superset": f"http://127.0.0.1:{one.port}, user admin, password: {_superset_password(settings)}",
     }
     return places.get(one.name, "")
+
+
+def _address(one: ServiceState) -> str:
+    """Where a service is asked; what containers do not publish has its address inside their network."""
+    if one.port is not None:
+        return f"http://127.0.0.1:{one.port}"
+    inside = {"postgrest": 3000, "logstash": 9600, "dbt": 9601}
+    return f"inside the network: http://{one.name}:{inside.get(one.name)}"
 
 
 def _superset_password(settings: Settings) -> str:

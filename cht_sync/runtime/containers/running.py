@@ -242,7 +242,8 @@ def state(installation: Installation, engine: engines.Engine) -> EnvironmentStat
 def gather(installation: Installation) -> dict[str, Any]:
     """Ask, from inside the network, how databases and models are: the keys databases, dbt and problems."""
     try:
-        words = installation.compose.tool("gather", terminal=False)
+        asked = "--logstash" if "logstash" in installation.services else "--no-logstash"
+        words = installation.compose.tool("gather", asked, terminal=False)
         found: dict[str, Any] = json.loads(installation.compose.run(*words, timeout=GATHER_TIMEOUT))
     except (ChtSyncError, ValueError) as error:
         line = str(error).strip().splitlines()[-1]
