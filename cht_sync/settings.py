@@ -227,7 +227,7 @@ class Settings:
     )
     logstash_api_port: int = _variable(
         "Logstash: the pipelines",
-        "Port of the monitoring API (see docs/operation.md)",
+        "Port of the monitoring API (see docs/operating.md)",
         parse=checks.port,
         default="9600",
     )

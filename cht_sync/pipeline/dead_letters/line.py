@@ -1,6 +1,6 @@
 """A dead letter as a line of a file.
 
-A JSON object that begins with its `id`; `docs/operation.md` lists the members. Ids are numbers to the base of
+A JSON object that begins with its `id`; `docs/operating.md` lists the members. Ids are numbers to the base of
 36 that grow within a file, also when its letters were removed: microseconds since 1970, or one more than the
 last. Older lines have no id, and only the members of `Rejected`, `at` and `fingerprint`; they are known by a
 hash of their bytes.
