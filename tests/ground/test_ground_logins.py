@@ -10,7 +10,7 @@ import requests
 from cht_sync.logins import basic
 
 
-@pytest.mark.parametrize(("user", "password"), [("reader", "pässwörd"), ("użytkownik", "hasło"), ("a", "b:c")])
+@pytest.mark.parametrize(("user", "password"), [("reader", "pässwörd"), ("użytkownik", "hasło")])
 def test_a_login_beyond_ascii_is_sent_as_utf_8(user: str, password: str) -> None:
     request = requests.Request("GET", "http://127.0.0.1/", auth=basic(user, password)).prepare()
     told = base64.b64decode(request.headers["Authorization"].removeprefix("Basic "))
