@@ -20,6 +20,7 @@ from cht_sync.warehouse.schema import MAINTENANCE_DATABASE
 from cht_sync.warehouse.scram import verifier
 
 EXAMPLE = "for example postgresql://admin@postgres.example.org/postgres"
+INSUFFICIENT_PRIVILEGE = "42501"
 HEAD = """\
 -- For an administrator of the PostgreSQL server: roles and the database {database} for cht-sync. Run it with
 -- psql against any database of the server, as often as you like; nothing is deleted. It holds no password,
@@ -105,8 +106,10 @@ def run(settings: Settings, address: Mapping[str, str]) -> None:
                     cursor.execute(step.statement)
     except psycopg2.Error as error:
         # Not the statement, which may hold a verifier.
+        needed = "An administrator is a superuser, or has createrole and createdb."
         raise ChtSyncError(
-            f"{place}: {error.diag.message_primary or type(error).__name__}", hint=error.diag.message_hint
+            f"{place}: {error.diag.message_primary or type(error).__name__}",
+            hint=needed if error.pgcode == INSUFFICIENT_PRIVILEGE else error.diag.message_hint,
         ) from None
     finally:
         connection.close()

@@ -233,6 +233,20 @@ def test_a_wrong_password_of_the_administrator_is_one_line(prod: Prod, superuser
     ]
 
 
+def test_who_is_no_administrator_is_told_what_one_is(prod: Prod) -> None:
+    name = f"nobody_{secrets.token_hex(4)}"
+    with closing(psycopg2.connect(prod.installation.server.dsn())) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(f"create role {name} login password %s", (name,))
+        nobody = Administrator(name, name)
+        done = prod.run("--admin-url", "-", standard_input=nobody.address(prod))
+        connection.cursor().execute(f"drop role {name}")
+    assert done.exit_code == 1
+    message, hint = done.stderr.splitlines()
+    assert message.endswith(": permission denied to create role")
+    assert hint == "An administrator is a superuser, or has createrole and createdb."
+
+
 def test_a_password_among_the_arguments_is_refused(prod: Prod, superuser: Administrator) -> None:
     done = prod.run("--admin-url", superuser.address(prod))
     assert done.exit_code == 2
