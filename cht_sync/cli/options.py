@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import click
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
-from cht_sync.runtime import control, embedded
+from cht_sync.runtime import control, embedded, preflight
 from cht_sync.runtime.containers import recorded, running
 from cht_sync.runtime.containers.inside import handed_out_settings
 from cht_sync.runtime.state import EnvironmentState
@@ -37,11 +37,13 @@ log_options = click.option(
 )
 
 
-def reachable_settings(environment: Environment, *, needs: Collection[str] | None = None) -> Settings:
+def reachable_settings(
+    environment: Environment, *, needs: Collection[str] | None = None, words: Sequence[str] | None = None
+) -> Settings:
     """Where the running environment's services are; else what the settings say.
 
     Where they are containers, they can be reached inside their network only: the whole command is run there
-    then, and this process ends with its exit code.
+    then, and this process ends with its exit code. `words` is that command, where it is not this one's own.
 
     `needs`: the only variables that must be set, for a service that runs alone. Says on standard error
     when the settings that are given now are others.
@@ -52,7 +54,7 @@ def reachable_settings(environment: Environment, *, needs: Collection[str] | Non
     home = default_home()
     record = recorded.read(home / STATE_FOLDER)
     if record is not None:
-        sys.exit(running.run_inside(running.of(record, home), sys.argv[1:]))
+        sys.exit(running.run_inside(running.of(record, home), words or sys.argv[1:]))
     state = control.running(home / STATE_FOLDER)
     if state is None:
         return embedded.load_settings(environment, home=home, needs=needs)
@@ -64,6 +66,15 @@ def reachable_settings(environment: Environment, *, needs: Collection[str] | Non
             err=True,
         )
     return embedded.recorded_settings(state, home)
+
+
+def settings_from_here(environment: Environment, *, needs: Collection[str] | None = None) -> Settings:
+    """As `reachable_settings`, but the command goes on here: for servers that are nobody's container."""
+    home = default_home()
+    record = recorded.read(home / STATE_FOLDER)
+    if record is None or handed_out_settings() is not None:
+        return reachable_settings(environment, needs=needs)
+    return preflight.from_here(running.of(record, home).settings)
 
 
 def _changes(state: EnvironmentState, home: Path) -> str:

@@ -12,6 +12,7 @@ import requests
 
 from cht_sync.errors import ChtSyncError, LoginRefused, SourceUnavailable
 from cht_sync.generator.origin import Document
+from cht_sync.logins import basic
 
 TIMEOUT = (5.0, 120.0)
 """Seconds for connecting, and for each silence of the server."""
@@ -43,7 +44,7 @@ class Client:
         self._session = requests.Session()
         # Told outright, or a .netrc or a proxy of the environment would have its say.
         self._session.trust_env = False
-        self._session.auth = (user, password)
+        self._session.auth = basic(user, password)
         self._session.headers["Accept"] = "application/json"
 
     def close(self) -> None:

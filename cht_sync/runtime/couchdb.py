@@ -19,6 +19,7 @@ import requests
 from cht_sync import process
 from cht_sync.errors import ServiceError
 from cht_sync.files import private_folder
+from cht_sync.logins import basic
 from cht_sync.runtime import node
 from cht_sync.runtime.service import Say, Service, inherited_environment
 from cht_sync.settings import Settings
@@ -102,7 +103,7 @@ class CouchdbServer(Service):
         return requests.request(
             method,
             f"http://127.0.0.1:{self.port}/{path}",
-            auth=(self._settings.couchdb_user, self._settings.couchdb_password),
+            auth=basic(self._settings.couchdb_user, self._settings.couchdb_password),
             timeout=REQUEST_TIMEOUT,
         )
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import requests
 
+from cht_sync.logins import basic
 from cht_sync.pipeline.couchdb.refusals import RememberedRefusal
 from cht_sync.settings import Settings
 
@@ -22,8 +23,9 @@ class CouchdbCounts:
     def __init__(self, settings: Settings, problems: list[str]) -> None:
         self._settings = settings
         self._problems = problems
-        self._auth = (settings.couchdb_user, settings.couchdb_password)
-        self._refusal = RememberedRefusal(settings.data_folder, settings.couchdb_url, *self._auth)
+        login = (settings.couchdb_user, settings.couchdb_password)
+        self._auth = basic(*login)
+        self._refusal = RememberedRefusal(settings.data_folder, settings.couchdb_url, *login)
 
     def ask(self, database: str, sequence: str | None) -> tuple[int | None, int | None]:
         """Return the number of documents and of changes after `sequence`; None for what is not told."""

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import requests
 
 from cht_sync.errors import ChtSyncError, SettingsError, sentences
+from cht_sync.logins import basic
 from cht_sync.pipeline.couchdb.login import NOT_ALLOWED_HERE, REFUSED
 from cht_sync.pipeline.couchdb.refusals import RememberedRefusal
 from cht_sync.settings import Settings
@@ -80,7 +81,7 @@ def _look_at_couchdb(settings: Settings, found: Found) -> None:
         return
     with requests.Session() as session:
         session.trust_env = False  # as the pipelines ask
-        session.auth = (user, password)
+        session.auth = basic(user, password)
         for database in settings.couchdb_dbs:
             address = f"{url}/{quote(database, safe='')}"
             try:

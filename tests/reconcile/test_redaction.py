@@ -11,7 +11,7 @@ NAME = "Achieng Otieno"
 REDACTION = {
     "REDACT_FIELDS": "name contact.name",
     "REDACT_HASH_FIELDS": "phone",
-    "REDACT_HASH_SECRET": "k" * 20,
+    "REDACT_HASH_SECRET": "swordfish-swordfish",
 }
 
 

@@ -17,10 +17,10 @@ from urllib.parse import quote
 import msgspec
 import requests
 import urllib3
-from requests.auth import HTTPBasicAuth
 
 from cht_sync import backoff
 from cht_sync.errors import LoginRefused, OperatorNeeded, SourceError, SourceUnavailable
+from cht_sync.logins import basic
 from cht_sync.pipeline.couchdb.hints import to_correct
 from cht_sync.pipeline.couchdb.identity import Identity, identity
 from cht_sync.pipeline.couchdb.login import LoginGate, Verdict
@@ -140,7 +140,7 @@ class CouchdbClient:
             self._session.headers["Authorization"] = f"Bearer {server.token}"
         elif server.user:
             # As bytes: the library would encode text as Latin-1, CouchDB reads UTF-8.
-            self._session.auth = HTTPBasicAuth(server.user.encode(), server.password.encode())
+            self._session.auth = basic(server.user, server.password)
         if server.ca_file:
             self._session.verify = server.ca_file
         self._open: Feed | None = None

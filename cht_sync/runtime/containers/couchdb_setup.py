@@ -8,6 +8,7 @@ from urllib.parse import quote
 import requests
 
 from cht_sync.errors import ChtSyncError
+from cht_sync.logins import basic
 from cht_sync.settings import Settings
 
 SYSTEM_DATABASES = ("_users", "_replicator", "_global_changes")
@@ -20,7 +21,7 @@ def set_up(settings: Settings) -> Iterator[str]:
     """Make what is missing; give a line for each thing made. Raises ChtSyncError."""
     with requests.Session() as session:
         session.trust_env = False
-        session.auth = (settings.couchdb_user, settings.couchdb_password)
+        session.auth = basic(settings.couchdb_user, settings.couchdb_password)
         for database in (*SYSTEM_DATABASES, *settings.couchdb_dbs):
             try:
                 answer = session.put(f"{settings.couchdb_url}/{quote(database, safe='')}", timeout=TIMEOUT)
