@@ -28,5 +28,13 @@ SERVICES: dict[Environment, tuple[str, ...]] = {
 }
 """The services of each environment, in the order in which they start; they stop in the reverse order."""
 
+ONCE: tuple[str, ...] = (
+    *(f"settings-{one}" for one in Environment),
+    "render-config",
+    "couchdb-setup",
+    "init-db",
+)
+"""What runs once in containers, before the services."""
+
 SERVICE_NAMES: tuple[str, ...] = SERVICES[Environment.LOCAL]
 """Every service there is: the words that `--without`, `logs` and `status` know."""

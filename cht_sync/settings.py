@@ -330,7 +330,10 @@ class Settings:
         parse=checks.image, default="cht-sync-superset:0.4.0",
     )  # fmt: skip
     postgres_image: str = _variable(
-        DOCKER, "Image of PostgreSQL, 16 or newer", parse=checks.image, default="postgres:17.6-bookworm"
+        DOCKER,
+        "Image of PostgreSQL: 16 or 17, of Debian",
+        parse=checks.image,
+        default="postgres:17.6-bookworm",
     )
     postgrest_image: str = _variable(
         DOCKER, "Image of PostgREST, 13 or 14", parse=checks.image, default="postgrest/postgrest:v14.17"

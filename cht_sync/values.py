@@ -141,9 +141,9 @@ def path_prefix(value: str) -> str:
 
 def address(value: str) -> str:
     try:
-        return str(ip_address(value))
+        return str(IPv4Address(value))
     except ValueError:
-        raise Invalid("is no IP address") from None
+        raise Invalid("is no IPv4 address") from None
 
 
 def memory(value: str) -> str:

@@ -9,6 +9,7 @@ import click
 from cht_sync.cli.group import main
 from cht_sync.cli.options import environment_option, reachable_settings
 from cht_sync.environments import Environment
+from cht_sync.errors import SettingsError
 from cht_sync.runtime.containers import couchdb_setup, handed_out
 from cht_sync.runtime.containers.inside import settings_of_project
 
@@ -20,7 +21,12 @@ from cht_sync.runtime.containers.inside import settings_of_project
 @click.option("--output", type=click.Path(path_type=Path), default="/handed-out")
 def hand_out_settings(environment: str, without: tuple[str, ...], project: Path, output: Path) -> None:
     """Check all settings and give each service its own, as files in a folder a service."""
-    settings = settings_of_project(Environment(environment), project, without)
+    try:
+        settings = settings_of_project(Environment(environment), project, without)
+    except SettingsError:
+        # Compose goes on after a service that it may do without; so what comes next must have nothing.
+        handed_out.take_back(output, ("render-config", "init-db"))
+        raise
     found = handed_out.handed_out(settings)
     handed_out.write(found, output)
     click.echo(f"Settings for {environment} are good; handed to {', '.join(found)}")

@@ -32,6 +32,13 @@ def installation() -> Installation | None:
     return None if record is None else running.of(record, home)
 
 
+def stopped(environment: Environment) -> Installation | None:
+    """The containers' environment whose data `down` has kept; None where there is none."""
+    home = default_home()
+    record = recorded.read(home / STATE_FOLDER / running.RUNTIME / environment.value)
+    return None if record is None else running.of(record, home)
+
+
 def up(environment: Environment, *, without: Sequence[str], why: str, stop: threading.Event) -> bool:
     """Start it and show the final screen; False when `stop` came first. Raises ChtSyncError."""
     home = default_home()
@@ -51,7 +58,8 @@ def up(environment: Environment, *, without: Sequence[str], why: str, stop: thre
         if not _get_images(console, wanted, engine, stop):
             return False
         with screen.progress(console) as progress:
-            state = running.start(wanted, engine, stop, progress.show)
+            anew = before is not None and before.given != dict(settings.given)
+            state = running.start(wanted, engine, stop, progress.show, anew=anew)
         if state is None:
             return False
     found = _first_models(console, wanted, stop) if "data-generator" in wanted.services else None

@@ -17,7 +17,7 @@ from cht_sync import logs
 from cht_sync.cli import docker
 from cht_sync.cli.group import INTERRUPTED, main
 from cht_sync.cli.options import environment_option
-from cht_sync.environments import SERVICE_NAMES, Environment
+from cht_sync.environments import ONCE, SERVICE_NAMES, Environment
 from cht_sync.errors import ChtSyncError, SettingsError
 from cht_sync.files import write_atomically
 from cht_sync.runtime import chosen, control, embedded, preflight, runtimes, screen, status
@@ -35,6 +35,10 @@ from cht_sync.settings import (
 )
 from cht_sync.settings import check as check_texts
 from cht_sync.shutdown import stop_on_signals
+
+
+WATCH_EVERY, WATCH_CONTAINERS_EVERY = 1.0, 5.0
+"""Seconds between two looks."""
 
 
 @main.command(short_help="Start an environment and wait until it is ready.")
@@ -90,10 +94,14 @@ def down(volumes: bool, yes: bool, environment: str | None) -> None:
     emptied = Environment(environment) if environment else kept
     if containers is not None and emptied is not kept:
         raise SettingsError([f"{kept} runs as containers; its data alone can be deleted: --env {kept}"])
+    runs_as_processes = containers is None and recorded is not None
+    kept_by_containers = docker.stopped(emptied) if volumes and not runs_as_processes else containers
     if volumes and not yes:
-        click.confirm(f"Delete the data and the secrets of {emptied} for good?", abort=True, err=True)
-    if containers is not None:
-        stopped = docker.down(containers, volumes=volumes)
+        of_what = "of containers" if kept_by_containers is not None else "of local processes"
+        question = f"Delete the data and the secrets of {emptied}, {of_what}, for good?"
+        click.confirm(question, abort=True, err=True)
+    if kept_by_containers is not None:
+        stopped = docker.down(kept_by_containers, volumes=volumes)
     else:
         stopped = control.down(folder, volumes=emptied if volumes else None)
     click.echo(f"Stopped {stopped} services." if stopped else "Nothing was running.")
@@ -103,7 +111,7 @@ def down(volumes: bool, yes: bool, environment: str | None) -> None:
 
 @main.command("status", short_help="Show what runs, what is pending, how far behind.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
-@click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Again every second, with containers every five, until Ctrl-C.")
 def status_command(as_json: bool, watch: bool) -> None:
     """Show services, databases and models: what runs, what is pending, how far behind.
 
@@ -126,7 +134,7 @@ def status_command(as_json: bool, watch: bool) -> None:
 
 
 @main.command("logs")
-@click.argument("services", nargs=-1, type=click.Choice([*SERVICE_NAMES, "supervisor"]))
+@click.argument("services", nargs=-1, type=click.Choice([*SERVICE_NAMES, "supervisor", *ONCE]))
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines, until Ctrl-C.")
 @click.option("-n", "--lines", default=50, show_default=True, help="Lines of each log to begin with.")
 def logs_command(services: tuple[str, ...], follow: bool, lines: int) -> None:
@@ -254,6 +262,7 @@ def _may_start(
 
 def _up_as_containers(environment: Environment, *, detach: bool, without: tuple[str, ...], why: str) -> None:
     console = Console(highlight=False)
+    own = docker.installation() is None
     with stop_on_signals() as stop:
         try:
             started = docker.up(environment, without=without, why=why, stop=stop)
@@ -261,12 +270,12 @@ def _up_as_containers(environment: Environment, *, detach: bool, without: tuple[
                 return
             if started:
                 _watch(console, default_home(), stop, ended=lambda: False)
-            containers = docker.installation()
+            containers = docker.installation() if own else None
             if containers is not None:
                 console.print("Stopping everything in order (Ctrl-C again: at once)")
                 docker.down(containers, volumes=False)
         except KeyboardInterrupt:
-            containers = docker.installation()
+            containers = docker.installation() if own else None
             if containers is not None:
                 console.print("Stopping everything at once")
                 docker.kill(containers)
@@ -301,7 +310,8 @@ def _watch(console: Console, home: Path, stop: threading.Event, ended: Callable[
             found = _status(home)
             if found["environment"] is not None:
                 live.update(screen.status_view(found))
-            stop.wait(1.0)
+            # With containers each look starts one.
+            stop.wait(WATCH_EVERY if found["runtime"] != runtimes.DOCKER else WATCH_CONTAINERS_EVERY)
 
 
 def _assigned(assignments: tuple[str, ...]) -> dict[str, str]:

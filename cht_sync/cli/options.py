@@ -54,7 +54,7 @@ def reachable_settings(
     home = default_home()
     record = recorded.read(home / STATE_FOLDER)
     if record is not None:
-        sys.exit(running.run_inside(running.of(record, home), words or sys.argv[1:]))
+        sys.exit(running.run_inside(running.of(record, home), words or _own_words(sys.argv[1:])))
     state = control.running(home / STATE_FOLDER)
     if state is None:
         return embedded.load_settings(environment, home=home, needs=needs)
@@ -75,6 +75,13 @@ def settings_from_here(environment: Environment, *, needs: Collection[str] | Non
     if record is None or handed_out_settings() is not None:
         return reachable_settings(environment, needs=needs)
     return preflight.from_here(running.of(record, home).settings)
+
+
+def _own_words(words: Sequence[str]) -> list[str]:
+    """The words of a command without --project-dir: inside a container the checkout is elsewhere."""
+    if words and words[0] == "--project-dir":
+        return list(words[2:])
+    return [word for word in words if not word.startswith("--project-dir=")]
 
 
 def _changes(state: EnvironmentState, home: Path) -> str:

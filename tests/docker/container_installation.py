@@ -14,6 +14,7 @@ import requests
 from docker.models.containers import Container
 from whole_installation import Installation, wait_for
 
+from cht_sync.environments import Environment
 from cht_sync.runtime.containers import recorded, running
 from cht_sync.settings import Settings
 
@@ -31,11 +32,11 @@ IMAGES = {
 
 
 class ContainerInstallation(Installation):
-    """`project` names its containers; the settings are in the `.env` of `home`."""
+    """`project` is COMPOSE_PROJECT_NAME; the settings are in the `.env` of `home`."""
 
     def __init__(self, home: Path, project: str, variables: Mapping[str, str] | None = None) -> None:
         super().__init__(home, {})
-        self.project = project
+        self.name = project
         self.given = {
             **IMAGES,
             "COMPOSE_PROJECT_NAME": project,
@@ -128,8 +129,10 @@ class ContainerInstallation(Installation):
 
     def _all(self, kind: str, **options: Any) -> list[Any]:
         client = docker.from_env(timeout=60)
-        filters = {"label": f"com.docker.compose.project={self.project}"}
-        found: list[Any] = getattr(client, kind).list(filters=filters, **options)
+        found: list[Any] = []
+        for name in (self.name, *(f"{self.name}-{one}" for one in Environment)):
+            filters = {"label": f"com.docker.compose.project={name}"}
+            found += getattr(client, kind).list(filters=filters, **options)
         return found
 
 

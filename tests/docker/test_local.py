@@ -172,7 +172,7 @@ def test_services_that_were_killed_by_hand_come_back_with_up(local: ContainerIns
 def test_a_network_that_is_cut_for_a_while_costs_nothing(
     local: ContainerInstallation, engine: docker.DockerClient, service: str, network: str
 ) -> None:
-    (wire,) = engine.networks.list(names=[f"{local.project}_{network}"])
+    (wire,) = engine.networks.list(names=[f"{local.name}-local_{network}"])
     container = local.container(service)
     wire.disconnect(container)
     if network == "ingest":
@@ -202,9 +202,10 @@ def test_down_and_up_keep_the_data_and_down_with_volumes_does_not(
     assert "data-generator" not in {one["name"] for one in local.status()["services"]}
     asked = local.run("down", "--volumes", check=False)
     assert asked.returncode == 1
-    assert "Delete the data and the secrets of local" in asked.stderr
+    assert "Delete the data and the secrets of local, of containers, for good?" in asked.stderr
+    local.run("down")
     local.run("down", "--volumes", "--yes")
-    left = engine.volumes.list(filters={"label": f"com.docker.compose.project={local.project}"})
+    left = engine.volumes.list(filters={"label": f"com.docker.compose.project={local.name}-local"})
     assert left == []
 
 

@@ -20,6 +20,8 @@ from cht_sync.files import disk_free
 from cht_sync.runtime.state import ServiceState
 
 PROJECT, SERVICE, ONE_OFF = (f"com.docker.compose.{word}" for word in ("project", "service", "oneoff"))
+SETTINGS_FILE = "com.docker.compose.project.environment_file"
+"""The label that says with which settings Compose was called."""
 TIMEOUT = 20
 """Seconds for an answer of the engine."""
 CONNECTION_ERRORS = (DockerException, requests.RequestException)

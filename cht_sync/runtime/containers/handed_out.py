@@ -61,7 +61,7 @@ def placed(settings: Settings, names: Collection[str]) -> Settings:
     if "postgres" in names:
         places |= {"postgres_host": "postgres", "postgres_port": 5432, "postgres_sslmode": "disable"}
         places |= {"dbt_postgres_host": "postgres"}
-    if "postgrest" in names and (settings.environment == "local" or not settings.http_endpoint):
+    if "postgrest" in names and ("postgres" in names or not settings.http_endpoint):
         places |= {"http_endpoint": "postgrest:3000", "postgrest_port": 3000}
     return dataclasses.replace(settings, **places)
 
@@ -113,6 +113,13 @@ def write(found: Mapping[str, Mapping[str, str]], folder: Path) -> None:
             new.write_text(value)
             new.chmod(READABLE)
             new.replace(place / name)
+
+
+def take_back(folder: Path, services: Collection[str]) -> None:
+    """Leave these services without settings."""
+    for service in services:
+        for file in (folder / service).glob("*"):
+            file.unlink()
 
 
 def _texts(settings: Settings, *, secret: bool) -> dict[str, str]:

@@ -39,6 +39,11 @@ def check(settings: Settings) -> None:
         )
     if settings.postgrest_bin:
         problems.append("POSTGREST_BIN is for local processes; with Docker set POSTGREST_IMAGE")
+    if settings.postgres_sslmode.startswith("verify-"):
+        problems.append(
+            f"POSTGRES_SSLMODE={settings.postgres_sslmode} needs a root certificate, which containers have "
+            "no place for yet; for example POSTGRES_SSLMODE=require"
+        )
     for name in ("COUCHDB_HOST", "POSTGRES_HOST", "DBT_POSTGRES_HOST"):
         if settings.given.get(name, "") in ("localhost", "127.0.0.1", "[::1]") and name in _used(settings):
             problems.append(

@@ -18,7 +18,7 @@ from docker.models.containers import Container
 
 from cht_sync import process
 from cht_sync.environments import SERVICES, Environment
-from cht_sync.errors import ChtSyncError, ServiceError
+from cht_sync.errors import ChtSyncError, ServiceError, SettingsError
 from cht_sync.files import last_lines, private_folder, write_atomically
 from cht_sync.process import ProcessId
 from cht_sync.runtime import chosen, credentials, embedded, ports
@@ -93,14 +93,38 @@ def of(record: Recorded, home: Path) -> Installation:
     return Installation(settings, record, compose)
 
 
+def project_of(settings: Settings) -> str:
+    """The name of the Compose project: each environment has containers and volumes of its own."""
+    return f"{settings.compose_project_name}-{settings.environment}"
+
+
+def _refuse_what_is_not_ours(settings: Settings, before: Recorded | None, engine: engines.Engine) -> None:
+    """Raises SettingsError where the project's name is another installation's, or has changed under it."""
+    project = project_of(settings)
+    if before is not None and before.project != project:
+        raise SettingsError(
+            [f"COMPOSE_PROJECT_NAME has changed, and {before.project} still runs"],
+            hint="End it first: cht-sync down",
+        )
+    ours = str(settings.data_folder / SETTINGS_FILE)
+    for container in engine.project(project):
+        theirs = container.labels.get(engines.SETTINGS_FILE, ours)
+        if theirs != ours:
+            raise SettingsError(
+                [f"the containers of {project} belong to another installation, {theirs}"],
+                hint="Give this one a name of its own: COMPOSE_PROJECT_NAME=...",
+            )
+
+
 def prepare(settings: Settings, without: Sequence[str], engine: engines.Engine) -> Installation:
     """Choose ports and write what Compose and the first container read; starts nothing.
 
     Raises ServiceError for a port that somebody else has, ChtSyncError where there is no room.
     """
     names = chosen.service_names(settings, without)
-    project = settings.compose_project_name
+    project = project_of(settings)
     before = recorded.read(settings.state_folder)
+    _refuse_what_is_not_ours(settings, before, engine)
     running = {engines.service_of(one) for one in engine.project(project) if one.status == "running"}
     held = {service: port for service, port in (before.ports.items() if before else ()) if service in running}
     free = ports.choose(
@@ -207,12 +231,17 @@ def _last_step(log: Path) -> str:
 
 
 def start(
-    installation: Installation, engine: engines.Engine, stop: threading.Event, show: Show
+    installation: Installation, engine: engines.Engine, stop: threading.Event, show: Show, *, anew: bool
 ) -> EnvironmentState | None:
-    """Start everything and wait until it is well; None when `stop` comes first. Raises ChtSyncError."""
+    """Start everything and wait until it is well; None when `stop` comes first. Raises ChtSyncError.
+
+    `anew` replaces containers that run: they have read settings that have changed since.
+    """
     recorded.write(installation.settings.state_folder, installation.recorded)
+    recorded.write(installation.settings.data_folder, installation.recorded)
     left_out = [word for name in _left_out(installation) for word in ("--scale", f"{name}=0")]
-    running = installation.compose.start("up", "--detach", "--no-build", "--remove-orphans", *left_out)
+    options = ["--detach", "--no-build", "--remove-orphans", *(["--force-recreate"] if anew else [])]
+    running = installation.compose.start("up", *options, *left_out)
     try:
         deadline = time.monotonic() + START_PATIENCE
         while True:

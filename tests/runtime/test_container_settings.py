@@ -1,0 +1,120 @@
+"""What containers are handed, and what is refused before."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from cht_sync.cli import main
+from cht_sync.environments import SERVICES, Environment
+from cht_sync.errors import SettingsError
+from cht_sync.runtime.containers import engine as engines
+from cht_sync.runtime.containers import handed_out, recorded, running
+from cht_sync.settings import CHECKOUT, Settings, load
+
+WITH_SETTINGS = CHECKOUT / "cht_sync" / "runtime" / "containers" / "with-settings"
+SOMEBODY_ELSES = {
+    "COUCHDB_HOST": "couchdb.example.org",
+    "COUCHDB_PORT": "443",
+    "COUCHDB_SECURE": "true",
+    "POSTGRES_HOST": "postgres.example.org",
+    "HTTP_ENDPOINT": "postgrest.example.org:3000",
+}
+
+
+def settings(tmp_path: Path, environment: Environment = Environment.LOCAL, **given: str) -> Settings:
+    return load(environment, home=tmp_path, environ=given, read_file=False, needs=())
+
+
+class FakeEngine:
+    """An engine with one container, which was started with the settings in a file."""
+
+    def __init__(self, file: str) -> None:
+        self._container: Any = SimpleNamespace(labels={engines.SETTINGS_FILE: file}, status="running")
+
+    def project(self, _name: str) -> list[Any]:
+        return [self._container]
+
+
+def test_local_never_reaches_servers_that_the_settings_name(tmp_path: Path) -> None:
+    wanted = settings(tmp_path, **SOMEBODY_ELSES)
+    found = handed_out.handed_out(handed_out.placed(wanted, SERVICES[Environment.LOCAL]))
+    assert "example.org" not in str(found)
+
+
+def test_gamma_writes_into_the_postgresql_that_it_has_started(tmp_path: Path) -> None:
+    wanted = settings(tmp_path, Environment.GAMMA, **SOMEBODY_ELSES)
+    found = handed_out.handed_out(handed_out.placed(wanted, SERVICES[Environment.GAMMA]))
+    assert found["logstash"]["COUCHDB_HOST"] == "couchdb.example.org"
+    assert found["logstash"]["HTTP_ENDPOINT"] == "postgrest:3000"
+    assert "postgres.example.org" not in str(found)
+
+
+def test_a_variable_that_is_gone_is_gone_in_the_container_too(tmp_path: Path) -> None:
+    handed_out.write({"dbt": {"A": "1", "B": "2"}}, tmp_path)
+    handed_out.write({"dbt": {"A": "3"}}, tmp_path)
+    assert {file.name: file.read_text() for file in (tmp_path / "dbt").iterdir()} == {"A": "3"}
+
+
+def test_settings_that_are_refused_leave_nothing_to_start_with(tmp_path: Path) -> None:
+    output = tmp_path / "handed-out"
+    handed_out.write({"init-db": {"A": "1"}, "render-config": {"A": "1"}, "dbt": {"A": "1"}}, output)
+    words = ["hand-out-settings", "--env", "prod", "--project", str(tmp_path), "--output", str(output)]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2
+    assert [list((output / name).iterdir()) for name in ("init-db", "render-config")] == [[], []]
+    assert (output / "dbt" / "A").exists()
+
+
+def test_with_settings_makes_variables_of_files_as_they_are(tmp_path: Path) -> None:
+    value = 'it\'s $HOME `x` "y" # z'
+    (tmp_path / "SECRET").write_text(value)
+    done = subprocess.run(
+        [WITH_SETTINGS, "sh", "-c", 'printf %s "$SECRET"'],
+        env={"PATH": os.environ["PATH"], "CHT_SYNC_HANDED_OUT": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == value
+
+
+def test_a_container_that_was_handed_nothing_does_not_start(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [WITH_SETTINGS, "true"],
+        env={"PATH": os.environ["PATH"], "CHT_SYNC_HANDED_OUT": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "no settings were handed out here" in done.stderr
+
+
+def test_containers_of_another_installation_are_left_alone(tmp_path: Path) -> None:
+    theirs: Any = FakeEngine("/somewhere/else/compose.env")
+    with pytest.raises(SettingsError, match="belong to another installation") as refused:
+        running.prepare(settings(tmp_path), (), theirs)
+    assert "COMPOSE_PROJECT_NAME" in str(refused.value.hint)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_project_name_is_refused_while_the_old_one_runs(tmp_path: Path) -> None:
+    record = recorded.Recorded(Environment.LOCAL, "cht-sync-local", [], {}, [], {})
+    recorded.write(tmp_path / ".cht-sync", record)
+    engine: Any = FakeEngine("")
+    with pytest.raises(
+        SettingsError, match="COMPOSE_PROJECT_NAME has changed, and cht-sync-local still runs"
+    ):
+        running.prepare(settings(tmp_path, COMPOSE_PROJECT_NAME="other"), (), engine)
+
+
+def test_each_environment_is_a_project_of_its_own(tmp_path: Path) -> None:
+    names = {running.project_of(settings(tmp_path, environment)) for environment in Environment}
+    assert names == {"cht-sync-local", "cht-sync-gamma", "cht-sync-prod"}
