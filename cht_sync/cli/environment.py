@@ -36,7 +36,6 @@ from cht_sync.settings import (
 from cht_sync.settings import check as check_texts
 from cht_sync.shutdown import stop_on_signals
 
-
 WATCH_EVERY, WATCH_CONTAINERS_EVERY = 1.0, 5.0
 """Seconds between two looks."""
 
