@@ -110,6 +110,9 @@ class Assets:
         if absent and there is None and before is None:
             # A line each would be many; a dashboard's says it for its charts and their datasets.
             return f"{asset.name}: {LEFT_OUT} {absent}" if asset.kind == "dashboards" else ""
+        if not self._overwrite and before is None and there is not None:
+            # Made by somebody here and exported into the files: whether it was changed since is not known.
+            return f"{asset.name}: is there already, stays as it is"
         if not self._overwrite and before is not None:
             if there is None:
                 return f"{asset.name}: was deleted in Superset, stays away"

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from psycopg2 import Error
-from psycopg2.errors import UndefinedTable
+from psycopg2.errors import UndefinedColumn, UndefinedTable
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from superset.models.core import Database
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PERCENT = "%2525"
 """Superset takes the address apart twice, and SQLAlchemy 1.4 does not escape a % when it writes one."""
 
+LONGEST_QUERY = 60_000
+"""Milliseconds: a forgotten WHERE must not keep PostgreSQL busy for ever."""
 LAST_RUN = "select result from dbt_runs where command = 'run' order by started_at desc limit 1"
 
 
@@ -40,13 +42,13 @@ def address() -> str:
         database=given["POSTGRES_DB"],
         query={
             "sslmode": given["POSTGRES_SSLMODE"],
-            "options": f"-csearch_path={_escaped(path)} -ctimezone=UTC",
+            "options": f"-csearch_path={_escaped(path)} -ctimezone=UTC -cstatement_timeout={LONGEST_QUERY}",
         },
     ).render_as_string(hide_password=False)
 
 
 def missing(database: Database, datasets: Iterable[Asset]) -> dict[str, str]:
-    """Return by UUID of a dataset what PostgreSQL says of a table that dbt has run without making.
+    """Return by UUID of a dataset what PostgreSQL says of a table or column that dbt has run without making.
 
     Before dbt has run well nothing is lacking: everything may still come.
     """
@@ -64,7 +66,7 @@ def _lacking(connection: Any, cursor: Any, dataset: Asset) -> str:
     query = dataset.config["sql"] or f"table {dataset.config['table_name']}"
     try:
         cursor.execute(f"select from ({query}\n) as one limit 0")
-    except UndefinedTable as error:
+    except (UndefinedTable, UndefinedColumn) as error:
         connection.rollback()
         return str(error.diag.message_primary)
     return ""
