@@ -28,7 +28,8 @@ FEATURE_FLAGS = {
 CACHE_CONFIG = {"CACHE_TYPE": "NullCache"}
 DATA_CACHE_CONFIG = {"CACHE_TYPE": "NullCache"}
 
-# A forgotten WHERE must not keep PostgreSQL busy for ever (seconds).
+# Seconds. What ends a forgotten WHERE is statement_timeout of the connection (provision/warehouse.py):
+# Superset stops queries by a signal, which threads of gunicorn do not get.
 SQLLAB_TIMEOUT = 60
 SUPERSET_WEBSERVER_TIMEOUT = 60
 SQLLAB_CTAS_NO_LIMIT = False
@@ -45,7 +46,8 @@ MAP_TILES = os.environ.get("SUPERSET_MAP_TILES", "")
 TILE_HOSTS = [urljoin(MAP_TILES, "/").rstrip("/")] if MAP_TILES else []
 DECKGL_BASE_MAP = [["plain", "Plain"]] + ([[f"tile://{MAP_TILES}", "Tiles"]] if MAP_TILES else [])
 
-# Counters of failed logins live in each worker: there is no Redis here.
+# There is no Redis here. The rate of logins is not limited: Superset does that with
+# SUPERSET_ENV=production only, which is not set.
 RATELIMIT_STORAGE_URI = "memory://"
 
 # As Superset's own rules, without the addresses of others: a page loads nothing from elsewhere, and the

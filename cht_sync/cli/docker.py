@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -27,16 +28,12 @@ FIRST_MODELS_PATIENCE = 180.0
 
 def installation() -> Installation | None:
     """The environment of containers that `up` has recorded; None where there is none."""
-    home = default_home()
-    record = recorded.read(home / STATE_FOLDER)
-    return None if record is None else running.of(record, home)
+    return _recorded_in(default_home() / STATE_FOLDER)
 
 
 def stopped(environment: Environment) -> Installation | None:
     """The containers' environment whose data `down` has kept; None where there is none."""
-    home = default_home()
-    record = recorded.read(home / STATE_FOLDER / running.RUNTIME / environment.value)
-    return None if record is None else running.of(record, home)
+    return _recorded_in(default_home() / STATE_FOLDER / running.RUNTIME / environment.value)
 
 
 def up(environment: Environment, *, without: Sequence[str], why: str, stop: threading.Event) -> bool:
@@ -49,7 +46,8 @@ def up(environment: Environment, *, without: Sequence[str], why: str, stop: thre
     with engines.connected() as engine:
         compose.version()
         settings = running.load_settings(environment, home=home, without=without)
-        if before is None or before.given != dict(settings.given):
+        changed = before is not None and before.given != dict(settings.given)
+        if before is None or changed:
             names = chosen.service_names(settings, without)
             screen.warn(console, preflight.refuse(preflight.from_here(settings), names))
         _refuse_a_full_disk(engine)
@@ -58,8 +56,7 @@ def up(environment: Environment, *, without: Sequence[str], why: str, stop: thre
         if not _get_images(console, wanted, engine, stop):
             return False
         with screen.progress(console) as progress:
-            anew = before is not None and before.given != dict(settings.given)
-            state = running.start(wanted, engine, stop, progress.show, anew=anew)
+            state = running.start(wanted, engine, stop, progress.show, anew=changed)
         if state is None:
             return False
     found = _first_models(console, wanted, stop) if "data-generator" in wanted.services else None
@@ -112,6 +109,11 @@ def gather(logstash: bool) -> None:
     if logstash:
         found["problems"] += pipeline_problems(f"logstash:{settings.logstash_api_port}")
     click.echo(json.dumps(found))
+
+
+def _recorded_in(folder: Path) -> Installation | None:
+    record = recorded.read(folder)
+    return None if record is None else running.of(record, default_home())
 
 
 def _refuse_a_full_disk(engine: engines.Engine) -> None:

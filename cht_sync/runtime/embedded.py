@@ -33,7 +33,7 @@ def load_settings(
 ) -> Settings:
     """Load the settings; `local` has secrets of its own where none are set. `needs` as in `settings.load`."""
     settings = load(environment, home=home, needs=needs)
-    return _with_kept_secrets(settings) if environment is Environment.LOCAL else settings
+    return with_kept_secrets(settings) if environment is Environment.LOCAL else settings
 
 
 def unavailable() -> dict[str, str]:
@@ -122,7 +122,7 @@ def recorded_settings(state: EnvironmentState, home: Path) -> Settings:
         state.environment, home=home, environ=state.given, read_file=False, needs=needs, accepted=True
     )
     if state.environment is Environment.LOCAL:
-        settings = _with_kept_secrets(settings)
+        settings = with_kept_secrets(settings)
     taken: dict[str, Any] = {
         ports.PORT_SETTINGS[one.name]: one.port
         for one in state.services
@@ -131,9 +131,11 @@ def recorded_settings(state: EnvironmentState, home: Path) -> Settings:
     return dataclasses.replace(placed(settings, [one.name for one in state.services]), **taken)
 
 
-def _with_kept_secrets(settings: Settings) -> Settings:
+def with_kept_secrets(settings: Settings) -> Settings:
+    """The settings of `local`, with secrets that are made where none are set and kept in its folder."""
     # Made only now, after the settings were checked: what is refused leaves nothing behind.
     kept = credentials.kept_secrets(settings.data_folder)
-    return load(
+    loaded = load(
         settings.environment, home=settings.home, environ=settings.given, read_file=False, kept_secrets=kept
     )
+    return dataclasses.replace(loaded, runtime_folder=settings.runtime_folder)

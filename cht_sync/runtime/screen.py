@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cht_sync.runtime import credentials, postgres
+from cht_sync.runtime.containers.handed_out import PORTS
 from cht_sync.runtime.control import elapsed
 from cht_sync.runtime.data_generator import CHANGES_PER_SECOND, FIRST_DOCUMENTS
 from cht_sync.runtime.dbt_screen import dbt_lines
@@ -167,8 +168,7 @@ def _address(one: ServiceState) -> str:
     """Where a service is asked; what containers do not publish has its address inside their network."""
     if one.port is not None:
         return f"http://127.0.0.1:{one.port}"
-    inside = {"postgrest": 3000, "logstash": 9600, "dbt": 9601}
-    return f"inside the network: http://{one.name}:{inside.get(one.name)}"
+    return f"inside the network: http://{one.name}:{PORTS.get(one.name)}"
 
 
 def _superset_password(settings: Settings) -> str:

@@ -107,8 +107,7 @@ class Superset(Service):
             "SUPERSET_CONFIG_PATH": str(SOURCES / "superset_config.py"),
             "SUPERSET_HOME": str(self._data),
             "SUPERSET_METADATA_URI": f"sqlite:///{self._database}",
-            "SUPERSET_SECRET_KEY": self._settings.superset_secret_key,
-            "SUPERSET_MAP_TILES": self._settings.superset_map_tiles,
+            **server_variables(self._settings),
         }
 
     def work_folder(self) -> Path:
@@ -155,6 +154,14 @@ class Superset(Service):
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in files))
         digest.update(json.dumps(self._provisioning_environment(), sort_keys=True).encode())
         return digest.hexdigest()
+
+
+def server_variables(settings: Settings) -> dict[str, str]:
+    """What `superset_config.py` reads of the settings."""
+    return {
+        "SUPERSET_SECRET_KEY": settings.superset_secret_key,
+        "SUPERSET_MAP_TILES": settings.superset_map_tiles,
+    }
 
 
 def provisioning_variables(settings: Settings) -> dict[str, str]:

@@ -77,9 +77,12 @@ def docker_compose_project_name() -> str:
 
 
 @pytest.fixture(scope="session")
-def docker_setup() -> str:
-    """Without pytest-docker's `--wait`, which wants health checks: the fixture below asks both servers."""
-    return "up --detach"
+def docker_setup() -> list[str]:
+    """From nothing, whatever killed tests have left.
+
+    Without pytest-docker's `--wait`, which wants health checks: the fixture below asks both servers.
+    """
+    return ["down --volumes", "up --detach"]
 
 
 @pytest.fixture(scope="session")

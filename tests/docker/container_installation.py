@@ -61,16 +61,16 @@ class ContainerInstallation(Installation):
 
     @contextmanager
     def taken_down(self) -> Iterator[None]:
-        """Take it down at the end, with volumes and networks, whatever its own commands think."""
+        """Take it down at the end, with volumes and networks, whatever its own commands think.
+
+        And before: tests that were killed have left theirs, whose passwords nobody knows any more.
+        """
+        self._remove()
         try:
             yield
         finally:
             self.run("down", "--volumes", "--yes", check=False, timeout=300)
-            for container in self._all("containers", all=True):
-                container.remove(force=True, v=True)
-            for kind in ("networks", "volumes"):
-                for one in self._all(kind):
-                    one.remove()
+            self._remove()
 
     @property
     def settings(self) -> Settings:
@@ -126,6 +126,13 @@ class ContainerInstallation(Installation):
             return requests.get(f"{self.superset()}/health", timeout=10).status_code == 200
         except requests.RequestException:
             return False
+
+    def _remove(self) -> None:
+        for container in self._all("containers", all=True):
+            container.remove(force=True, v=True)
+        for kind in ("networks", "volumes"):
+            for one in self._all(kind):
+                one.remove()
 
     def _all(self, kind: str, **options: Any) -> list[Any]:
         client = docker.from_env(timeout=60)

@@ -31,6 +31,21 @@ def made_up() -> dict[str, str]:
     return {name: secrets.token_urlsafe(32) for name in OUR_SECRETS}
 
 
+def compose(home: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `docker compose` as somebody does who has our file and an `.env`, and not our command line."""
+    names = {name for name, _variable in declared()}
+    kept = {name: value for name, value in os.environ.items() if name not in names}
+    place = ["--project-directory", str(CHECKOUT), "--file", str(CHECKOUT / "docker-compose.yml")]
+    return subprocess.run(
+        ["docker", "compose", *place, "--env-file", str(home / ".env"), *words],
+        env={**kept, **variables, "CHT_SYNC_SETTINGS": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
 def test_prod_writes_into_somebody_elses_postgresql(outside: Outside, tmp_path: Path) -> None:
     prod = ContainerInstallation(
         tmp_path, "cht-sync-test-prod", {**outside.couchdb, **outside.postgres, **made_up()}
@@ -58,38 +73,20 @@ def test_gamma_has_a_postgresql_of_its_own_and_starts_without_our_command_line(
     own = {"POSTGRES_PASSWORD": secrets.token_urlsafe(32), "POSTGRES_PORT": "0", "SUPERSET_PORT": "0"}
     project = "cht-sync-test-gamma"
     gamma = ContainerInstallation(tmp_path, project, {**outside.couchdb, **own, **made_up()})
-    names = {name for name, _variable in declared()}
-    environ = {name: value for name, value in os.environ.items() if name not in names}
-    words = ["docker", "compose", "--project-directory", str(CHECKOUT)]
-    words += ["--file", str(CHECKOUT / "docker-compose.yml"), "--env-file", str(tmp_path / ".env")]
     with gamma.taken_down():
         # Ports that nobody else has: what .env of a person does not say.
         (tmp_path / ".env").write_text(
             "".join(f"{name}={value}\n" for name, value in gamma.given.items() if not name.endswith("_PORT"))
             + f"COUCHDB_PORT={outside.couchdb_port}\n"
         )
-        free = {"POSTGRES_PORT": "0", "SUPERSET_PORT": "0", "CHT_SYNC_SETTINGS": str(tmp_path)}
-        started = subprocess.run(
-            [*words, "--profile", "gamma", "up", "--detach", "--scale", "superset=0"],
-            env={**environ, **free},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        free = {"POSTGRES_PORT": "0", "SUPERSET_PORT": "0"}
+        started = compose(tmp_path, "--profile", "gamma", "up", "--detach", "--scale", "superset=0", **free)
         assert started.returncode == 0, started.stderr + gamma.logs()
         containers = gamma.containers()
         services = {*SERVICES[Environment.GAMMA]} - {"superset"}
         assert set(containers) == services | {"settings-gamma", "render-config", "init-db"}
         wait_for(lambda: _rows(gamma) >= DOCUMENTS, "the first load", gamma.logs)
-        verified = subprocess.run(
-            [*words, "run", "--rm", "--no-TTY", "cht-sync", "verify", "--json"],
-            env={**environ, **free},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        verified = compose(tmp_path, "run", "--rm", "--no-TTY", "cht-sync", "verify", "--json", **free)
         assert json.loads(verified.stdout)["same"], verified.stderr
 
 
@@ -111,18 +108,7 @@ def test_prod_refuses_all_that_is_wrong_at_once_and_starts_nothing(
     prod = ContainerInstallation(tmp_path, project, wrong)
     with prod.taken_down():
         if without_our_command_line:
-            names = {name for name, _variable in declared()}
-            environ = {name: value for name, value in os.environ.items() if name not in names}
-            words = ["docker", "compose", "--project-directory", str(CHECKOUT)]
-            words += ["--file", str(CHECKOUT / "docker-compose.yml"), "--env-file", str(tmp_path / ".env")]
-            done = subprocess.run(
-                [*words, "--profile", "prod", "up", "--detach"],
-                env={**environ, "CHT_SYNC_SETTINGS": str(tmp_path)},
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
+            done = compose(tmp_path, "--profile", "prod", "up", "--detach")
             said, code = prod.container("settings-prod").logs().decode(), done.returncode
             running = [one for one in prod.containers().values() if one.status == "running"]
         else:

@@ -11,15 +11,14 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
 
 from cht_sync import render
 from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
 from cht_sync.runtime import postgrest_conf
-from cht_sync.runtime.superset import provisioning_variables
+from cht_sync.runtime.superset import provisioning_variables, server_variables
 from cht_sync.settings import DOCKER, Settings, declared
 from cht_sync.tokens import LONG_LIFE, make_token
-from cht_sync.warehouse.connection import authenticator_endpoint
+from cht_sync.warehouse.connection import authenticator_endpoint, metadata_endpoint
 
 PLACE = "/run/cht-sync"
 """Where a container finds its own."""
@@ -30,6 +29,15 @@ METADATA_PASSWORD = "SUPERSET_METADATA_PASSWORD"  # noqa: S105 (its name)
 """Of the role that owns Superset's own tables, which only containers have in PostgreSQL."""
 COUCHDB = "couchdb"
 """The host of the CouchDB that is started here."""
+PORTS = {
+    "postgres": 5432,
+    "couchdb": 5984,
+    "postgrest": 3000,
+    "logstash": 9600,
+    "dbt": 9601,
+    "superset": 8088,
+}
+"""Where services listen inside their network."""
 ALL = "ALL"
 SECRETS: Mapping[str, tuple[str, ...] | str] = {
     "render-config": (),
@@ -54,15 +62,24 @@ def placed(settings: Settings, names: Collection[str]) -> Settings:
     A `.env` that names the real CouchDB or PostgreSQL must never make `local` read from there, or write
     to it. Ports are those inside the containers.
     """
-    places: dict[str, Any] = {"superset_port": 8088, "dbt_metrics_port": 9601, "logstash_api_port": 9600}
+    places: dict[str, Any] = {
+        "superset_port": PORTS["superset"],
+        "dbt_metrics_port": PORTS["dbt"],
+        "logstash_api_port": PORTS["logstash"],
+    }
     if "couchdb" in names:
-        places |= {"couchdb_host": COUCHDB, "couchdb_port": 5984, "couchdb_secure": False}
+        places |= {"couchdb_host": COUCHDB, "couchdb_port": PORTS[COUCHDB], "couchdb_secure": False}
         places |= {"couchdb_path": ""}
     if "postgres" in names:
-        places |= {"postgres_host": "postgres", "postgres_port": 5432, "postgres_sslmode": "disable"}
+        places |= {
+            "postgres_host": "postgres",
+            "postgres_port": PORTS["postgres"],
+            "postgres_sslmode": "disable",
+        }
         places |= {"dbt_postgres_host": "postgres"}
     if "postgrest" in names and ("postgres" in names or not settings.http_endpoint):
-        places |= {"http_endpoint": "postgrest:3000", "postgrest_port": 3000}
+        port = PORTS["postgrest"]
+        places |= {"http_endpoint": f"postgrest:{port}", "postgrest_port": port}
     return dataclasses.replace(settings, **places)
 
 
@@ -91,9 +108,9 @@ def handed_out(settings: Settings) -> dict[str, dict[str, str]]:
     }
     found["superset"] = {
         **provisioning_variables(settings),
-        "SUPERSET_SECRET_KEY": settings.superset_secret_key,
-        "SUPERSET_METADATA_URI": _metadata_uri(settings),
-        "SUPERSET_MAP_TILES": settings.superset_map_tiles,
+        **server_variables(settings),
+        # With the driver's name, as SQLAlchemy takes it.
+        "SUPERSET_METADATA_URI": metadata_endpoint(settings).uri().replace("://", "+psycopg2://", 1),
     }
     return found
 
@@ -150,11 +167,3 @@ def _for_logstash(settings: Settings) -> dict[str, str]:
         token = make_token(settings.pgrst_jwt_secret, settings.ingest_role, lifetime=LONG_LIFE)
         variables["POSTGREST_TOKEN"] = token
     return variables
-
-
-def _metadata_uri(settings: Settings) -> str:
-    role = quote(settings.superset_metadata_role, safe="")
-    database = quote(settings.postgres_db, safe="")
-    place = f"{settings.postgres_host}:{settings.postgres_port}/{database}"
-    query = urlencode({"sslmode": settings.postgres_sslmode})
-    return f"postgresql+psycopg2://{role}:{settings.superset_metadata_password}@{place}?{query}"

@@ -70,13 +70,7 @@ def load_settings(environment: Environment, *, home: Path, without: Collection[s
 
 def _as_kept(settings: Settings) -> Settings:
     settings = dataclasses.replace(settings, runtime_folder=RUNTIME)
-    if settings.environment is not Environment.LOCAL:
-        return settings
-    kept = credentials.kept_secrets(settings.data_folder)
-    loaded = load(
-        settings.environment, home=settings.home, environ=settings.given, read_file=False, kept_secrets=kept
-    )
-    return dataclasses.replace(loaded, runtime_folder=RUNTIME)
+    return embedded.with_kept_secrets(settings) if settings.environment is Environment.LOCAL else settings
 
 
 def of(record: Recorded, home: Path) -> Installation:

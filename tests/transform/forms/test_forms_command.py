@@ -192,7 +192,8 @@ def test_what_cannot_be_done_is_said_with_its_exit_code(terminal: Terminal, tmp_
         (("show",), {}, 2, "Missing argument"),
         (("write", "visit"), {"CHT_PIPELINE_BRANCH_URL": remote}, 2, "--output"),
         (("write", "visit"), {"CHT_PIPELINE_BRANCH_URL": str(bare)}, 2, "no macro form()"),
-        (("show", "visit"), {"DBT_POSTGRES_PASSWORD": "wrong"}, 1, "authentication failed"),
+        (("show", "visit"), {"DBT_POSTGRES_PASSWORD": "wrong" * 6}, 1, "authentication failed"),
+        (("show", "visit"), {"DBT_POSTGRES_PASSWORD": "wrong"}, 2, "DBT_POSTGRES_PASSWORD is shorter"),
     ]
     with terminal.project.warehouse.connection as connection, connection.cursor() as cursor:
         cursor.execute(
