@@ -313,6 +313,12 @@ class Settings:
         parse=checks.tiles, example="https://tile.openstreetmap.org/{z}/{x}/{y}.png",
     )  # fmt: skip
 
+    superset_behind_tls: bool = _variable(
+        SUPERSET,
+        "true: a proxy with TLS is in front. Cookies travel over TLS only, its X-Forwarded headers are believed",
+        parse=checks.yes_or_no, default="false",
+    )  # fmt: skip
+
     publish_address: str = _variable(
         DOCKER, "Address of this machine on which Superset, and in local and gamma the databases, listen",
         parse=checks.address, default="127.0.0.1",

@@ -2,11 +2,20 @@
 
 SUPERSET_SECRET_KEY signs the sessions and encrypts stored passwords; SUPERSET_METADATA_URI is the
 database in which Superset keeps its own things (users, dashboards). SUPERSET_MAP_TILES is the address of
-tiles for maps, where there are any.
+tiles for maps, where there are any; SUPERSET_BEHIND_TLS says that a proxy with TLS is in front.
 """
 
 import os
+import sys
+from pathlib import Path
 from urllib.parse import urljoin
+
+sys.path.append(str(Path(__file__).resolve().parent))
+
+import questions
+from flask_appbuilder.security.api import SecurityApi
+from flask_appbuilder.utils.limit import Limit
+from flask_limiter.util import get_remote_address
 
 SECRET_KEY = os.environ["SUPERSET_SECRET_KEY"]
 SQLALCHEMY_DATABASE_URI = os.environ["SUPERSET_METADATA_URI"]
@@ -23,6 +32,9 @@ FEATURE_FLAGS = {
     "EMBEDDED_SUPERSET": False,
     "ENABLE_TEMPLATE_PROCESSING": False,
 }
+
+# What reaches our PostgreSQL are questions.
+DB_CONNECTION_MUTATOR = questions.connection
 
 # A dashboard shows what is in PostgreSQL now, not what was there a day ago.
 CACHE_CONFIG = {"CACHE_TYPE": "NullCache"}
@@ -46,9 +58,19 @@ MAP_TILES = os.environ.get("SUPERSET_MAP_TILES", "")
 TILE_HOSTS = [urljoin(MAP_TILES, "/").rstrip("/")] if MAP_TILES else []
 DECKGL_BASE_MAP = [["plain", "Plain"]] + ([[f"tile://{MAP_TILES}", "Tiles"]] if MAP_TILES else [])
 
-# There is no Redis here. The rate of logins is not limited: Superset does that with
-# SUPERSET_ENV=production only, which is not set.
+# Who guesses passwords waits. Each process counts for itself, since there is no Redis here; at the API only
+# what was refused counts, so that programs may sign in as often as they like.
+RATELIMIT_ENABLED = True
 RATELIMIT_STORAGE_URI = "memory://"
+RATELIMIT_APPLICATION = ""
+AUTH_RATE_LIMITED = True
+AUTH_RATE_LIMIT = "10 per minute"
+SecurityApi.limits = [
+    Limit(AUTH_RATE_LIMIT, get_remote_address, deduct_when=lambda answer: answer.status_code == 401)
+]
+
+# No page of another host asks anything here.
+ENABLE_CORS = False
 
 # As Superset's own rules, without the addresses of others: a page loads nothing from elsewhere, and the
 # picture by which Superset counts its installations is not asked for.

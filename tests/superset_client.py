@@ -56,11 +56,11 @@ class Client:
         return self._session.request(method, f"{self.base}/api/v1/{path}", timeout=120, **options)
 
     def find(self, kind: str, name: str) -> dict[str, Any]:
-        """The chart or dashboard of that title."""
+        """The chart, dashboard or dataset of that title."""
         (found,) = (
             one
             for one in self.ask("GET", f"{kind}/?q=(page_size:100)").json()["result"]
-            if name in (one.get("slice_name"), one.get("dashboard_title"))
+            if name in (one.get("slice_name"), one.get("dashboard_title"), one.get("table_name"))
         )
         return dict(found)
 

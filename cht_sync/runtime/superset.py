@@ -32,8 +32,8 @@ SUPPORTED_PYTHON = ("3.11", "3.12")
 INSTALL_TIMEOUT = 1800.0
 PROVISION_TIMEOUT = 300.0
 REQUEST_TIMEOUT = 5.0
-LEFT_OUT = ": left out for now:"
-"""What provisioning says of a dashboard whose tables are not there."""
+UNFINISHED = (": left out for now:", ": cannot be brought in:")
+"""What provisioning says of dashboards without their tables, and of files that Superset does not take."""
 WORKERS, THREADS = 2, 8
 
 
@@ -68,9 +68,10 @@ class Superset(Service):
         if not self._database.exists() or not marker.exists() or marker.read_text() != wanted:
             say("preparing its database and the dashboards")
             lines = self.provision("start")
+            unfinished = [line for line in lines if any(text in line for text in UNFINISHED)]
             for line in lines:
-                log.info("superset: %s", line)
-            if any(LEFT_OUT in line for line in lines):
+                log.log(logging.WARNING if line in unfinished else logging.INFO, "superset: %s", line)
+            if unfinished:
                 marker.unlink(missing_ok=True)
             else:
                 write_atomically(marker, wanted)
@@ -161,6 +162,7 @@ def server_variables(settings: Settings) -> dict[str, str]:
     return {
         "SUPERSET_SECRET_KEY": settings.superset_secret_key,
         "SUPERSET_MAP_TILES": settings.superset_map_tiles,
+        "SUPERSET_BEHIND_TLS": str(settings.superset_behind_tls).lower(),
     }
 
 

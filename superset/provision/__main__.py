@@ -4,9 +4,8 @@
     python superset/provision import [--overwrite]    the dashboards alone
     python superset/provision export FOLDER           the dashboards as files
 
-Reads the environment: what superset_config.py needs (SUPERSET_SECRET_KEY, SUPERSET_METADATA_URI),
-SUPERSET_PASSWORD, SUPERSET_ADMIN_EMAIL, and for the warehouse POSTGRES_HOST, POSTGRES_PORT,
-POSTGRES_SSLMODE, POSTGRES_DB, SUPERSET_DB_PASSWORD and DBT_POSTGRES_SCHEMA.
+Reads the environment: the variables of REQUIRED, below. Ends with 1 and one line on standard error where it
+cannot be done; `import` also where a file was not taken (the lines say which, and the others were).
 """
 
 from __future__ import annotations
@@ -21,10 +20,24 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 FOLDER = Path(__file__).resolve().parent.parent / "assets"
+REQUIRED = (
+    "SUPERSET_SECRET_KEY",
+    "SUPERSET_METADATA_URI",
+    "SUPERSET_PASSWORD",
+    "SUPERSET_ADMIN_EMAIL",
+    "SUPERSET_DB_PASSWORD",
+    "POSTGRES_HOST",
+    "POSTGRES_PORT",
+    "POSTGRES_SSLMODE",
+    "POSTGRES_DB",
+    "DBT_POSTGRES_SCHEMA",
+)
 
 
 def main(words: list[str]) -> None:
     """Do one of the three; lines on standard output say what changed."""
+    if missing := [name for name in REQUIRED if not os.environ.get(name)]:
+        raise SystemExit(f"not set: {', '.join(missing)}")
     logging.disable(logging.CRITICAL)  # errors are raised as well, and told once
     os.umask(0o077)
     from superset.app import create_app  # noqa: PLC0415 (only after the log has been told to be quiet)
@@ -37,7 +50,7 @@ def main(words: list[str]) -> None:
             _start()
         elif words[:1] == ["import"] and words[1:] in ([], ["--overwrite"]):
             _prepare()
-            _bring_in(overwrite="--overwrite" in words)
+            _import(overwrite="--overwrite" in words)
         elif words[:1] == ["export"] and len(words) == 2:
             _export(Path(words[1]))
         else:
@@ -46,6 +59,7 @@ def main(words: list[str]) -> None:
 
 def _start() -> None:
     import access  # noqa: PLC0415 (these modules need the application)
+    import assets  # noqa: PLC0415
     from flask_migrate import upgrade  # noqa: PLC0415
     from superset.extensions import appbuilder, security_manager  # noqa: PLC0415
 
@@ -55,7 +69,11 @@ def _start() -> None:
     security_manager.sync_role_definitions()
     if done := access.administrator():
         print(done)
-    _bring_in(overwrite=False)
+    try:
+        _bring_in(overwrite=False)
+    except assets.AssetError as error:
+        # Who looks at dashboards, and what runs beside them, does not suffer from a file.
+        print(f"dashboards: {assets.UNUSABLE} {error}")
 
 
 def _prepare() -> None:
@@ -68,7 +86,19 @@ def _prepare() -> None:
     keys.check(connection.uuid)
 
 
-def _bring_in(*, overwrite: bool) -> None:
+def _import(*, overwrite: bool) -> None:
+    import assets  # noqa: PLC0415
+
+    try:
+        lines = _bring_in(overwrite=overwrite)
+    except assets.AssetError as error:
+        raise SystemExit(str(error)) from None
+    if any(assets.UNUSABLE in line for line in lines):
+        said = [line for line in lines if assets.UNUSABLE in line]
+        raise SystemExit("\n".join([*said, "All other files were brought in."]))
+
+
+def _bring_in(*, overwrite: bool) -> list[str]:
     import access  # noqa: PLC0415
     import assets  # noqa: PLC0415
     import warehouse  # noqa: PLC0415
@@ -77,8 +107,9 @@ def _bring_in(*, overwrite: bool) -> None:
     with access.as_administrator():
         database = assets.connect(FOLDER, warehouse.address())
         access.analysts(database, schema)
-        for line in assets.Assets(database, schema, overwrite=overwrite).bring_in(FOLDER):
-            print(line)
+        lines = assets.Assets(database, schema, overwrite=overwrite).bring_in(FOLDER)
+    print(*lines, sep="\n", end="\n" if lines else "")
+    return lines
 
 
 def _export(target: Path) -> None:
@@ -86,7 +117,7 @@ def _export(target: Path) -> None:
     import assets  # noqa: PLC0415
 
     with access.as_administrator():
-        for line in assets.export(FOLDER, target):
+        for line in assets.export(FOLDER, target, os.environ["DBT_POSTGRES_SCHEMA"]):
             print(line)
 
 
@@ -100,7 +131,5 @@ def _root(error: BaseException) -> BaseException:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except KeyError as error:
-        raise SystemExit(f"{error.args[0]} is not set") from None
     except SQLAlchemyError as error:
         raise SystemExit(f"Superset's own database: {' '.join(str(_root(error)).split())[:500]}") from None

@@ -51,12 +51,18 @@ def as_administrator() -> Iterator[None]:
 
 
 def analysts(database: Database, schema: str) -> None:
-    """Give the role Analyst dashboards, charts and SQL Lab on one schema, and nothing else."""
+    """Give the role Analyst dashboards, charts and SQL Lab on one schema, and no more on an earlier one."""
     role = security_manager.add_role(ANALYST)
     wanted = [one for name in BUILT_UPON for one in security_manager.find_role(name).permissions]
     catalog = database.get_default_catalog()
     view = security_manager.get_schema_perm(database.database_name, catalog, schema)
     wanted.append(security_manager.add_permission_view_menu("schema_access", view))
-    missing = {one.id: one for one in wanted if one not in role.permissions}
-    role.permissions = [*role.permissions, *missing.values()]
+    ours = security_manager.get_schema_perm(database.database_name, catalog, "")[: -len("[]")]
+    earlier = [
+        one
+        for one in role.permissions
+        if one.permission.name == "schema_access" and one.view_menu.name.startswith(ours)
+    ]
+    kept = {one.id: one for one in [*role.permissions, *wanted] if one not in earlier or one in wanted}
+    role.permissions = list(kept.values())
     db.session.commit()

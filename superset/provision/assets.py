@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import metadata
 import yaml
+from sqlalchemy.exc import OperationalError
 from superset.commands.chart.export import ExportChartsCommand
 from superset.commands.chart.importers.v1.utils import import_chart
 from superset.commands.dashboard.export import ExportDashboardsCommand
@@ -41,6 +44,13 @@ COLOURS = frozenset({"color_scheme_domain", "map_label_colors", "shared_label_co
 LEFT_OUT = "left out for now:"
 """The service looks for this text, to provision again at its next start."""
 
+UNUSABLE = "cannot be brought in:"
+"""What a line says of a file that Superset does not take; the others are brought in all the same."""
+
+
+class AssetError(Exception):
+    """A file of `assets` that cannot be used, and why."""
+
 
 @dataclass(frozen=True)
 class Asset:
@@ -58,11 +68,19 @@ class Asset:
 
 
 def read(folder: Path, kind: str) -> Iterator[Asset]:
-    """Read all files of a kind, by name."""
+    """Read all files of a kind, by name; raises AssetError for one that is no asset at all."""
     for path in sorted((folder / kind).glob("*.yaml")):
-        text = path.read_text()
-        config = yaml.safe_load(text)
-        yield Asset(kind, path, config["uuid"], config, text)
+        try:
+            text = path.read_text(encoding="utf-8")
+            config = yaml.safe_load(text)
+            uuid = str(UUID(config["uuid"]))
+        except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+            said = "it has no uuid" if isinstance(error, KeyError) else " ".join(str(error).split())
+            raise AssetError(f"{kind}/{path.name} is no file of Superset's: {said}") from error
+        if kind == "dashboards":
+            # Superset writes neither for a dashboard that nobody has edited since the API made it.
+            config = {"metadata": {}, "position": {}, **config}
+        yield Asset(kind, path, uuid, config, text)
 
 
 def connect(folder: Path, address: str) -> Database:
@@ -89,24 +107,29 @@ class Assets:
         self._overwrite = overwrite
 
     def bring_in(self, folder: Path) -> list[str]:
-        """Import what is to be imported, all of it or nothing; return a line for each file that counted."""
+        """Import what is to be imported; return a line for each file that counted.
+
+        Each file is brought in wholly or not at all; one that Superset does not take keeps no other away.
+        Raises AssetError for a file that is no asset, before anything is changed.
+        """
         said: list[str] = []
         absent = Absent(folder, missing(self._database, read(folder, "datasets")))
-        try:
-            for kind in KINDS:
-                for asset in read(folder, kind):
-                    line = self._consider(asset, absent.of(asset))
-                    said += [line] if line else []
-            db.session.commit()
-        except BaseException:
-            db.session.rollback()
-            raise
+        for asset in [asset for kind in KINDS for asset in read(folder, kind)]:
+            try:
+                line = self._consider(asset, absent.of(asset))
+                db.session.commit()
+            except OperationalError:
+                raise
+            except Exception as error:  # whatever Superset has to say of a file that it did not write
+                db.session.rollback()
+                line = f"{asset.name}: {UNUSABLE} {_reason(error)}"
+            said += [line] if line else []
         return said
 
     def _consider(self, asset: Asset, absent: str) -> str:
         there = _find(asset.kind, asset.uuid)
         before = metadata.remembered(asset.uuid)
-        given = metadata.digest(asset.text if asset.kind != "datasets" else self._schema + asset.text)
+        given = _given(asset, self._schema)
         if absent and there is None and before is None:
             # A line each would be many; a dashboard's says it for its charts and their datasets.
             return f"{asset.name}: {LEFT_OUT} {absent}" if asset.kind == "dashboards" else ""
@@ -132,6 +155,8 @@ class Assets:
             made.catalog = self._database.get_default_catalog()
         elif asset.kind == "charts":
             dataset = _find("datasets", config["dataset_uuid"])
+            if dataset is None:
+                raise AssetError(f"its dataset {config['dataset_uuid']} is not in Superset")
             config = update_chart_config_dataset(config, _reference(dataset))
             import_chart(config, overwrite=True, ignore_permissions=True)
         else:
@@ -142,7 +167,7 @@ class Assets:
         charts = {str(one.uuid): one.id for one in db.session.query(Slice)}
         datasets = {str(one.uuid): _reference(one) for one in db.session.query(SqlaTable)}
         wanted = find_chart_uuids(config["position"])
-        config = update_id_refs(config, charts, datasets)
+        config = update_id_refs(copy.deepcopy(config), charts, datasets)
         dashboard = import_dashboard(config, overwrite=True, ignore_permissions=True)
         dashboard.slices = [one for one in db.session.query(Slice) if str(one.uuid) in wanted]
 
@@ -162,25 +187,45 @@ class Absent:
         return self._said.get(asset.uuid, "")
 
 
-def export(folder: Path, target: Path) -> Iterator[str]:
+def export(folder: Path, target: Path, schema: str) -> Iterator[str]:
     """Write everything that reads our connection as files below `target`; yield a line for each.
 
-    What came from `folder` keeps its file's name; what people made gets one from its title.
+    What came from `folder` keeps its file's name, and its text where nobody changed it; what people made
+    gets a name from its title.
     """
     (connection,) = read(folder, "databases")
     datasets = [one for one in db.session.query(SqlaTable) if str(one.database.uuid) == connection.uuid]
     charts = [one for one in db.session.query(Slice) if one.datasource in datasets]
     boards = [one for one in db.session.query(Dashboard) if all(chart in charts for chart in one.slices)]
     for kind, wanted in zip(KINDS, (datasets, charts, boards), strict=True):
-        names = {asset.uuid: asset.path.stem for asset in read(folder, kind)}
+        files = {asset.uuid: asset for asset in read(folder, kind)}
         for there in sorted(wanted, key=lambda one: one.id):
-            stem = names.get(str(there.uuid)) or f"{_stem(_title(there))}_{str(there.uuid)[:4]}"
+            file = files.get(str(there.uuid))
+            stem = file.path.stem if file else f"{_stem(_title(there))}_{str(there.uuid)[:4]}"
             path = target / kind / f"{stem}.yaml"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(EXPORTS[kind]._file_content(there))
+            unchanged = file is not None and _as_brought_in(file, there, schema)
+            path.write_text(file.text if unchanged else EXPORTS[kind]._file_content(there), encoding="utf-8")
             yield str(path)
         for other in set(db.session.query(KINDS[kind])) - set(wanted):
             yield f"not written, since it reads another connection: {kind}/{_title(other)}"
+
+
+def _as_brought_in(file: Asset, there: Any, schema: str) -> bool:
+    """Whether neither the file nor what became of it was changed since the one was brought in."""
+    before = metadata.remembered(file.uuid)
+    return before is not None and before == (_given(file, schema), _exported(file.kind, there))
+
+
+def _given(asset: Asset, schema: str) -> str:
+    """A digest of what a file brings in; datasets are brought into the schema of the models."""
+    return metadata.digest(asset.text if asset.kind != "datasets" else schema + asset.text)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, AssetError):
+        return str(error)
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def _read_by(asset: Asset) -> list[str]:
@@ -218,5 +263,6 @@ def _exported(kind: str, there: Any) -> str:
     content = yaml.safe_load(EXPORTS[kind]._file_content(there))
     kept = {key: value for key, value in content.items() if key not in VOLATILE}
     if kind == "dashboards":
-        kept["metadata"] = {key: value for key, value in kept["metadata"].items() if key not in COLOURS}
+        own = kept.get("metadata", {})
+        kept["metadata"] = {key: value for key, value in own.items() if key not in COLOURS}
     return metadata.digest(yaml.safe_dump(kept, sort_keys=True))

@@ -21,13 +21,14 @@ def check(ours: str) -> None:
     db.session.execute(
         update(TABLE).where(TABLE.c.uuid == UUID(ours)).values({secret.name: None for secret in SECRETS})
     )
-    db.session.commit()
     connections = db.session.execute(select(TABLE.c.id, TABLE.c.database_name)).all()
     if unreadable := [name for key, name in connections if not _readable(key)]:
+        db.session.rollback()  # who sets the right key again finds everything as it was
         raise SystemExit(
             f"SUPERSET_SECRET_KEY is not the one under which the connections {', '.join(unreadable)} were "
             "stored. Set that key again; where it is lost, see docs/superset.md."
         )
+    db.session.commit()
 
 
 def _readable(key: int) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg2 import Error
 from psycopg2.errors import UndefinedColumn, UndefinedTable
+from questions import READ_ONLY
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from superset.models.core import Database
@@ -42,7 +43,8 @@ def address() -> str:
         database=given["POSTGRES_DB"],
         query={
             "sslmode": given["POSTGRES_SSLMODE"],
-            "options": f"-csearch_path={_escaped(path)} -ctimezone=UTC -cstatement_timeout={LONGEST_QUERY}",
+            "options": f"-csearch_path={_escaped(path)} -ctimezone=UTC "
+            f"-cstatement_timeout={LONGEST_QUERY} {READ_ONLY}",
         },
     ).render_as_string(hide_password=False)
 
@@ -63,9 +65,10 @@ def missing(database: Database, datasets: Iterable[Asset]) -> dict[str, str]:
 
 
 def _lacking(connection: Any, cursor: Any, dataset: Asset) -> str:
-    query = dataset.config["sql"] or f"table {dataset.config['table_name']}"
+    query = dataset.config["sql"] or dataset.config["table_name"]
+    asked = f"({query}\n) as one" if dataset.config["sql"] else query
     try:
-        cursor.execute(f"select from ({query}\n) as one limit 0")
+        cursor.execute(f"select from {asked} limit 0")
     except (UndefinedTable, UndefinedColumn) as error:
         connection.rollback()
         return str(error.diag.message_primary)

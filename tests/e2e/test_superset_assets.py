@@ -6,19 +6,25 @@ import dataclasses
 import logging
 import secrets
 import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import yaml
 from superset_client import Client
 from whole_installation import Installation
 
+from cht_sync.errors import ChtSyncError
 from cht_sync.runtime import superset
 from cht_sync.runtime.superset import Superset
-from cht_sync.settings import CHECKOUT
+from cht_sync.settings import CHECKOUT, Settings
 
 ASSETS = CHECKOUT / "superset" / "assets"
-CHART = "Population by area"
+KINDS = ("datasets", "charts", "dashboards")
+CHART = "People by area"
 
 
 def test_bringing_them_in_again_changes_nothing(with_superset: Installation) -> None:
@@ -48,19 +54,98 @@ def test_what_somebody_deleted_stays_away_until_it_is_overwritten(
     assert administrator.find("dashboard", "Data quality")["id"] != board["id"]
 
 
-def test_what_is_exported_is_what_was_brought_in(with_superset: Installation, tmp_path: Path) -> None:
-    with_superset.run("superset", "export", "--output", str(tmp_path / "out"))
-    for kind in ("datasets", "charts", "dashboards"):
-        written = {
-            path.name: yaml.safe_load(path.read_text()) for path in (tmp_path / "out" / kind).glob("*")
-        }
-        ours = {path.name: yaml.safe_load(path.read_text()) for path in (ASSETS / kind).glob("*")}
-        assert {name: one["uuid"] for name, one in written.items()} == {
-            name: one["uuid"] for name, one in ours.items()
-        }
-    assert with_superset.settings.superset_db_password not in "".join(
-        path.read_text() for path in (tmp_path / "out").rglob("*.yaml")
-    )
+def test_what_nobody_changed_is_exported_as_it_was_written(
+    with_superset: Installation, administrator: Client, tmp_path: Path
+) -> None:
+    chart = administrator.find("chart", CHART)
+    administrator.ask("PUT", f"chart/{chart['id']}", json={"slice_name": "Mine"})
+    try:
+        with_superset.run("superset", "export", "--output", str(tmp_path / "out"))
+    finally:
+        with_superset.run("superset", "import", "--overwrite")
+    written = {
+        path.relative_to(tmp_path / "out"): path.read_text() for path in (tmp_path / "out").rglob("*.yaml")
+    }
+    ours = {
+        path.relative_to(ASSETS): path.read_text()
+        for kind in KINDS
+        for path in (ASSETS / kind).glob("*.yaml")
+    }
+    assert written.keys() == ours.keys()
+    assert [path for path in ours if written[path] != ours[path]] == [Path("charts/overview_areas.yaml")]
+    assert "slice_name: Mine" in written[Path("charts/overview_areas.yaml")]
+    assert with_superset.settings.superset_db_password not in "".join(written.values())
+
+
+def test_a_dashboard_that_the_api_made_is_exported_and_brought_in_elsewhere(
+    with_superset: Installation, administrator: Client, other_files: Path
+) -> None:
+    service = Superset(with_superset.settings)
+    board = administrator.ask("POST", "dashboard/", json={"dashboard_title": "To be shipped"}).json()["id"]
+    ours = administrator.find("chart", CHART)
+    words = administrator.ask("GET", f"chart/{ours['id']}").json()["result"]
+    chart = {
+        "slice_name": "A chart of it",
+        "viz_type": words["viz_type"],
+        "params": words["params"],
+        "datasource_id": ours["datasource_id"],
+        "datasource_type": "table",
+        "dashboards": [board],
+    }
+    made = administrator.ask("POST", "chart/", json=chart)
+    assert made.status_code == 201, made.text
+    service.provision("export", str(other_files / "assets"))
+    (file,) = (other_files / "assets" / "dashboards").glob("to_be_shipped_*.yaml")
+    assert "metadata" not in yaml.safe_load(file.read_text())
+    # Another installation is one that has never had them.
+    administrator.ask("DELETE", f"chart/{made.json()['id']}")
+    administrator.ask("DELETE", f"dashboard/{board}")
+
+    assert f"dashboards/{file.stem}: made" in service.provision("import")
+    shipped = administrator.find("dashboard", "To be shipped")["id"]
+    on_it = administrator.ask("GET", f"dashboard/{shipped}/charts").json()["result"]
+    assert [one["slice_name"] for one in on_it] == ["A chart of it"]
+    assert service.provision("import") == []
+    for kind, name in (("chart", "A chart of it"), ("dashboard", "To be shipped")):
+        administrator.ask("DELETE", f"{kind}/{administrator.find(kind, name)['id']}")
+
+
+def test_a_file_that_superset_does_not_take_keeps_no_other_away(
+    with_superset: Installation, administrator: Client, other_files: Path
+) -> None:
+    charts = other_files / "assets" / "charts"
+    good = charts / "overview_areas.yaml"
+    nowhere = str(uuid4())
+    broken = {**yaml.safe_load(good.read_text()), "uuid": str(uuid4()), "dataset_uuid": nowhere}
+    (charts / "broken.yaml").write_text(yaml.safe_dump(broken))
+    good.write_text(good.read_text().replace(CHART, f"{CHART}, changed"))
+    said = f"charts/broken: cannot be brought in: its dataset {nowhere} is not in Superset"
+    service = Superset(with_superset.settings)
+    lines = service.provision("start")
+    assert said in lines
+    assert "charts/overview_areas: updated" in lines
+    with pytest.raises(ChtSyncError, match=said):
+        service.provision("import")
+
+    (charts / "broken.yaml").write_text("slice_name: Nobody\n")
+    said = "charts/broken.yaml is no file of Superset's: it has no uuid"
+    assert f"dashboards: cannot be brought in: {said}" in service.provision("start")
+    with pytest.raises(ChtSyncError, match=said):
+        service.provision("import")
+    assert administrator.find("chart", f"{CHART}, changed")
+
+
+@pytest.fixture
+def other_files(
+    with_superset: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """Files of Superset's other than the checkout's own; afterwards those count again."""
+    folder = tmp_path / "superset"
+    shutil.copytree(CHECKOUT / "superset", folder)
+    monkeypatch.setattr(superset, "SOURCES", folder)
+    yield folder
+    monkeypatch.undo()
+    Superset(with_superset.settings).provision("import", "--overwrite")
 
 
 def test_dashboards_on_models_that_a_package_does_not_have_are_left_out_until_it_has_them(
@@ -88,6 +173,9 @@ def test_dashboards_on_models_that_a_package_does_not_have_are_left_out_until_it
     assert "dashboards/programme_overview: made" in caplog.text
     assert "dashboards/data_quality: made" in caplog.text
     assert "left out" not in caplog.text
+    assert _schemas_of_analysts(settings) == ["small"]
+    Superset(dataclasses.replace(settings, dbt_postgres_schema="dbt")).provision("import")
+    assert _schemas_of_analysts(settings) == ["dbt"]
 
 
 def test_what_somebody_made_survives_an_upgrade_that_changes_the_files(
@@ -135,6 +223,20 @@ def test_a_restart_with_another_secret_key_keeps_a_dashboard_of_ones_own_and_rea
     assert again.find("dashboard", "My own")["id"] == made.json()["id"]
     answer = again.query("select count(*) as persons from dbt.person")
     assert answer.status_code == 200, answer.text
+
+
+def _schemas_of_analysts(settings: Settings) -> list[str]:
+    """The schemas of our connection that the role Analyst may ask, as Superset's own database has them."""
+    with closing(sqlite3.connect(settings.data_folder / "superset" / "superset.db")) as database:
+        found = database.execute("""
+            select view.name from ab_role as role
+            join ab_permission_view_role as given on given.role_id = role.id
+            join ab_permission_view as right on right.id = given.permission_view_id
+            join ab_permission as permission on permission.id = right.permission_id
+            join ab_view_menu as view on view.id = right.view_menu_id
+            where role.name = 'Analyst' and permission.name = 'schema_access'
+        """).fetchall()
+    return [name.rsplit("[", 1)[1].rstrip("]") for (name,) in found]
 
 
 def _views(installation: Installation, schema: str, *, like: str) -> None:
