@@ -315,7 +315,7 @@ class Settings:
 
     superset_behind_tls: bool = _variable(
         SUPERSET,
-        "true: a proxy with TLS is in front. Cookies travel over TLS only, its X-Forwarded headers are believed",
+        "true: a proxy with TLS is in front. Cookies travel over TLS only; its X-Forwarded headers count",
         parse=checks.yes_or_no, default="false",
     )  # fmt: skip
 
