@@ -11,6 +11,9 @@ NODE_EXTRA := $(if $(and $(shell command -v node),$(shell command -v npm)),,$(CO
 # What an image is built from: the same versions, and nothing but the very files that were there when they
 # were pinned.
 HASHED = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11
+# How many processes share the tests.
+TEST_PROCESSES ?= 2
+SHARED = --numprocesses $(TEST_PROCESSES) --dist loadgroup
 PIP_INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help local gamma prod down status logs test test-fast lint format env-template plugin-docs pictures constraints clean
@@ -39,10 +42,10 @@ logs: $(VENV)/.local ## Follow all logs
 	@$(BIN)/cht-sync logs --follow
 
 test: lint ## Check everything, as CI does
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/pytest $(SHARED) $(PYTEST_ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that need no whole environment
-	@$(BIN)/pytest --ignore tests/e2e $(PYTEST_ARGS)
+	@$(BIN)/pytest --ignore tests/e2e $(SHARED) $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## Check form, types and layers
 	@$(BIN)/ruff check .

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 pytest_plugins = ["couchdb_fixture", "postgres_fixture"]
+
+
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Several processes share the tests: those on one environment stay together, and so do those of a file."""
+    for item in items:
+        path = item.path.relative_to(TESTS)
+        if path.parts[0] == "docker":
+            group = "docker"
+        elif path.name.startswith("test_superset"):
+            group = "superset"
+        else:
+            group = str(path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)

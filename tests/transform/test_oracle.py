@@ -230,6 +230,7 @@ class Oracle(RuleBasedStateMachine):
                 return
 
 
+@pytest.mark.timeout(0 if EXAMPLES else 900)
 def test_incremental_models_equal_a_full_refresh(world: World) -> None:
     number = int(os.environ.get("ORACLE_SEED", secrets.randbelow(2**32)))
     print(f"ORACLE_SEED={number}")
