@@ -324,7 +324,7 @@ class Settings:
         parse=checks.address, default="127.0.0.1",
     )  # fmt: skip
     cht_sync_image: str = _variable(
-        DOCKER, "Image of cht-sync: dbt, the generator and what runs once; built here where it is missing",
+        DOCKER, "Image of cht-sync: dbt, the generator and what runs once; built here where it is not set",
         parse=checks.image, default="cht-sync:0.4.0",
     )  # fmt: skip
     logstash_image: str = _variable(
@@ -332,7 +332,7 @@ class Settings:
         parse=checks.image,
     )  # fmt: skip
     superset_image: str = _variable(
-        DOCKER, "Image of Superset with the dashboards; built here where it is missing",
+        DOCKER, "Image of Superset with the dashboards; built here where it is not set",
         parse=checks.image, default="cht-sync-superset:0.4.0",
     )  # fmt: skip
     postgres_image: str = _variable(

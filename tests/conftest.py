@@ -15,7 +15,7 @@ TESTS = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Several processes share the tests: those on one environment stay together, and so do those of a file."""
+    """Several processes share the tests; those on one environment stay together, as do those of a file."""
     for item in items:
         path = item.path.relative_to(TESTS)
         if path.parts[0] == "docker":

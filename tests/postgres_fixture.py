@@ -40,7 +40,7 @@ class PostgresServer:
 
 
 SURVIVES_PROCESSES_BUT_NOT_THE_MACHINE = ("-c", "fsync=off", "-c", "full_page_writes=off")
-"""What tests kill are processes; what these have written the kernel keeps. Waiting for the disk shows nothing."""
+"""Tests kill processes, and the kernel keeps what these wrote: no test sees whether the disk has it."""
 
 WHEEL = "wheel"
 DEBIAN = "debian"

@@ -128,11 +128,15 @@ def _refuse_a_full_disk(engine: engines.Engine) -> None:
 def _get_images(
     console: Console, wanted: Installation, engine: engines.Engine, stop: threading.Event
 ) -> bool:
-    if not console.is_terminal:
-        console.print("  images          pulling and building what is not here")
-        return running.get_images(wanted, engine, stop, lambda _line: None)
+    console.print("  images          pulling what is not here, building ours")
     with console.status("images") as line:
-        return running.get_images(wanted, engine, stop, lambda step: line.update(f"images          {step}"))
+
+        def say(step: str) -> None:
+            if step.startswith(running.NOT_BUILT):
+                console.print(f"! images: {step}", style="yellow")
+            line.update(f"images          {step}")
+
+        return running.get_images(wanted, engine, stop, say)
 
 
 def _first_models(console: Console, wanted: Installation, stop: threading.Event) -> dict[str, Any] | None:

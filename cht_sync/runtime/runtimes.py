@@ -18,7 +18,8 @@ DOCKER, EMBEDDED = running.RUNTIME, "embedded"
 def choose(wanted: str, environment: Environment, *, home: Path, without: Collection[str]) -> tuple[str, str]:
     """Return the runtime for `auto`, `docker` or `embedded`, and why.
 
-    What is running already stays as it is. Raises SettingsError, and ChtSyncError when the other one runs.
+    What is running already stays as it is, and so does an environment that was stopped: the two share no
+    data, so that the other one would begin anew. Raises SettingsError, and ChtSyncError when the other one runs.
     """
     folder = home / STATE_FOLDER
     runs = EMBEDDED if control.running(folder) else DOCKER if recorded.read(folder) else None
@@ -28,7 +29,19 @@ def choose(wanted: str, environment: Environment, *, home: Path, without: Collec
         raise ChtSyncError(f"it runs here already, as {runs}", hint="End it first: cht-sync down")
     if wanted != "auto":
         return wanted, "as asked for"
+    if kept := _kept(folder, environment):
+        return kept, "where its data are"
     settings = load(environment, home=home, needs=chosen.demanded(without))
     names = [name for name in SERVICES[environment] if name not in without]
     why_not = unavailable(settings, names)
     return (DOCKER, "all images can be had") if why_not is None else (EMBEDDED, why_not)
+
+
+def _kept(folder: Path, environment: Environment) -> str | None:
+    """The one in which an environment was stopped; None where neither or both have its data."""
+    found = {
+        DOCKER: recorded.read(folder / DOCKER / environment.value) is not None,
+        EMBEDDED: (folder / environment.value).exists(),
+    }
+    having = [runtime for runtime, there in found.items() if there]
+    return having[0] if len(having) == 1 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from cht_sync.cli import docker as commands
 from cht_sync.environments import SERVICES, Environment
 from cht_sync.errors import ChtSyncError, SettingsError
 from cht_sync.runtime import runtimes
-from cht_sync.runtime.containers import available, compose, inside, recorded
+from cht_sync.runtime.containers import available, compose, inside, recorded, running
 from cht_sync.runtime.containers import engine as engines
 from cht_sync.settings import Settings, load
 
@@ -142,6 +143,48 @@ def test_what_runs_as_containers_is_not_started_as_processes_too(tmp_path: Path)
     assert runtimes.choose("auto", Environment.LOCAL, home=tmp_path, without=())[0] == "docker"
     with pytest.raises(ChtSyncError, match="it runs here already, as docker"):
         runtimes.choose("embedded", Environment.LOCAL, home=tmp_path, without=())
+
+
+@pytest.mark.parametrize(
+    ("folder", "kept"),
+    [("local", "embedded"), ("docker/local", "docker")],
+)
+def test_auto_stays_where_the_data_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, kept: str
+) -> None:
+    docker = None if kept == "embedded" else "no registry"
+    monkeypatch.setattr(runtimes, "unavailable", lambda *_asked: docker)
+    data = tmp_path / ".cht-sync" / folder
+    data.mkdir(parents=True)
+    if kept == "docker":
+        recorded.write(data, recorded.Recorded(Environment.LOCAL, "cht-sync", [], {}, [], {}))
+    chosen = runtimes.choose("auto", Environment.LOCAL, home=tmp_path, without=())
+    assert chosen == (kept, "where its data are")
+    other = "docker" if kept == "embedded" else "embedded"
+    assert runtimes.choose(other, Environment.LOCAL, home=tmp_path, without=()) == (other, "as asked for")
+
+
+def test_a_build_that_fails_goes_on_with_the_images_that_are_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin(tmp_path, monkeypatch, "echo 'failed to resolve the base image'; exit 17")
+    wanted = settings(tmp_path)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    installation = running.Installation(
+        wanted,
+        recorded.Recorded(Environment.LOCAL, "cht-sync-local", [], {}, [], {}),
+        compose.Compose("cht-sync-local", Environment.LOCAL, [], folder),
+    )
+    ours = ("cht-sync-logstash:native", wanted.cht_sync_image, wanted.superset_image)
+    others = (wanted.postgres_image, wanted.postgrest_image, wanted.couchdb_image)
+    said: list[str] = []
+    here = FakeEngine(*ours, *others)
+    assert running.get_images(installation, here, threading.Event(), said.append)  # type: ignore[arg-type]
+    assert f"{running.NOT_BUILT} failed to resolve the base image" in said
+    lacking = FakeEngine(*ours[1:], *others)
+    with pytest.raises(ChtSyncError, match="exit code 17 while building images:\nfailed to resolve"):
+        running.get_images(installation, lacking, threading.Event(), said.append)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

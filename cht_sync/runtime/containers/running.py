@@ -40,6 +40,8 @@ STOP_TIMEOUT = 300.0
 GATHER_TIMEOUT = 60.0
 LITTLE_SPACE = 3 << 30
 """Bytes; less is not enough for the images."""
+NOT_BUILT = "not built anew, so the images of the last build run:"
+"""What is said where a build fails and there is an earlier image."""
 MANY_RESTARTS = 3
 """Restarts at which a service that is still not well is said to have failed."""
 
@@ -164,9 +166,11 @@ def get_images(
     """Pull what is not here and build what is ours; `say` gets each step. False when `stop` came first.
 
     An image that a setting names is taken as it is; the others of ours are built, so that they always are of
-    this checkout. Raises ChtSyncError with the end of what Compose said.
+    this checkout. Where that fails, as without a registry, those that are here go on: `say` gets why. Raises
+    ChtSyncError with the end of what Compose said.
     """
     pulled, built = _pulled_and_built(installation, engine)
+    images = _our_images(installation.settings)
     for what, services, words in (
         ("pulling", pulled, ("pull",)),
         ("building", built, ("--progress", "plain", "build")),
@@ -183,7 +187,14 @@ def get_images(
             if line and line != said:
                 said = line
                 say(f"{what}: {line}")
-        if running.returncode != 0:
+        if (
+            running.returncode != 0
+            and what == "building"
+            and all(engine.has_image(images[one]) for one in built)
+        ):
+            last = (last_lines(installation.compose.log, 1) or ["it said nothing"])[0]
+            say(f"{NOT_BUILT} {last}")
+        elif running.returncode != 0:
             raise ChtSyncError(
                 f"docker compose ended with exit code {running.returncode} while {what} images:\n"
                 + "\n".join(last_lines(installation.compose.log, 8)),
@@ -195,14 +206,9 @@ def get_images(
 def _pulled_and_built(installation: Installation, engine: engines.Engine) -> tuple[list[str], list[str]]:
     """The services whose images must be pulled, and those whose images are built here."""
     settings = installation.settings
-    first = f"settings-{settings.environment}"
-    ours = {
-        first: settings.cht_sync_image,
-        "logstash": settings.logstash_image,
-        "superset": settings.superset_image,
-    }
+    ours = _our_images(settings)
     others = {name: getattr(settings, f"{name}_image") for name in ("postgres", "postgrest", "couchdb")}
-    wanted = (first, *installation.services)
+    wanted = (next(iter(ours)), *installation.services)
     built = [name for name in ours if name in wanted and not settings.given.get(_image_setting(name))]
     images = {**ours, **others}
     return [
@@ -210,6 +216,15 @@ def _pulled_and_built(installation: Installation, engine: engines.Engine) -> tup
         for name, image in images.items()
         if name in wanted and name not in built and not engine.has_image(image)
     ], built
+
+
+def _our_images(settings: Settings) -> dict[str, str]:
+    """What is built here, by the service whose image it is."""
+    return {
+        f"settings-{settings.environment}": settings.cht_sync_image,
+        "logstash": settings.logstash_image or f"cht-sync-logstash:{settings.pipeline_engine}",
+        "superset": settings.superset_image,
+    }
 
 
 def _image_setting(service: str) -> str:
