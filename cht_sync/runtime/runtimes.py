@@ -19,7 +19,7 @@ def choose(wanted: str, environment: Environment, *, home: Path, without: Collec
     """Return the runtime for `auto`, `docker` or `embedded`, and why.
 
     What is running already stays as it is, and so does an environment that was stopped: the two share no
-    data, so that the other one would begin anew. Raises SettingsError, and ChtSyncError when the other one runs.
+    data, so that the other one would begin anew. Raises SettingsError, or ChtSyncError when the other runs.
     """
     folder = home / STATE_FOLDER
     runs = EMBEDDED if control.running(folder) else DOCKER if recorded.read(folder) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,7 @@ def test_an_image_says_what_it_is(file: Dockerfile, image: Stage) -> None:
     for name in ("title", "description", "licenses", "version"):
         assert f"org.opencontainers.image.{name}=" in labels
     assert 'image.version="${VERSION}"' in labels
+    assert f"VERSION={version('cht-sync')}" in file.inherited(image, "ARG")
 
 
 @each_image
