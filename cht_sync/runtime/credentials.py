@@ -42,7 +42,7 @@ def write_for_tools(settings: Settings) -> None:
     """Write a password file for psql and one for curl, so that no secret is ever typed or shown."""
     folder = private_folder(settings.data_folder)
     entries = [
-        ("127.0.0.1", settings.postgres_port, "*", user, password)
+        (settings.publish_address, settings.postgres_port, "*", user, password)
         for user, password in (
             (settings.postgres_user, settings.postgres_password),
             (settings.dbt_role, settings.dbt_postgres_password),

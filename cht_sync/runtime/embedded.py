@@ -43,17 +43,17 @@ def unavailable() -> dict[str, str]:
     return {}
 
 
-def placed(settings: Settings, names: Collection[str]) -> Settings:
-    """The settings as seen by services that find each other here.
+def placed(settings: Settings, names: Collection[str], address: str = LOOPBACK) -> Settings:
+    """The settings as seen by services that find each other here, at `address`.
 
     What is started here is used, whatever the settings say of other places: a `.env` that names the real
     CouchDB or PostgreSQL must never make `local` read from there, or write to it.
     """
-    places: dict[str, Any] = {}
+    places: dict[str, Any] = {"publish_address": address}
     if "couchdb" in names:
-        places |= {"couchdb_host": LOOPBACK, "couchdb_secure": False, "couchdb_path": ""}
+        places |= {"couchdb_host": address, "couchdb_secure": False, "couchdb_path": ""}
     if "postgres" in names:
-        places |= {"postgres_host": LOOPBACK, "dbt_postgres_host": LOOPBACK, "postgres_sslmode": "disable"}
+        places |= {"postgres_host": address, "dbt_postgres_host": address, "postgres_sslmode": "disable"}
     if "postgrest" in names and settings.environment is Environment.LOCAL:
         places |= {"http_endpoint": ""}
     return dataclasses.replace(settings, **places)

@@ -152,14 +152,15 @@ def _number(value: int | None) -> str:
 def _where(one: ServiceState, settings: Settings) -> str:
     databases = " ".join(settings.couchdb_dbs)
     places = {
-        "postgres": f"127.0.0.1:{one.port}, database {settings.postgres_db}",
+        "postgres": f"{settings.publish_address}:{one.port}, database {settings.postgres_db}",
         "couchdb": f"{settings.couchdb_url}, databases {databases}",
         "postgrest": _address(one),
         "logstash": f"{_address(one)} (monitoring), one pipeline each for {databases}",
         "data-generator": f"{FIRST_DOCUMENTS} documents, then {CHANGES_PER_SECOND:g} change a second",
         "dbt": f"schema {settings.dbt_postgres_schema}, every {settings.dataemon_interval:g} s when data "
         f"changed; {_address(one)}/metrics",
-        "superset": f"http://127.0.0.1:{one.port}, user admin, password: {_superset_password(settings)}",
+        "superset": f"http://{settings.publish_address}:{one.port}, user admin, "
+        f"password: {_superset_password(settings)}",
     }
     return places.get(one.name, "")
 
@@ -192,7 +193,15 @@ def _commands(state: EnvironmentState, settings: Settings) -> Iterator[str]:
         psql = "psql" if shutil.which("psql") or not folder_of_psql else _near(folder_of_psql / "psql")
         schema = settings.dbt_postgres_schema
         query = f'select contact_type, count(*) from "{schema}".contact group by 1'  # noqa: S608 (only shown)
-        words = [psql, "-h", "127.0.0.1", "-p", str(settings.postgres_port), "-U", settings.postgres_user]
+        words = [
+            psql,
+            "-h",
+            settings.publish_address,
+            "-p",
+            str(settings.postgres_port),
+            "-U",
+            settings.postgres_user,
+        ]
         words += [settings.postgres_db, "-c", query]
         yield f"PGPASSFILE={shlex.quote(_near(folder / 'pgpass'))} {shlex.join(words)}"
     if "couchdb" in names:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from cht_sync.cli import main
 from cht_sync.environments import SERVICES, Environment
 from cht_sync.errors import SettingsError
+from cht_sync.runtime import credentials
 from cht_sync.runtime.containers import engine as engines
 from cht_sync.runtime.containers import handed_out, recorded, running
 from cht_sync.settings import CHECKOUT, Settings, load
@@ -113,6 +114,20 @@ def test_another_project_name_is_refused_while_the_old_one_runs(tmp_path: Path) 
         SettingsError, match="COMPOSE_PROJECT_NAME has changed, and cht-sync-local still runs"
     ):
         running.prepare(settings(tmp_path, COMPOSE_PROJECT_NAME="other"), (), engine)
+
+
+@pytest.mark.parametrize(
+    ("published", "shown"), [("", "127.0.0.1"), ("10.1.2.3", "10.1.2.3"), ("0.0.0.0", "127.0.0.1")]
+)
+def test_what_is_published_elsewhere_is_shown_there(tmp_path: Path, published: str, shown: str) -> None:
+    ports = {"postgres": 5432, "couchdb": 5984, "superset": 8080}
+    given = {"PUBLISH_ADDRESS": published}
+    record = recorded.Recorded(Environment.LOCAL, "cht-sync-local", [], ports, [], given)
+    found = running.of(record, tmp_path).settings
+    assert found.couchdb_url == f"http://{shown}:5984"
+    credentials.write_for_tools(found)
+    assert f"{shown}:5432:*:" in (found.data_folder / "pgpass").read_text()
+    assert f"machine {shown} " in (found.data_folder / "netrc").read_text()
 
 
 def test_each_environment_is_a_project_of_its_own(tmp_path: Path) -> None:

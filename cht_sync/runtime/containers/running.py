@@ -32,6 +32,7 @@ from cht_sync.settings import DOCKER, Settings, declared, env_template, load
 RUNTIME = "docker"
 PUBLISHED = {"postgres": "postgres_port", "couchdb": "couchdb_port", "superset": "superset_port"}
 """The services that listen on this machine, and the settings that say where."""
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 (what a person may have chosen)
 LOOK_EVERY = 0.3
 """Seconds between two looks at the containers."""
 START_PATIENCE = 600.0
@@ -84,7 +85,9 @@ def of(record: Recorded, home: Path) -> Installation:
     settings = _as_kept(settings)
     names = chosen.service_names(settings, record.without)
     found: dict[str, Any] = {PUBLISHED[service]: port for service, port in record.ports.items()}
-    settings = dataclasses.replace(embedded.placed(settings, names), **found)
+    address = settings.publish_address
+    here = embedded.LOOPBACK if address == ANY_ADDRESS else address
+    settings = dataclasses.replace(embedded.placed(settings, names, here), **found)
     compose = Compose(record.project, record.environment, record.files, settings.data_folder)
     return Installation(settings, record, compose)
 
