@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from functools import partial
+from pathlib import Path
 
 import click
 
@@ -42,6 +43,9 @@ from cht_sync.shutdown import stop_on_signals
 )
 @click.option("--database", "databases", multiple=True, help="Where; default: every database of COUCHDB_DBS.")
 @click.option("--remote", is_flag=True, help="Also into a CouchDB that cht-sync did not start.")
+@click.option(
+    "--alive", type=click.Path(path_type=Path), hidden=True, help="Touched with each change: health."
+)
 def generate(
     docs: int,
     rate: float | None,
@@ -51,6 +55,7 @@ def generate(
     contact_types: bool,
     databases: tuple[str, ...],
     remote: bool,
+    alive: Path | None,
 ) -> None:
     """Write realistic CHT documents of fictional people: places, persons and their reports.
 
@@ -88,7 +93,7 @@ def generate(
         )
     if rate is not None:
         with stop_on_signals() as stop:
-            _steady(settings, databases or settings.couchdb_dbs, options, stop)
+            _steady(settings, databases or settings.couchdb_dbs, options, stop, alive)
 
 
 @main.group(short_help="Serve PostgREST's protocol without PostgREST.")
@@ -117,8 +122,16 @@ def _starts_couchdb() -> bool:
 
 
 def _steady(
-    settings: Settings, databases: tuple[str, ...], options: GeneratorOptions, stop: threading.Event
+    settings: Settings,
+    databases: tuple[str, ...],
+    options: GeneratorOptions,
+    stop: threading.Event,
+    alive: Path | None,
 ) -> None:
+    def written(changes: int) -> None:
+        if alive is not None and changes:
+            alive.touch()
+
     threads = [
         threading.Thread(
             target=steady,
@@ -127,6 +140,7 @@ def _steady(
                 database,
                 options,
                 stop,
+                written,
             ),
         )
         for database in databases

@@ -29,6 +29,18 @@ def test_the_services_of_the_table_run_and_status_says_so(local: ContainerInstal
     assert found["dbt"]["result"] == "success"
 
 
+def test_every_service_has_a_health_check_and_passes_it(local: ContainerInstallation) -> None:
+    wait_for(lambda: set(_healths(local).values()) == {"healthy"}, f"health: {_healths(local)}", local.logs)
+    assert _healths(local).keys() == set(SERVICE_NAMES)
+
+
+def _healths(local: ContainerInstallation) -> dict[str, str]:
+    running = {
+        name: one.attrs["State"] for name, one in local.containers().items() if one.status == "running"
+    }
+    return {name: state.get("Health", {}).get("Status", "none") for name, state in running.items()}
+
+
 def test_a_document_reaches_postgresql_and_a_model(local: ContainerInstallation) -> None:
     local.couchdb("PUT", "medic/ada", json={"type": "person", "name": "Ada"})
     wait_for(lambda: local.sql("select 1 from dbt.person where name = 'Ada'") != [], "Ada", local.logs)
