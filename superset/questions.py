@@ -2,97 +2,112 @@
 
 All dashboards share one role of PostgreSQL, which may alter itself; no right can take that away
 (https://www.postgresql.org/docs/current/sql-alterrole.html: "Ordinary roles can only change their own
-password" and settings). So it is refused here, at the cursor, where everything passes: SQL Lab, charts,
-datasets. The transactions of the connection are read-only beside it (provision/warehouse.py).
+password"). So it is refused here, at the cursor, where everything passes: SQL Lab, charts, datasets. The
+transactions of the connection are read-only beside it (provision/warehouse.py).
+
+What a text means only PostgreSQL itself can say: others read strings, comments and EXPLAIN differently. So
+each text is prepared first, on the very connection on which it is to run. The extended protocol takes one
+statement only (https://www.postgresql.org/docs/current/protocol-flow.html), and says whether that answers
+with rows: ALTER, COMMIT, SET, DO and the like do not.
 """
 
 from __future__ import annotations
 
-import logging
+import ctypes
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import sqlglot
-from psycopg2 import ProgrammingError
+from psycopg2 import ProgrammingError, _psycopg, errors
+from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor
 from sqlalchemy.engine import URL
-from sqlglot import exp
-
-logging.getLogger("sqlglot").setLevel(logging.ERROR)  # what it does not know is refused, and told to who asks
 
 READ_ONLY = "-cdefault_transaction_read_only=on"
 """Among the options of a connection: only questions may be asked through it."""
 
-OWN_WORDS = re.compile(r'show [a-z_ ]+|set search_path = "(?:[^"]|"")+"', re.IGNORECASE)
-"""What SQLAlchemy and Superset themselves say when a connection begins."""
-
-EXPLAIN = re.compile(r"\s*explain\b\s*(?:\([^()]*\)|(?:(?:analyze|verbose)\b\s*)*)", re.IGNORECASE)
-
-CHANGING = (
-    exp.Alter,
-    exp.Command,
-    exp.Create,
-    exp.Delete,
-    exp.Drop,
-    exp.Insert,
-    exp.Into,
-    exp.Lock,
-    exp.Merge,
-    exp.TruncateTable,
-    exp.Update,
+OWN_WORDS = re.compile(
+    rb'set search_path = "(?:[^"]|"")+"'
+    rb"|SELECT pg_terminate_backend\(pid\) FROM pg_stat_activity WHERE pid='[0-9]+'"
 )
-FORBIDDEN_FUNCTIONS = re.compile(
-    "set_config|pg_cancel_backend|setval|nextval|pg_notify|pg_(try_)?advisory.*|pg_(export|import|log|reload|rotate|switch).*"
-    "|lo_.*|lowrite|dblink.*|(query|cursor|table|schema|database)_to_xml.*|ts_(stat|rewrite)"
-)
-"""Functions that change the session or hold something, and those that run a text as another query."""
+"""What Superset itself says to begin, and to stop a query that somebody stops."""
 
-HIDDEN_NAME = re.compile(r"""\bu&["']""", re.IGNORECASE)
-"""A name or text in which characters are written as numbers: what it says cannot be seen here."""
+HARMFUL = re.compile(
+    rb"""\bu&"|\0"""
+    rb"|pg_(terminate|cancel)_backend|pg_stat_(get_)?activity|pg_(try_)?advisory_\w+|pg_logical_\w+|pg_notify"
+    rb"|set_config|lo_(creat|from_bytea|import|export|put|truncate|unlink)\w*|dblink\w*"
+    rb"|(query|cursor|table|schema|database)_to_xml\w*|ts_stat|ts_rewrite",
+    re.IGNORECASE,
+)
+"""Functions that reach beyond their query, or run a text as another one. Looked for in the whole text: a name
+cannot be hidden but by numbers for its letters (U&"..."), or be cut off by a NUL."""
+
+ONLY = "Only questions may be asked here"
+COMMAND_OK = 1
+SQLSTATE, PRIMARY = ord("C"), ord("M")
+
+# The library that psycopg2 itself has loaded: the connection is one of that.
+_libpq = ctypes.CDLL(_psycopg.__file__)
+_libpq.PQprepare.argtypes = [
+    ctypes.c_void_p,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_int,
+    ctypes.c_void_p,
+]
+_libpq.PQprepare.restype = ctypes.c_void_p
+_libpq.PQdescribePrepared.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+_libpq.PQdescribePrepared.restype = ctypes.c_void_p
+_libpq.PQresultErrorField.argtypes = [ctypes.c_void_p, ctypes.c_int]
+_libpq.PQresultErrorField.restype = ctypes.c_char_p
+for _asked in (_libpq.PQresultStatus, _libpq.PQnfields, _libpq.PQclear):
+    _asked.argtypes = [ctypes.c_void_p]
 
 
 class QuestionsOnly(cursor):
-    """A cursor of psycopg2 that refuses, as PostgreSQL would, whatever is no question."""
+    """A cursor of psycopg2 that refuses whatever is no question."""
 
     def execute(self, query: Any, vars: Any = None) -> None:
-        """Send one question; raises psycopg2.ProgrammingError for anything else, and sends nothing then."""
-        if problem := refusal(self.mogrify(query, vars).decode()):
-            raise ProgrammingError(f"{problem}. Only questions may be asked here, one at a time.")
-        super().execute(query, vars)
+        """Send one question; raises psycopg2.ProgrammingError for anything else, and runs nothing then.
+
+        What PostgreSQL cannot understand it raises as PostgreSQL's own error.
+        """
+        text = self.mogrify(query, vars)
+        if not OWN_WORDS.fullmatch(text):
+            _refuse(self.connection, text)
+        super().execute(text)
 
     def executemany(self, query: Any, vars_list: Any) -> None:
         """Nothing that reads needs it."""
-        raise ProgrammingError("Only questions may be asked here, one at a time.")
+        raise ProgrammingError(ONLY)
 
     copy_expert = copy_from = copy_to = callproc = executemany
 
 
-def refusal(sql: str) -> str | None:
-    """Say why a text is not one question; None where it is one."""
-    if OWN_WORDS.fullmatch(sql.strip()):
-        return None
-    if HIDDEN_NAME.search(sql):
-        return "U& is not understood"
-    asked = EXPLAIN.sub("", sql, count=1) if EXPLAIN.match(sql) else sql
+def _refuse(connection: Connection, text: bytes) -> None:
+    """Raise what an `execute` of that text must not do."""
+    if harmful := HARMFUL.search(text):
+        word = harmful[0].decode().strip("\0").lower() or "NUL"
+        raise ProgrammingError(f"{ONLY}: {word} is refused")
+    with _answer(_libpq.PQprepare(connection.pgconn_ptr, b"", text, 0, None)):
+        pass
+    with _answer(_libpq.PQdescribePrepared(connection.pgconn_ptr, b"")) as described:
+        if not _libpq.PQnfields(described):
+            raise ProgrammingError(f"{ONLY}: this answers nothing")
+
+
+@contextmanager
+def _answer(result: int) -> Iterator[int]:
+    """An answer of the server; raises the error that it is, as psycopg2 would."""
     try:
-        parsed = sqlglot.parse(asked, dialect="postgres")
-    except sqlglot.errors.SqlglotError:
-        return "This is not understood"
-    statements = [one for one in parsed if one is not None and not isinstance(one, exp.Semicolon)]
-    if len(statements) != 1:
-        return "This is more than one statement" if statements else "This is no statement"
-    return _refusal(statements[0], sql.split(maxsplit=1)[0])
-
-
-def _refusal(statement: exp.Expression, first_word: str) -> str | None:
-    changing = statement.find(*CHANGING)
-    functions = [one.name.lower() for one in statement.find_all(exp.Anonymous)]
-    forbidden = next(filter(FORBIDDEN_FUNCTIONS.fullmatch, functions), None)
-    if not isinstance(statement, exp.Query | exp.Values):
-        return f"{first_word.upper()} is refused"
-    if changing:
-        return f"{changing.key.upper()} is refused"
-    return f"The function {forbidden} is refused" if forbidden else None
+        if _libpq.PQresultStatus(result) != COMMAND_OK:
+            code = (_libpq.PQresultErrorField(result, SQLSTATE) or b"XX000").decode()
+            said = (_libpq.PQresultErrorField(result, PRIMARY) or b"the connection is lost").decode()
+            raise errors.lookup(code)(said)
+        yield result
+    finally:
+        _libpq.PQclear(result)
 
 
 def connection(url: URL, parameters: dict[str, Any], *_who: Any) -> tuple[URL, dict[str, Any]]:

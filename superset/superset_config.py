@@ -13,7 +13,9 @@ from urllib.parse import urljoin
 sys.path.append(str(Path(__file__).resolve().parent))
 
 import questions
+from flask import Response
 from flask_appbuilder.security.api import SecurityApi
+from flask_appbuilder.security.views import AuthDBView
 from flask_appbuilder.utils.limit import Limit
 from flask_limiter.util import get_remote_address
 
@@ -35,6 +37,9 @@ FEATURE_FLAGS = {
 
 # What reaches our PostgreSQL are questions.
 DB_CONNECTION_MUTATOR = questions.connection
+
+# It would need a program of PostgreSQL's (ecpg), and marks every query as wrong without it.
+SQL_VALIDATORS_BY_ENGINE: dict[str, str] = {}
 
 # A dashboard shows what is in PostgreSQL now, not what was there a day ago.
 CACHE_CONFIG = {"CACHE_TYPE": "NullCache"}
@@ -58,16 +63,23 @@ MAP_TILES = os.environ.get("SUPERSET_MAP_TILES", "")
 TILE_HOSTS = [urljoin(MAP_TILES, "/").rstrip("/")] if MAP_TILES else []
 DECKGL_BASE_MAP = [["plain", "Plain"]] + ([[f"tile://{MAP_TILES}", "Tiles"]] if MAP_TILES else [])
 
-# Who guesses passwords waits. Each process counts for itself, since there is no Redis here; at the API only
-# what was refused counts, so that programs may sign in as often as they like.
+# Who guesses passwords waits. Each process counts for itself, since there is no Redis here; only what was
+# refused counts, so that programs may sign in as often as they like. Superset's own limit is on a page that
+# shows the form, not on the one that takes it.
 RATELIMIT_ENABLED = True
 RATELIMIT_STORAGE_URI = "memory://"
 RATELIMIT_APPLICATION = ""
-AUTH_RATE_LIMITED = True
+AUTH_RATE_LIMITED = False
 AUTH_RATE_LIMIT = "10 per minute"
-SecurityApi.limits = [
-    Limit(AUTH_RATE_LIMIT, get_remote_address, deduct_when=lambda answer: answer.status_code == 401)
-]
+
+
+def _was_refused(answer: Response) -> bool:
+    """Whether a password was wrong: the API says 401, the page leads to itself again."""
+    return answer.status_code == 401 or "/login/" in answer.headers.get("Location", "")
+
+
+for _door in (SecurityApi, AuthDBView):
+    _door.limits = [Limit(AUTH_RATE_LIMIT, get_remote_address, methods=("POST",), deduct_when=_was_refused)]
 
 # No page of another host asks anything here.
 ENABLE_CORS = False

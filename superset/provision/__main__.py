@@ -59,7 +59,6 @@ def main(words: list[str]) -> None:
 
 def _start() -> None:
     import access  # noqa: PLC0415 (these modules need the application)
-    import assets  # noqa: PLC0415
     from flask_migrate import upgrade  # noqa: PLC0415
     from superset.extensions import appbuilder, security_manager  # noqa: PLC0415
 
@@ -69,11 +68,7 @@ def _start() -> None:
     security_manager.sync_role_definitions()
     if done := access.administrator():
         print(done)
-    try:
-        _bring_in(overwrite=False)
-    except assets.AssetError as error:
-        # Who looks at dashboards, and what runs beside them, does not suffer from a file.
-        print(f"dashboards: {assets.UNUSABLE} {error}")
+    _bring_in(overwrite=False)
 
 
 def _prepare() -> None:
@@ -89,12 +84,7 @@ def _prepare() -> None:
 def _import(*, overwrite: bool) -> None:
     import assets  # noqa: PLC0415
 
-    try:
-        lines = _bring_in(overwrite=overwrite)
-    except assets.AssetError as error:
-        raise SystemExit(str(error)) from None
-    if any(assets.UNUSABLE in line for line in lines):
-        said = [line for line in lines if assets.UNUSABLE in line]
+    if said := [line for line in _bring_in(overwrite=overwrite) if assets.UNUSABLE in line]:
         raise SystemExit("\n".join([*said, "All other files were brought in."]))
 
 
@@ -115,10 +105,12 @@ def _bring_in(*, overwrite: bool) -> list[str]:
 def _export(target: Path) -> None:
     import access  # noqa: PLC0415
     import assets  # noqa: PLC0415
+    from superset.extensions import db  # noqa: PLC0415
 
     with access.as_administrator():
         for line in assets.export(FOLDER, target, os.environ["DBT_POSTGRES_SCHEMA"]):
             print(line)
+        db.session.rollback()  # an export changes nothing
 
 
 def _root(error: BaseException) -> BaseException:

@@ -16,6 +16,8 @@ ADMINISTRATOR = "admin"
 ANALYST = "Analyst"
 BUILT_UPON = ("Gamma", "sql_lab")
 """Superset's own roles: charts and dashboards, and SQL Lab, without any data."""
+EXPLORING = ("can_samples", "can_get_column_values")
+"""What Explore asks of data that somebody may see, and Gamma lacks: rows, and values to choose from."""
 
 
 def administrator() -> str:
@@ -54,6 +56,7 @@ def analysts(database: Database, schema: str) -> None:
     """Give the role Analyst dashboards, charts and SQL Lab on one schema, and no more on an earlier one."""
     role = security_manager.add_role(ANALYST)
     wanted = [one for name in BUILT_UPON for one in security_manager.find_role(name).permissions]
+    wanted += [security_manager.add_permission_view_menu(one, "Datasource") for one in EXPLORING]
     catalog = database.get_default_catalog()
     view = security_manager.get_schema_perm(database.database_name, catalog, schema)
     wanted.append(security_manager.add_permission_view_menu("schema_access", view))

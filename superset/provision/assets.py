@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,19 +70,39 @@ class Asset:
 
 
 def read(folder: Path, kind: str) -> Iterator[Asset]:
-    """Read all files of a kind, by name; raises AssetError for one that is no asset at all."""
-    for path in sorted((folder / kind).glob("*.yaml")):
-        try:
-            text = path.read_text(encoding="utf-8")
-            config = yaml.safe_load(text)
-            uuid = str(UUID(config["uuid"]))
-        except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-            said = "it has no uuid" if isinstance(error, KeyError) else " ".join(str(error).split())
-            raise AssetError(f"{kind}/{path.name} is no file of Superset's: {said}") from error
-        if kind == "dashboards":
-            # Superset writes neither for a dashboard that nobody has edited since the API made it.
-            config = {"metadata": {}, "position": {}, **config}
-        yield Asset(kind, path, uuid, config, text)
+    """Read all files of a kind, by name, but those that are no assets at all (`unreadable` names them)."""
+    for path in _files(folder, kind):
+        with suppress(AssetError):
+            yield _parsed(kind, path)
+
+
+def unreadable(folder: Path) -> Iterator[str]:
+    """A line for each file that is no asset."""
+    for kind in KINDS:
+        for path in _files(folder, kind):
+            try:
+                _parsed(kind, path)
+            except AssetError as error:
+                yield f"{kind}/{path.stem}: {UNUSABLE} {error}"
+
+
+def _files(folder: Path, kind: str) -> list[Path]:
+    return sorted((folder / kind).glob("*.yaml"))
+
+
+def _parsed(kind: str, path: Path) -> Asset:
+    try:
+        text = path.read_text(encoding="utf-8")
+        config = yaml.safe_load(text)
+        uuid = str(UUID(config["uuid"]))
+    except KeyError as error:
+        raise AssetError("it has no uuid") from error
+    except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise AssetError(f"it is no file of Superset's: {' '.join(str(error).split())}") from error
+    if kind == "dashboards":
+        # Superset writes neither for a dashboard that nobody has edited since the API made it.
+        config = {"metadata": {}, "position": {}, **config}
+    return Asset(kind, path, uuid, config, text)
 
 
 def connect(folder: Path, address: str) -> Database:
@@ -110,9 +132,8 @@ class Assets:
         """Import what is to be imported; return a line for each file that counted.
 
         Each file is brought in wholly or not at all; one that Superset does not take keeps no other away.
-        Raises AssetError for a file that is no asset, before anything is changed.
         """
-        said: list[str] = []
+        said = list(unreadable(folder))
         absent = Absent(folder, missing(self._database, read(folder, "datasets")))
         for asset in [asset for kind in KINDS for asset in read(folder, kind)]:
             try:
@@ -135,6 +156,8 @@ class Assets:
             return f"{asset.name}: {LEFT_OUT} {absent}" if asset.kind == "dashboards" else ""
         if not self._overwrite and before is None and there is not None:
             # Made by somebody here and exported into the files: whether it was changed since is not known.
+            if asset.kind == "datasets":
+                there.schema = self._schema
             return f"{asset.name}: is there already, stays as it is"
         if not self._overwrite and before is not None:
             if there is None:
@@ -205,10 +228,24 @@ def export(folder: Path, target: Path, schema: str) -> Iterator[str]:
             path = target / kind / f"{stem}.yaml"
             path.parent.mkdir(parents=True, exist_ok=True)
             unchanged = file is not None and _as_brought_in(file, there, schema)
+            if kind == "dashboards":
+                _name_charts(there)
             path.write_text(file.text if unchanged else EXPORTS[kind]._file_content(there), encoding="utf-8")
             yield str(path)
         for other in set(db.session.query(KINDS[kind])) - set(wanted):
             yield f"not written, since it reads another connection: {kind}/{_title(other)}"
+
+
+def _name_charts(dashboard: Dashboard) -> None:
+    """Give each chart of a dashboard's layout its UUID: the API takes one without, and an export needs it."""
+    layout = json.loads(dashboard.position_json or "{}")
+    for place in layout.values():
+        meta = place.get("meta", {}) if isinstance(place, dict) and place.get("type") == "CHART" else {}
+        chart = next((one for one in dashboard.slices if one.id == meta.get("chartId")), None)
+        if chart is not None:
+            meta.setdefault("uuid", str(chart.uuid))
+    if layout:
+        dashboard.position_json = json.dumps(layout)
 
 
 def _as_brought_in(file: Asset, there: Any, schema: str) -> bool:
@@ -262,6 +299,9 @@ def _exported(kind: str, there: Any) -> str:
     """A digest of what a person can change of it, and of nothing that changes by itself."""
     content = yaml.safe_load(EXPORTS[kind]._file_content(there))
     kept = {key: value for key, value in content.items() if key not in VOLATILE}
+    if kind == "charts":
+        # Superset writes it by itself when somebody looks at the chart in Explore.
+        kept["query_context"] = None
     if kind == "dashboards":
         own = kept.get("metadata", {})
         kept["metadata"] = {key: value for key, value in own.items() if key not in COLOURS}

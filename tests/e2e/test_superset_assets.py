@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import secrets
 import shutil
@@ -94,9 +95,18 @@ def test_a_dashboard_that_the_api_made_is_exported_and_brought_in_elsewhere(
     }
     made = administrator.ask("POST", "chart/", json=chart)
     assert made.status_code == 201, made.text
+    place = {
+        "type": "CHART",
+        "id": "CHART-1",
+        "children": [],
+        "meta": {"chartId": made.json()["id"], "width": 4},
+    }
+    administrator.ask("PUT", f"dashboard/{board}", json={"position_json": json.dumps({"CHART-1": place})})
     service.provision("export", str(other_files / "assets"))
     (file,) = (other_files / "assets" / "dashboards").glob("to_be_shipped_*.yaml")
-    assert "metadata" not in yaml.safe_load(file.read_text())
+    written = yaml.safe_load(file.read_text())
+    assert "metadata" not in written
+    assert [one["id"] for one in written["position"].values() if isinstance(one, dict)] == ["CHART-1"]
     # Another installation is one that has never had them.
     administrator.ask("DELETE", f"chart/{made.json()['id']}")
     administrator.ask("DELETE", f"dashboard/{board}")
@@ -128,11 +138,25 @@ def test_a_file_that_superset_does_not_take_keeps_no_other_away(
         service.provision("import")
 
     (charts / "broken.yaml").write_text("slice_name: Nobody\n")
-    said = "charts/broken.yaml is no file of Superset's: it has no uuid"
-    assert f"dashboards: cannot be brought in: {said}" in service.provision("start")
-    with pytest.raises(ChtSyncError, match=said):
-        service.provision("import")
-    assert administrator.find("chart", f"{CHART}, changed")
+    (charts / "torn.yaml").write_text("a: [1\n")
+    good.write_text(good.read_text().replace(CHART, f"{CHART}, again"))
+    lines = service.provision("start")
+    assert "charts/broken: cannot be brought in: it has no uuid" in lines
+    assert any(one.startswith("charts/torn: cannot be brought in: it is no file of") for one in lines)
+    assert "charts/overview_areas: updated" in lines
+    assert administrator.find("chart", f"{CHART}, again, changed")
+
+
+def test_a_chart_that_somebody_looked_at_still_follows_its_file(
+    with_superset: Installation, administrator: Client, other_files: Path
+) -> None:
+    # What Explore writes by itself when a chart is opened there.
+    chart = administrator.find("chart", CHART)
+    looked = {"query_context": '{"datasource": {"id": 1}}', "query_context_generation": True}
+    assert administrator.ask("PUT", f"chart/{chart['id']}", json=looked).status_code == 200
+    file = other_files / "assets" / "charts" / "overview_areas.yaml"
+    file.write_text(file.read_text().replace(CHART, f"{CHART}, newer"))
+    assert Superset(with_superset.settings).provision("import") == ["charts/overview_areas: updated"]
 
 
 @pytest.fixture
