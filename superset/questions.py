@@ -35,7 +35,7 @@ OWN_WORDS = re.compile(
 
 HARMFUL = re.compile(
     rb"""\bu&"|\0"""
-    rb"|pg_(terminate|cancel)_backend|pg_stat_(get_)?activity|pg_(try_)?advisory_\w+|pg_logical_\w+|pg_notify"
+    rb"|pg_(terminate|cancel)_backend|pg_stat_(get_)?(activity|backend_\w+)|pg_(try_)?advisory_\w+|pg_logical_\w+|pg_notify"
     rb"|set_config|lo_(creat|from_bytea|import|export|put|truncate|unlink)\w*|dblink\w*"
     rb"|(query|cursor|table|schema|database)_to_xml\w*|ts_stat|ts_rewrite",
     re.IGNORECASE,
@@ -104,10 +104,18 @@ def _answer(result: int) -> Iterator[int]:
         if _libpq.PQresultStatus(result) != COMMAND_OK:
             code = (_libpq.PQresultErrorField(result, SQLSTATE) or b"XX000").decode()
             said = (_libpq.PQresultErrorField(result, PRIMARY) or b"the connection is lost").decode()
-            raise errors.lookup(code)(said)
+            raise _class_of(code)(said)
         yield result
     finally:
         _libpq.PQclear(result)
+
+
+def _class_of(code: str) -> type[Exception]:
+    try:
+        found: type[Exception] = errors.lookup(code)
+    except KeyError:  # a code of somebody's own
+        return ProgrammingError
+    return found
 
 
 def connection(url: URL, parameters: dict[str, Any], *_who: Any) -> tuple[URL, dict[str, Any]]:

@@ -14,6 +14,7 @@ pytest_plugins = ["couchdb_fixture", "postgres_fixture"]
 TESTS = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Several processes share the tests; those on one environment stay together, as do those of a file."""
     for item in items:

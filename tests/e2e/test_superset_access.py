@@ -176,6 +176,7 @@ READ_ONLY = "in a read-only transaction"
         ("select pg_try_advisory_lock(1)", f"{ONLY}pg_try_advisory_lock is refused"),
         ("select pg_cancel_backend(1)", f"{ONLY}pg_cancel_backend is refused"),
         ("explain analyze select pg_terminate_backend(1)", f"{ONLY}pg_terminate_backend is refused"),
+        ("select pg_stat_get_backend_activity(1)", f"{ONLY}pg_stat_get_backend_activity is refused"),
         ("select pg_stat_get_activity(null)", f"{ONLY}pg_stat_get_activity is refused"),
         ("select lo_create(0)", f"{ONLY}lo_create is refused"),
         ("select cursor_to_xml('a', 1, true, true, '')", f"{ONLY}cursor_to_xml is refused"),
