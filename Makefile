@@ -13,7 +13,7 @@ NODE_EXTRA := $(if $(and $(shell command -v node),$(shell command -v npm)),,$(CO
 HASHED = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11
 # How many processes share the tests.
 TEST_PROCESSES ?= 2
-SHARED = --numprocesses $(TEST_PROCESSES) --dist loadgroup
+SHARED = --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder
 PIP_INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help local gamma prod down status logs test test-fast lint format env-template plugin-docs pictures constraints clean

@@ -5,27 +5,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["couchdb_fixture", "postgres_fixture"]
 
 
-TESTS = Path(__file__).parent
+class ByEnvironment(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests on one environment stay together in one process, and so do those of a file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(nodeid.partition("::")[0])
+        if "docker" in path.parts:
+            return "docker"
+        return "superset" if "e2e/test_superset_" in nodeid else str(path)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Several processes share the tests; those on one environment stay together, as do those of a file."""
-    for item in items:
-        path = item.path.relative_to(TESTS)
-        if path.parts[0] == "docker":
-            group = "docker"
-        elif path.name.startswith("test_superset"):
-            group = "superset"
-        else:
-            group = str(path)
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByEnvironment:
+    """How several processes share the tests."""
+    return ByEnvironment(config, log)
 
 
 @pytest.fixture(autouse=True)
