@@ -61,11 +61,10 @@ def analysts(database: Database, schema: str) -> None:
     view = security_manager.get_schema_perm(database.database_name, catalog, schema)
     wanted.append(security_manager.add_permission_view_menu("schema_access", view))
     ours = security_manager.get_schema_perm(database.database_name, catalog, "")[: -len("[]")]
-    earlier = [
+    others = [
         one
         for one in role.permissions
-        if one.permission.name == "schema_access" and one.view_menu.name.startswith(ours)
+        if one.permission.name != "schema_access" or not one.view_menu.name.startswith(ours)
     ]
-    kept = {one.id: one for one in [*role.permissions, *wanted] if one not in earlier or one in wanted}
-    role.permissions = list(kept.values())
+    role.permissions = list({one.id: one for one in [*others, *wanted]}.values())
     db.session.commit()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ LEFT_OUT = "left out for now:"
 """The service looks for this text, to provision again at its next start."""
 
 UNUSABLE = "cannot be brought in:"
-"""What a line says of a file that Superset does not take; the others are brought in all the same."""
+"""What a line says of a file that Superset does not take; the service looks for it, too."""
 
 
 class AssetError(Exception):
@@ -69,25 +68,14 @@ class Asset:
         return f"{self.kind}/{self.path.stem}"
 
 
-def read(folder: Path, kind: str) -> Iterator[Asset]:
-    """Read all files of a kind, by name, but those that are no assets at all (`unreadable` names them)."""
-    for path in _files(folder, kind):
-        with suppress(AssetError):
+def read(folder: Path, kind: str, said: list[str] | None = None) -> Iterator[Asset]:
+    """Read all files of a kind, by name, but those that are no assets at all; `said` gets a line for each."""
+    for path in sorted((folder / kind).glob("*.yaml")):
+        try:
             yield _parsed(kind, path)
-
-
-def unreadable(folder: Path) -> Iterator[str]:
-    """A line for each file that is no asset."""
-    for kind in KINDS:
-        for path in _files(folder, kind):
-            try:
-                _parsed(kind, path)
-            except AssetError as error:
-                yield f"{kind}/{path.stem}: {UNUSABLE} {error}"
-
-
-def _files(folder: Path, kind: str) -> list[Path]:
-    return sorted((folder / kind).glob("*.yaml"))
+        except AssetError as error:
+            if said is not None:
+                said.append(f"{kind}/{path.stem}: {UNUSABLE} {error}")
 
 
 def _parsed(kind: str, path: Path) -> Asset:
@@ -133,9 +121,10 @@ class Assets:
 
         Each file is brought in wholly or not at all; one that Superset does not take keeps no other away.
         """
-        said = list(unreadable(folder))
-        absent = Absent(folder, missing(self._database, read(folder, "datasets")))
-        for asset in [asset for kind in KINDS for asset in read(folder, kind)]:
+        said: list[str] = []
+        assets = [asset for kind in KINDS for asset in read(folder, kind, said)]
+        absent = Absent(assets, missing(self._database, [one for one in assets if one.kind == "datasets"]))
+        for asset in assets:
             try:
                 line = self._consider(asset, absent.of(asset))
                 db.session.commit()
@@ -196,14 +185,16 @@ class Assets:
 
 
 class Absent:
-    """Which assets read a table that is not there; `datasets` says it by the dataset's UUID."""
+    """Which of `assets` read a table that is not there; `datasets` says it by the dataset's UUID.
 
-    def __init__(self, folder: Path, datasets: Mapping[str, str]) -> None:
+    The assets come in the order in which they need each other.
+    """
+
+    def __init__(self, assets: Iterable[Asset], datasets: Mapping[str, str]) -> None:
         self._said = dict(datasets)
-        for kind in ("charts", "dashboards"):
-            for asset in read(folder, kind):
-                if said := next(filter(None, map(self._said.get, _read_by(asset))), None):
-                    self._said[asset.uuid] = said
+        for asset in assets:
+            if said := next(filter(None, map(self._said.get, _read_by(asset))), None):
+                self._said[asset.uuid] = said
 
     def of(self, asset: Asset) -> str:
         """What PostgreSQL says of such a table; empty where there is none."""
@@ -266,7 +257,9 @@ def _reason(error: Exception) -> str:
 
 
 def _read_by(asset: Asset) -> list[str]:
-    """The UUIDs of a chart's dataset, or of a dashboard's charts."""
+    """The UUIDs of a chart's dataset, or of a dashboard's charts; a dataset reads no other asset."""
+    if asset.kind == "datasets":
+        return []
     if asset.kind == "charts":
         return [asset.config["dataset_uuid"]]
     return sorted(find_chart_uuids(asset.config["position"]))

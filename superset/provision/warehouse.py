@@ -65,8 +65,8 @@ def missing(database: Database, datasets: Iterable[Asset]) -> dict[str, str]:
 
 
 def _lacking(connection: Any, cursor: Any, dataset: Asset) -> str:
-    query = dataset.config["sql"] or dataset.config["table_name"]
-    asked = f"({query}\n) as one" if dataset.config["sql"] else query
+    query = dataset.config["sql"]
+    asked = f"({query}\n) as one" if query else dataset.config["table_name"]
     try:
         cursor.execute(f"select 1 from {asked} limit 0")  # noqa: S608 (of our own files)
     except (UndefinedTable, UndefinedColumn) as error:

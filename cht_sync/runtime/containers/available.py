@@ -30,6 +30,11 @@ def unavailable(settings: Settings, services: Collection[str]) -> str | None:
     return None
 
 
+def logstash_image(settings: Settings) -> str:
+    """The image of the pipelines: the one that is set, or that of the engine, which is built here."""
+    return settings.logstash_image or f"cht-sync-logstash:{settings.pipeline_engine}"
+
+
 def _to_be_had(engine: engines.Engine, name: str) -> bool:
     return engine.has_image(name) or engine.can_pull(name)
 
@@ -39,7 +44,7 @@ def _images(settings: Settings, services: Collection[str]) -> Iterator[tuple[str
     base = settings.python_base_image
     yield (settings.cht_sync_image, base)
     if "logstash" in services:
-        ours = settings.logstash_image or f"cht-sync-logstash:{settings.pipeline_engine}"
+        ours = logstash_image(settings)
         yield (ours, base if settings.pipeline_engine == "native" else settings.logstash_base_image)
     if "superset" in services:
         yield (settings.superset_image, settings.superset_base_image)

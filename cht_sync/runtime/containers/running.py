@@ -24,6 +24,7 @@ from cht_sync.process import ProcessId
 from cht_sync.runtime import chosen, credentials, embedded, ports
 from cht_sync.runtime.containers import engine as engines
 from cht_sync.runtime.containers import inside, recorded
+from cht_sync.runtime.containers.available import logstash_image
 from cht_sync.runtime.containers.compose import SETTINGS_FILE, Compose, files
 from cht_sync.runtime.containers.recorded import Recorded
 from cht_sync.runtime.state import EnvironmentState, ServiceState
@@ -225,7 +226,7 @@ def _our_images(settings: Settings) -> dict[str, str]:
     """What is built here, by the service whose image it is."""
     return {
         f"settings-{settings.environment}": settings.cht_sync_image,
-        "logstash": settings.logstash_image or f"cht-sync-logstash:{settings.pipeline_engine}",
+        "logstash": logstash_image(settings),
         "superset": settings.superset_image,
     }
 
