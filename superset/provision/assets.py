@@ -55,13 +55,14 @@ class AssetError(Exception):
 
 @dataclass(frozen=True)
 class Asset:
-    """A file: its kind, where it is, what Superset knows it by."""
+    """A file: its kind, where it is, what Superset knows it by; `reads` are the UUIDs of what it needs."""
 
     kind: str
     path: Path
     uuid: str
     config: dict[str, Any]
     text: str
+    reads: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -83,14 +84,25 @@ def _parsed(kind: str, path: Path) -> Asset:
         text = path.read_text(encoding="utf-8")
         config = yaml.safe_load(text)
         uuid = str(UUID(config["uuid"]))
+        if kind == "datasets":
+            config = {"sql": None, "table_name": config["table_name"], **config}
+        if kind == "dashboards":
+            # Superset writes neither for a dashboard that nobody has edited since the API made it.
+            config = {"metadata": {}, "position": {}, **config}
+        return Asset(kind, path, uuid, config, text, reads=_reads(kind, config))
     except KeyError as error:
-        raise AssetError("it has no uuid") from error
+        raise AssetError(f"it has no {error.args[0]}") from error
     except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise AssetError(f"it is no file of Superset's: {' '.join(str(error).split())}") from error
+
+
+def _reads(kind: str, config: dict[str, Any]) -> tuple[str, ...]:
+    """The UUIDs of a chart's dataset, or of a dashboard's charts; raises what tells that it is neither."""
+    if kind == "charts":
+        return (config["dataset_uuid"],)
     if kind == "dashboards":
-        # Superset writes neither for a dashboard that nobody has edited since the API made it.
-        config = {"metadata": {}, "position": {}, **config}
-    return Asset(kind, path, uuid, config, text)
+        return tuple(sorted(find_chart_uuids(config["position"])))
+    return ()
 
 
 def connect(folder: Path, address: str) -> Database:
@@ -172,14 +184,14 @@ class Assets:
             config = update_chart_config_dataset(config, _reference(dataset))
             import_chart(config, overwrite=True, ignore_permissions=True)
         else:
-            self._import_dashboard(config)
+            self._import_dashboard(asset)
         db.session.flush()
 
-    def _import_dashboard(self, config: dict[str, Any]) -> None:
+    def _import_dashboard(self, asset: Asset) -> None:
         charts = {str(one.uuid): one.id for one in db.session.query(Slice)}
         datasets = {str(one.uuid): _reference(one) for one in db.session.query(SqlaTable)}
-        wanted = find_chart_uuids(config["position"])
-        config = update_id_refs(copy.deepcopy(config), charts, datasets)
+        wanted = asset.reads
+        config = update_id_refs(copy.deepcopy(asset.config), charts, datasets)
         dashboard = import_dashboard(config, overwrite=True, ignore_permissions=True)
         dashboard.slices = [one for one in db.session.query(Slice) if str(one.uuid) in wanted]
 
@@ -193,7 +205,7 @@ class Absent:
     def __init__(self, assets: Iterable[Asset], datasets: Mapping[str, str]) -> None:
         self._said = dict(datasets)
         for asset in assets:
-            if said := next(filter(None, map(self._said.get, _read_by(asset))), None):
+            if said := next(filter(None, map(self._said.get, asset.reads)), None):
                 self._said[asset.uuid] = said
 
     def of(self, asset: Asset) -> str:
@@ -254,15 +266,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, AssetError):
         return str(error)
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
-
-
-def _read_by(asset: Asset) -> list[str]:
-    """The UUIDs of a chart's dataset, or of a dashboard's charts; a dataset reads no other asset."""
-    if asset.kind == "datasets":
-        return []
-    if asset.kind == "charts":
-        return [asset.config["dataset_uuid"]]
-    return sorted(find_chart_uuids(asset.config["position"]))
 
 
 def _title(there: Any) -> str:

@@ -139,9 +139,13 @@ def test_a_file_that_superset_does_not_take_keeps_no_other_away(
 
     (charts / "broken.yaml").write_text("slice_name: Nobody\n")
     (charts / "torn.yaml").write_text("a: [1\n")
+    (charts / "lonely.yaml").write_text(f"uuid: {uuid4()}\n")
+    (other_files / "assets" / "datasets" / "nameless.yaml").write_text(f"uuid: {uuid4()}\n")
     good.write_text(good.read_text().replace(CHART, f"{CHART}, again"))
     lines = service.provision("start")
     assert "charts/broken: cannot be brought in: it has no uuid" in lines
+    assert "charts/lonely: cannot be brought in: it has no dataset_uuid" in lines
+    assert "datasets/nameless: cannot be brought in: it has no table_name" in lines
     assert any(one.startswith("charts/torn: cannot be brought in: it is no file of") for one in lines)
     assert "charts/overview_areas: updated" in lines
     assert administrator.find("chart", f"{CHART}, again, changed")
