@@ -407,11 +407,13 @@ select :'dbt_schema' <> :'schema' as separate \gset
   select format('create schema %I authorization %I', :'metadata_schema', :'metadata')
     where to_regnamespace(:'metadata_schema') is null \gexec
   revoke all on schema :"metadata_schema" from public;
-  select format('grant connect on database %I to %I', current_database(), :'metadata')
-    where not has_database_privilege(:'metadata', current_database(), 'connect') \gexec
 \endif
 revoke all on schema :"schema" from public;
 grant usage on schema :"schema" to :"ingest", :"dbt_role";
+-- A hardened server has taken this right from public.
+select format('grant connect on database %I to %I', current_database(), role)
+  from unnest(array[:'authenticator', :'superset', :'dbt_role'] || case when :'with_metadata' then array[:'metadata'] else '{}' end) as role
+  where not has_database_privilege(role, current_database(), 'connect') \gexec
 
 -- Writers lock their table, then the state, the progress and the letters. An upgrade waits for them where
 -- they begin; taken in any other order, its locks and theirs could wait for each other.

@@ -60,6 +60,8 @@ def up(environment: Environment, *, without: Sequence[str], why: str, stop: thre
         if state is None:
             return False
     found = _first_models(console, wanted, stop) if "data-generator" in wanted.services else None
+    if stop.is_set():
+        return False
     screen.final_screen(console, state, wanted.settings, {})
     for problem in (found or running.gather(wanted))["problems"]:
         console.print(f"! {problem}", style="red")
@@ -70,13 +72,14 @@ def down(wanted: Installation, *, volumes: bool) -> int:
     """Stop and remove its containers; return how many services ran."""
     with engines.connected() as engine:
         count = sum(one.state != "waiting" for one in running.state(wanted, engine).services)
-    running.stop(wanted, volumes=volumes)
+        running.stop(wanted, engine, volumes=volumes)
     return count
 
 
 def kill(wanted: Installation) -> None:
     """Stop everything at once."""
-    running.kill(wanted)
+    with engines.connected() as engine:
+        running.kill(wanted, engine)
 
 
 def gathered(wanted: Installation) -> dict[str, Any]:
@@ -96,6 +99,11 @@ def gathered(wanted: Installation) -> dict[str, Any]:
 
 def logs(wanted: Installation, services: Sequence[str], *, follow: bool, lines: int) -> int:
     """Show the logs as Compose does; return its exit code."""
+    if "supervisor" in services:
+        raise ChtSyncError(
+            "supervisor is of local processes; containers are watched by the Docker engine",
+            hint="Its log: journalctl --unit docker",
+        )
     more = ["--follow"] if follow else []
     return wanted.compose.call("logs", "--no-color", "--tail", str(lines), *more, *services)
 

@@ -20,7 +20,7 @@ PORT_SETTINGS = {
     "superset": "superset_port",
 }
 """The setting that holds a service's port."""
-LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
+LOOPBACK = ("127.0.0.1", "::1")
 
 
 Take = Callable[[int], bool]
@@ -55,11 +55,11 @@ class Reservations:
             self._marks.pop().close()
 
 
-def is_free(port: int) -> bool:
-    """Whether nobody listens on a port of either loopback address, nor keeps it."""
+def is_free(port: int, address: str = "") -> bool:
+    """Whether nobody listens on a port of either loopback address, nor on that of `address`, nor keeps it."""
     trial = Reservations()
     try:
-        return trial.take(port)
+        return trial.take(port) and (not address or _can_listen_at(address, port))
     finally:
         trial.close()
 
@@ -75,15 +75,18 @@ def _mark(port: int) -> socket.socket | None:
 
 
 def _can_listen(port: int) -> bool:
-    for address, family in LOOPBACK:
-        try:
-            with socket.socket(family, socket.SOCK_STREAM) as listener:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.bind((address, port))
-        except OSError as error:
-            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                continue  # a machine without IPv6
-            return False
+    return all(_can_listen_at(address, port) for address in LOOPBACK)
+
+
+def _can_listen_at(address: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((address, port))
+    except OSError as error:
+        # On a machine without this address, IPv6's loopback for instance, nobody else has the port.
+        return error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
     return True
 
 

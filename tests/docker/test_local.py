@@ -200,6 +200,9 @@ def test_a_network_that_is_cut_for_a_while_costs_nothing(
 def test_logs_show_every_service(local: ContainerInstallation) -> None:
     said = local.run("logs", "--lines", "3").stdout
     assert all(f"{service}-1" in said for service in SERVICE_NAMES if service != "data-generator")
+    refused = local.run("logs", "supervisor", check=False)
+    assert refused.returncode == 1
+    assert "supervisor is of local processes" in refused.stderr
 
 
 def test_down_and_up_keep_the_data_and_down_with_volumes_does_not(
@@ -216,6 +219,9 @@ def test_down_and_up_keep_the_data_and_down_with_volumes_does_not(
     assert asked.returncode == 1
     assert "Delete the data and the secrets of local, of containers, for good?" in asked.stderr
     local.run("down")
+    project = {"com.docker.compose.project": f"{local.name}-local"}
+    # As PIPELINE_ENGINE=logstash would have left it.
+    engine.volumes.create(f"{local.name}-local_logstash-logstash", labels=project)
     local.run("down", "--volumes", "--yes")
     left = engine.volumes.list(filters={"label": f"com.docker.compose.project={local.name}-local"})
     assert left == []

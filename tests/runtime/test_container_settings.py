@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -13,10 +15,10 @@ from click.testing import CliRunner
 
 from cht_sync.cli import main
 from cht_sync.environments import SERVICES, Environment
-from cht_sync.errors import SettingsError
+from cht_sync.errors import ChtSyncError, SettingsError
 from cht_sync.runtime import credentials
+from cht_sync.runtime.containers import compose, handed_out, recorded, running
 from cht_sync.runtime.containers import engine as engines
-from cht_sync.runtime.containers import handed_out, recorded, running
 from cht_sync.settings import CHECKOUT, Settings, load
 
 WITH_SETTINGS = CHECKOUT / "cht_sync" / "runtime" / "containers" / "with-settings"
@@ -114,6 +116,29 @@ def test_another_project_name_is_refused_while_the_old_one_runs(tmp_path: Path) 
         SettingsError, match="COMPOSE_PROJECT_NAME has changed, and cht-sync-local still runs"
     ):
         running.prepare(settings(tmp_path, COMPOSE_PROJECT_NAME="other"), (), engine)
+
+
+def test_a_folder_with_an_apostrophe_reaches_compose_as_it_is(tmp_path: Path) -> None:
+    try:
+        compose.version()
+    except ChtSyncError as error:
+        pytest.skip(str(error))
+    home = tmp_path / "o'brien $HOME"
+    engine: Any = SimpleNamespace(project=lambda _name: [])
+    given = dataclasses.replace(settings(home), runtime_folder=running.RUNTIME)
+    wanted = running.prepare(given, ["superset"], engine)
+    file = wanted.settings.data_folder / compose.SETTINGS_FILE
+    words = ["--project-name", "x", "--env-file", str(file), "--file", "-", "config", "--format", "json"]
+    shown = subprocess.run(
+        ["docker", "compose", *words],
+        input="services: {one: {image: x, working_dir: '${CHT_SYNC_SETTINGS}'}}",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # Compose doubles a dollar in what it shows.
+    folder = str(wanted.settings.data_folder).replace("$", "$$")
+    assert json.loads(shown.stdout)["services"]["one"]["working_dir"] == folder
 
 
 @pytest.mark.parametrize(

@@ -193,8 +193,24 @@ def test_a_build_that_fails_goes_on_with_the_images_that_are_here(
         ({"CHT_PIPELINE_BRANCH_URL": "/srv/models"}, "CHT_PIPELINE_BRANCH_URL is a folder of this machine"),
         ({"POSTGREST_BIN": "postgrest"}, "POSTGREST_BIN is for local processes"),
         ({"COUCHDB_HOST": "localhost"}, "COUCHDB_HOST is this machine"),
+        ({"COUCHDB_HOST": "127.0.0.1"}, "COUCHDB_HOST=host.docker.internal"),
+        ({"HTTP_ENDPOINT": "localhost:3000/x"}, "HTTP_ENDPOINT=host.docker.internal:3000/x"),
+        ({"POSTGRES_HOST": "localhost"}, "POSTGRES_HOST is this machine"),
+        ({"DBT_POSTGRES_HOST": "[::1]"}, "DBT_POSTGRES_HOST=host.docker.internal"),
     ],
 )
 def test_what_containers_cannot_see_is_refused(tmp_path: Path, given: dict[str, str], named: str) -> None:
+    wanted = settings(tmp_path, Environment.PROD, **given)
     with pytest.raises(SettingsError, match=named):
-        inside.check(settings(tmp_path, Environment.GAMMA, **given))
+        inside.check(wanted, SERVICES[Environment.PROD])
+
+
+def test_an_address_that_no_service_asks_is_not_refused(tmp_path: Path) -> None:
+    given = {"COUCHDB_HOST": "localhost", "POSTGRES_HOST": "localhost", "HTTP_ENDPOINT": "localhost:3000"}
+    wanted = settings(tmp_path, Environment.LOCAL, **given)
+    names = SERVICES[Environment.LOCAL]
+    inside.check(wanted, names)
+    with pytest.raises(SettingsError) as refused:
+        inside.check(wanted, [name for name in names if name not in ("postgres", "couchdb")])
+    named = [problem.split()[0] for problem in refused.value.problems]
+    assert named == ["POSTGRES_HOST", "COUCHDB_HOST", "HTTP_ENDPOINT"]

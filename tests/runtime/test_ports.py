@@ -53,6 +53,14 @@ def test_a_port_taken_on_all_addresses_is_not_free() -> None:
         assert not ports.is_free(int(listener.getsockname()[1]))
 
 
+def test_a_port_taken_at_the_published_address_is_not_free() -> None:
+    with socket.create_server(("127.0.0.77", 0)) as listener:
+        port = int(listener.getsockname()[1])
+        assert ports.is_free(port)
+        assert not ports.is_free(port, "127.0.0.77")
+        assert not ports.is_free(port, "0.0.0.0")
+
+
 def test_a_port_taken_on_ipv6_only_is_not_free() -> None:
     try:
         listener = socket.create_server(("::1", 0), family=socket.AF_INET6)

@@ -280,3 +280,10 @@ def test_two_installations_share_a_cluster(installed: Installation) -> None:
             "select rolname from pg_roles where pg_has_role(rolname, 'member') and rolname <> current_user"
         )
         assert [name for (name,) in cursor.fetchall() if not name.startswith(installed.name)] == []
+
+
+def test_roles_reach_a_database_that_public_may_not_connect_to(empty: Installation) -> None:
+    empty.query(sql.SQL("revoke connect on database {} from public").format(sql.Identifier(empty.name)))
+    empty.init("medic", SUPERSET_METADATA_PASSWORD=empty.passwords["superset_metadata"])
+    for role in ("authenticator", "dbt", "superset", "superset_metadata"):
+        empty.login(role).close()

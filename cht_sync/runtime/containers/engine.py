@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -66,11 +66,11 @@ class Engine:
             folder = Path(self._client.info().get("DockerRootDir", ""))
         return disk_free(folder) if folder.is_absolute() else None
 
-    def networks(self, project: str) -> Sequence[str]:
-        """The names of a project's networks."""
+    def remove_volumes(self, project: str) -> None:
+        """Delete a project's volumes. Raises ChtSyncError where a container still uses one."""
         with _our_errors():
-            found = self._client.networks.list(filters={"label": f"{PROJECT}={project}"})
-            return [str(one.name) for one in found]
+            for volume in self._client.volumes.list(filters={"label": f"{PROJECT}={project}"}):
+                volume.remove()
 
 
 @contextmanager

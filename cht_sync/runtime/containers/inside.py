@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -11,7 +12,11 @@ from cht_sync.errors import SettingsError
 from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
 from cht_sync.runtime import chosen, credentials
 from cht_sync.runtime.containers.handed_out import placed
+from cht_sync.runtime.preflight import HOST_OF_CONTAINERS
 from cht_sync.settings import Settings, default_home, load
+
+THIS_MACHINE = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[?::1\]?)(?=[:/]|$)")
+"""A host, at the beginning of an address, that is another one inside a container."""
 
 
 def settings_of_project(environment: Environment, project: Path, without: Collection[str]) -> Settings:
@@ -21,15 +26,16 @@ def settings_of_project(environment: Environment, project: Path, without: Collec
     """
     needs = chosen.demanded(without)
     settings = load(environment, home=project, environ={}, needs=needs)
-    check(settings)
+    names = chosen.service_names(settings, without)
+    check(settings, names)
     if environment is Environment.LOCAL:
         kept = credentials.kept_secrets(default_home() / environment.value)
         settings = load(environment, home=project, environ={}, kept_secrets=kept)
-    return placed(settings, chosen.service_names(settings, without))
+    return placed(settings, names)
 
 
-def check(settings: Settings) -> None:
-    """Raises SettingsError for what works with local processes only."""
+def check(settings: Settings, services: Collection[str]) -> None:
+    """Raises SettingsError for what `services` could do with as local processes only."""
     problems = []
     address = settings.cht_pipeline_branch_url
     if address.startswith(("/", ".", "file:")):
@@ -44,23 +50,26 @@ def check(settings: Settings) -> None:
             f"POSTGRES_SSLMODE={settings.postgres_sslmode} needs a root certificate, which containers have "
             "no place for yet; for example POSTGRES_SSLMODE=require"
         )
-    for name in ("COUCHDB_HOST", "POSTGRES_HOST", "DBT_POSTGRES_HOST"):
-        if settings.given.get(name, "") in ("localhost", "127.0.0.1", "[::1]") and name in _used(settings):
+    for name, value in _others(settings, services).items():
+        host = THIS_MACHINE.match(value)
+        if host is not None:
+            there = value.replace(host[0], HOST_OF_CONTAINERS, 1)
             problems.append(
-                f"{name} is this machine, which a container takes for itself; "
-                f"for example {name}=host.docker.internal"
+                f"{name} is this machine, which a container takes for itself; for example {name}={there}"
             )
     if problems:
         raise SettingsError(problems, hint="Or run local processes: --runtime embedded")
 
 
-def _used(settings: Settings) -> Collection[str]:
-    """The addresses of others that an environment uses."""
-    return {
-        Environment.LOCAL: (),
-        Environment.GAMMA: ("COUCHDB_HOST",),
-        Environment.PROD: ("COUCHDB_HOST", "POSTGRES_HOST", "DBT_POSTGRES_HOST"),
-    }[settings.environment]
+def _others(settings: Settings, services: Collection[str]) -> Mapping[str, str]:
+    """The addresses that services ask, by setting: those of other people's servers among them are as set."""
+    seen = placed(settings, services)
+    found = {"POSTGRES_HOST": seen.postgres_host}
+    if "logstash" in services:
+        found |= {"COUCHDB_HOST": seen.couchdb_host, "HTTP_ENDPOINT": seen.http_endpoint}
+    if "dbt" in services:
+        found["DBT_POSTGRES_HOST"] = seen.dbt_postgres_host
+    return found
 
 
 def handed_out_settings(environ: Mapping[str, str] = os.environ) -> Settings | None:

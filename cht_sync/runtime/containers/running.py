@@ -67,8 +67,7 @@ class Installation:
 def load_settings(environment: Environment, *, home: Path, without: Collection[str]) -> Settings:
     """Load and check; `local` has secrets of its own where none are set. Raises SettingsError."""
     settings = load(environment, home=home, needs=chosen.demanded(without))
-    inside.check(settings)
-    chosen.service_names(settings, without)
+    inside.check(settings, chosen.service_names(settings, without))
     return _as_kept(settings)
 
 
@@ -128,7 +127,10 @@ def prepare(settings: Settings, without: Sequence[str], engine: engines.Engine) 
     running = {engines.service_of(one) for one in engine.project(project) if one.status == "running"}
     held = {service: port for service, port in (before.ports.items() if before else ()) if service in running}
     free = ports.choose(
-        settings, [name for name in names if name in PUBLISHED and name not in held], held, ports.is_free
+        settings,
+        [name for name in names if name in PUBLISHED and name not in held],
+        held,
+        lambda port: ports.is_free(port, settings.publish_address.strip("[]")),
     )
     published = {name: held.get(name, getattr(free, PUBLISHED[name])) for name in names if name in PUBLISHED}
     record = Recorded(
@@ -161,7 +163,8 @@ def _for_compose(settings: Settings, record: Recorded, folder: Path) -> str:
     values["PIPELINE_ENGINE"] = settings.pipeline_engine
     values["CHT_SYNC_WITHOUT"] = " ".join(record.without)
     values["CHT_SYNC_SETTINGS"] = str(folder)
-    return "".join(f"{name}='{value}'\n" for name, value in values.items())
+    quoted = {name: value.replace("'", "\\'") for name, value in values.items()}
+    return "".join(f"{name}='{value}'\n" for name, value in quoted.items())
 
 
 def get_images(
@@ -299,7 +302,7 @@ def run_inside(installation: Installation, words: Sequence[str]) -> int:
     return installation.compose.call(*installation.compose.tool(*words, terminal=terminal))
 
 
-def stop(installation: Installation, *, volumes: bool = False) -> None:
+def stop(installation: Installation, engine: engines.Engine, *, volumes: bool = False) -> None:
     """Stop and remove the containers; with `volumes` the data and the secrets, too."""
     more = ["--volumes"] if volumes else []
     # With the command line's own profile, else its volume would stay.
@@ -307,14 +310,16 @@ def stop(installation: Installation, *, volumes: bool = False) -> None:
     installation.compose.run(*down, *more, timeout=STOP_TIMEOUT)
     recorded.forget(installation.settings.state_folder)
     if volumes:
+        # Compose knows only those of the settings that count now; another PIPELINE_ENGINE had its own.
+        engine.remove_volumes(installation.recorded.project)
         shutil.rmtree(installation.settings.data_folder, ignore_errors=True)
 
 
-def kill(installation: Installation) -> None:
+def kill(installation: Installation, engine: engines.Engine) -> None:
     """Stop everything at once."""
     with contextlib.suppress(ChtSyncError):
         installation.compose.run("kill", timeout=STOP_TIMEOUT)
-    stop(installation)
+    stop(installation, engine)
 
 
 def _left_out(installation: Installation) -> list[str]:
