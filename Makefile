@@ -16,7 +16,7 @@ TEST_PROCESSES ?= 2
 SHARED = --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder
 PIP_INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help local gamma prod down status logs test test-fast lint format env-template plugin-docs pictures constraints clean
+.PHONY: help local gamma prod down status logs test test-fast lint format env-template plugin-docs pictures bench constraints clean
 
 help: ## Show this list
 	@echo "cht-sync: CouchDB to PostgreSQL for the Community Health Toolkit"
@@ -71,6 +71,9 @@ plugin-docs: $(VENV)/.local ## Write docs/plugins.md anew from the plugins
 
 pictures: $(VENV)/.dev ## Draw the pictures of the docs anew, from a dashboard in a browser
 	@UPDATE_GOLDEN=1 $(BIN)/pytest tests/e2e/test_superset_dashboards.py -k picture
+
+bench: $(VENV)/.local ## Measure the whole chain on this machine (half an hour; see bench/README.md)
+	@$(BIN)/python -m bench.suite --output build/bench $(BENCH_ARGS)
 
 constraints: $(VENV)/.dev ## Pin the newest versions that fit together, with hashes for the images
 	@$(BIN)/pip install --quiet uv

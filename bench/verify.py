@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -34,7 +35,7 @@ from cht_sync.environments import Environment
 from cht_sync.reconcile.databases import Wishes, reconcile
 from cht_sync.runtime.postgres import Postgres, binaries
 from cht_sync.runtime.service import inherited_environment
-from cht_sync.settings import load
+from cht_sync.settings import Settings, load
 from cht_sync.warehouse import schema
 
 SEQUENCE = "g1AAAACneJzLYWBgYMpgTmEQSc4vTc5ISSpKTXYwNDLXMwBCwxyQbCJDUv3___-zMpgTGXOBAuxmxsbGKebm"
@@ -147,9 +148,14 @@ def fill(dsn: str, documents: int, deletions: int, different: int) -> None:
     connection.close()
 
 
+def settings_of(environ: dict[str, str], home: Path) -> Settings:
+    """The settings; those of the dashboards are not needed."""
+    return load(Environment.GAMMA, home=home, environ=environ, read_file=False, needs=tuple(environ))
+
+
 def measured(environ: dict[str, str], home: Path, answers: Connection) -> None:
     """Verify, and tell what it took; in a process that has done nothing else."""
-    settings = load(Environment.GAMMA, home=home, environ=environ, read_file=False)
+    settings = settings_of(environ, home)
     begun = time.monotonic()
     finding = reconcile(settings, "medic", Wishes(wait=0), lambda _done, _total: None).finding
     seconds = time.monotonic() - begun
@@ -158,38 +164,65 @@ def measured(environ: dict[str, str], home: Path, answers: Connection) -> None:
     answers.send((finding.same, finding.counts, seconds, busy, usage.ru_maxrss // 1024))
 
 
+@dataclass(frozen=True)
+class Verified:
+    """Seconds of the clock and of the process; megabytes at most; `counts` by kind of difference."""
+
+    same: bool
+    counts: dict[str, int]
+    rows: int
+    seconds: float
+    busy: float
+    megabytes: int
+
+    @property
+    def rate(self) -> float:
+        """Documents and deletions a second."""
+        return self.rows / self.seconds
+
+
+def measure(folder: Path, documents: int, deletions: int, different: int = 0) -> Verified:
+    """Prepare both sides in a folder, and verify."""
+    folder.mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+    with postgres(folder) as server:
+        ports, port = context.Pipe(duplex=False)
+        lists = context.Process(target=serve, args=(documents, deletions, port), daemon=True)
+        lists.start()
+        environ = {
+            "COUCHDB_HOST": "127.0.0.1", "COUCHDB_PORT": str(ports.recv()), "COUCHDB_USER": "medic",
+            "COUCHDB_PASSWORD": secrets.token_hex(16), "COUCHDB_DBS": "medic", "POSTGRES_HOST": server.host,
+            "POSTGRES_PORT": str(server.port), "POSTGRES_USER": server.user,
+            "POSTGRES_PASSWORD": server.password, "DBT_POSTGRES_PASSWORD": secrets.token_hex(16),
+            "PGRST_DB_PASSWORD": secrets.token_hex(16), "PGRST_JWT_SECRET": secrets.token_hex(32),
+        }  # fmt: skip
+        settings = settings_of(environ, folder)
+        schema.initialise(settings, psql_folder=binaries())
+        fill(server.dsn("data"), documents, deletions, different)
+        answers, answer = context.Pipe(duplex=False)
+        verifying = context.Process(target=measured, args=(environ, folder, answer))
+        verifying.start()
+        same, counts, seconds, busy, memory = answers.recv()
+        verifying.join()
+        lists.terminate()
+        found = {kind.value: count for kind, count in counts.items() if count}
+        return Verified(same, found, documents + deletions, seconds, busy, memory)
+
+
 def main() -> None:
-    """Read the options, prepare both sides, measure, print."""
+    """Read the options, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=1_000_000)
     parser.add_argument("--deletions", type=int, default=50_000)
     parser.add_argument("--different", type=int, default=0)
     options = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as name, postgres(Path(name)) as server:
-        ports, port = context.Pipe(duplex=False)
-        lists = context.Process(target=serve, args=(options.documents, options.deletions, port), daemon=True)
-        lists.start()
-        environ = {
-            "COUCHDB_HOST": "127.0.0.1", "COUCHDB_PORT": str(ports.recv()), "COUCHDB_USER": "medic",
-            "COUCHDB_PASSWORD": "x", "COUCHDB_DBS": "medic", "POSTGRES_HOST": server.host,
-            "POSTGRES_PORT": str(server.port), "POSTGRES_USER": server.user,
-            "POSTGRES_PASSWORD": server.password, "DBT_POSTGRES_PASSWORD": "dbt",
-            "PGRST_DB_PASSWORD": "auth", "PGRST_JWT_SECRET": "s" * 32,
-        }  # fmt: skip
-        settings = load(Environment.GAMMA, home=Path(name), environ=environ, read_file=False)
-        schema.initialise(settings, psql_folder=binaries())
-        fill(server.dsn("data"), options.documents, options.deletions, options.different)
-        answers, answer = context.Pipe(duplex=False)
-        verifying = context.Process(target=measured, args=(environ, Path(name), answer))
-        verifying.start()
-        same, counts, seconds, busy, memory = answers.recv()
-        verifying.join()
-        lists.terminate()
-        rate = (options.documents + options.deletions) / seconds
-        found = {kind.value: count for kind, count in counts.items() if count}
-        print(f"same: {same}, {found or 'no differences'}")
-        print(f"{seconds:.1f} s ({rate:,.0f} documents/s), {busy:.1f} s of its own, at most {memory} MB")
+    with tempfile.TemporaryDirectory() as name:
+        found = measure(Path(name), options.documents, options.deletions, options.different)
+    print(f"same: {found.same}, {found.counts or 'no differences'}")
+    print(
+        f"{found.seconds:.1f} s ({found.rate:,.0f} documents/s), {found.busy:.1f} s of its own, "
+        f"at most {found.megabytes} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def run() -> None:
         if name == OPTION and (equals or len(sys.argv) > place + 1):
             os.environ["CHT_SYNC_PROJECT_DIR"] = value if equals else sys.argv[place + 1]
             break
-    from cht_sync.cli import main  # noqa: PLC0415 (see above)
+    from cht_sync.cli.group import main  # noqa: PLC0415 (see above)
 
     main()
 

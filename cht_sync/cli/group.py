@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import click
@@ -11,10 +12,44 @@ from cht_sync.errors import ChtSyncError, ServiceError
 from cht_sync.settings import PROJECT_DIR
 
 INTERRUPTED = 130
+MODULES = {
+    "containers": ("hand-out-settings", "couchdb-setup"),
+    "dead_letters": ("dead-letters",),
+    "docker": ("gather",),
+    "engine": ("pipeline",),
+    "environment": ("up", "down", "status", "logs", "init", "supervise"),
+    "forms": ("forms",),
+    "pipeline": ("render-config", "token"),
+    "services": ("generate", "ingest"),
+    "superset": ("superset",),
+    "transform": ("dbt",),
+    "verify": ("verify",),
+    "warehouse": ("init-db", "accept-server"),
+}
+"""The commands of each module."""
+MODULE_OF = {command: module for module, commands in MODULES.items() for command in commands}
 
 
 class Commands(click.Group):
-    """Shows our errors as one line and a hint, never as a traceback, and gives their exit code."""
+    """Shows our errors as one line and a hint, never as a traceback, and gives their exit code.
+
+    A command's module is imported when the command is called: the engine starts without what the runtime
+    needs, and holds less memory.
+    """
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in MODULE_OF:
+            import_module(f"cht_sync.cli.{MODULE_OF[cmd_name]}")
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        self.import_all()
+        return super().list_commands(ctx)
+
+    def import_all(self) -> None:
+        """Have all commands at hand."""
+        for module in MODULES:
+            import_module(f"cht_sync.cli.{module}")
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

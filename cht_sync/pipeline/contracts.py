@@ -148,6 +148,12 @@ class Output(Protocol):
 class PositionKeeper(Output, Protocol):
     """An output whose destination keeps the position with the data, in the same transaction."""
 
+    def prepare(self, batch: Batch) -> Batch:
+        """Do what needs no destination, and return what `write` is to be given.
+
+        Called while another thread is in `write` with the batch before.
+        """
+
     def claim(self, source: str, stop: threading.Event) -> Position | None:
         """Become the one writer of `source` and return the position kept there, None if new.
 

@@ -1,27 +1,52 @@
-"""Running an input: read, filter, deliver, acknowledge; one thread does it all, in order."""
+"""Running an input: read, filter, deliver, acknowledge, in order.
+
+While a large batch is on its way, the next one is read and filtered (see `ahead`).
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from cht_sync.errors import ConfigError, OperatorNeeded, Superseded, sentences
-from cht_sync.pipeline.contracts import Batch, Input, Position, PositionKeeper
-from cht_sync.pipeline.event import Event
+from cht_sync.pipeline.ahead import Ahead
+from cht_sync.pipeline.contracts import Batch, Input, Output, Position, PositionKeeper
 from cht_sync.pipeline.monitor.metrics import InputMetrics, OutputMetrics
 from cht_sync.pipeline.named_pipeline import NamedPipeline
 from cht_sync.pipeline.sweep import Sweep
 
 log = logging.getLogger(__name__)
 
-SIGN_OF_LIFE = 30.0
-"""Seconds after which an idle pipeline touches its progress; the schema wants one a minute."""
+SIGN_OF_LIFE = 58.0
+"""Seconds after which an idle pipeline touches its progress: once a minute, and no less, as readers expect."""
+LARGE = 100
+"""Events in a batch that is on its way long enough for the next one to be made meanwhile."""
 STANDBY = 10.0
 """Seconds between two looks whether a writer that has taken over is gone, or an operator has spoken."""
 SAY_AGAIN = 300.0
 """Seconds after which a problem that waits for an operator is logged once more."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A batch with what each output gets of each part of it, in order; `spent` are nanoseconds."""
+
+    batch: Batch
+    parts: Sequence[_Part]
+    spent: int
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Events that go through filters and outputs together: as read, and what each output gets."""
+
+    read: Batch
+    passed: int
+    """How many have passed the filters."""
+    shares: Sequence[tuple[Output, Batch]]
 
 
 class InputRunner:
@@ -66,12 +91,15 @@ class InputRunner:
         source = self._source
         sweep = Sweep(self._named.id, source, self._keeper)
         self._counts.started()
+        ahead = Ahead(lambda patience: self._next(patience, stop), source.interrupt)
         try:
             source.start(self._position, stop)
-            while (batch := source.read(stop, sweep.patience(SIGN_OF_LIFE))) is not None:
-                self._counts.read(len(batch.events))
-                self._metrics.begin(len(batch.events))
-                if not self._deliver(batch, stop):
+            while (ready := ahead.take(sweep.patience(SIGN_OF_LIFE))) is not None:
+                batch = ready.batch
+                if self._is_worth_running_ahead(batch):
+                    ahead.begin(SIGN_OF_LIFE)
+                self._metrics.begin(len(batch.events), ready.spent)
+                if not self._deliver(ready, stop):
                     return  # not acknowledged: read again next time
                 batch.ack()
                 self._counts.delivered()
@@ -79,22 +107,49 @@ class InputRunner:
                 with self._delivering:
                     sweep.go_on(batch, stop)
         finally:
+            ahead.close()
             self._metrics.ended(acknowledged=False)
             self._counts.stopped()
             source.close()
 
-    def _deliver(self, batch: Batch, stop: threading.Event) -> bool:
-        read = len(batch.events)
+    def _is_worth_running_ahead(self, batch: Batch) -> bool:
+        """Whether the next batch may be taken already: only where what was taken can be read again.
+
+        A small batch is away and back before long; until then what arrives gathers, to be taken together.
+        """
+        return self._keeper is not None and len(batch.events) >= LARGE and not batch.reread
+
+    def _next(self, patience: float, stop: threading.Event) -> _Ready | None:
+        batch = self._source.read(stop, patience)
+        if batch is None:
+            return None
+        self._counts.read(len(batch.events))
+        began = time.perf_counter_ns()
+        parts = [self._through(part) for part in self._parts(batch)]
+        return _Ready(batch, parts, time.perf_counter_ns() - began)
+
+    def _through(self, part: Batch) -> _Part:
+        """Through the filters, and as far towards each output as goes without the output's destination."""
+        passed = self._pipeline.filter(part.events)
+        shares: list[tuple[Output, Batch]] = []
+        for output, events in self._pipeline.route(passed):
+            share = Batch(events)
+            if self._keeper is not None and output is self._keeper:
+                share = self._keeper.prepare(Batch(events, part.rejected, part.position))
+            shares.append((output, share))
+        # Who keeps the position comes last: it must not say what the others do not have.
+        return _Part(part, len(passed), sorted(shares, key=lambda one: one[0] is self._keeper))
+
+    def _deliver(self, ready: _Ready, stop: threading.Event) -> bool:
         delivered = 0
-        for part in self._parts(batch):
-            events = self._pipeline.filter(part.events)
+        for part in ready.parts:
             with self._delivering:
-                if not self._write(part, events, stop):
+                if not self._write(part, stop):
                     return False
-            delivered += len(events)
-        self._metrics.worked(read, delivered)
+            delivered += part.passed
+        self._metrics.worked(len(ready.batch.events), delivered)
         if self._keeper is not None:
-            self._position = batch.position or self._position
+            self._position = ready.batch.position or self._position
         return True
 
     def _parts(self, batch: Batch) -> Iterator[Batch]:
@@ -108,22 +163,20 @@ class InputRunner:
             yield Batch(batch.events[start : start + size])
         yield Batch(batch.events[last:], batch.rejected, batch.position)
 
-    def _write(self, part: Batch, events: list[Event], stop: threading.Event) -> bool:
-        shares = self._pipeline.route(events)
-        # Who keeps the position comes last: it must not say what the others do not have.
-        for output, share in sorted(shares, key=lambda one: one[0] is self._keeper):
-            kept = output is self._keeper
-            shared = Batch(share, part.rejected if kept else [], part.position if kept else None)
+    def _write(self, part: _Part, stop: threading.Event) -> bool:
+        for output, share in part.shares:
+            count = len(share.events)
             began = time.perf_counter_ns()
-            if not output.write(shared, stop):
+            if not output.write(share, stop):
                 return False
             counts = self._metrics.of(output, OutputMetrics)
-            counts.worked(len(share), len(share), time.perf_counter_ns() - began)
-        if self._keeper is None and part.rejected:
-            self._named.dead_letters.append(part.rejected, self._counts)
-            self._metrics.buried(len(part.rejected))
-            codes = ", ".join(sorted({one.code for one in part.rejected}))
-            log.error("%s: %d changes are now dead letters: %s", self._named.id, len(part.rejected), codes)
+            counts.worked(count, count, time.perf_counter_ns() - began)
+        rejected = part.read.rejected
+        if self._keeper is None and rejected:
+            self._named.dead_letters.append(rejected, self._counts)
+            self._metrics.buried(len(rejected))
+            codes = ", ".join(sorted({one.code for one in rejected}))
+            log.error("%s: %d changes are now dead letters: %s", self._named.id, len(rejected), codes)
         return True
 
     def _ask_operator(self, problem: OperatorNeeded, stop: threading.Event) -> None:

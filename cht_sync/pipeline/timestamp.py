@@ -10,6 +10,7 @@ import re
 import time
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import ClassVar
 
 NANOSECONDS = 1_000_000_000
 _ISO_8601 = re.compile(
@@ -26,14 +27,21 @@ class Timestamp:
 
     __slots__ = ("_text", "nanoseconds")
 
+    _latest: ClassVar[Timestamp | None] = None
+    """The last present that was asked for."""
+
     def __init__(self, nanoseconds: int) -> None:
         self.nanoseconds = nanoseconds
         self._text: str | None = None
 
     @classmethod
     def now(cls) -> Timestamp:
-        """Return the present, cut to milliseconds."""
-        return cls(time.time_ns() // 1_000_000 * 1_000_000)
+        """Return the present, cut to milliseconds: the same object for all that ask in the same one."""
+        nanoseconds = time.time_ns() // 1_000_000 * 1_000_000
+        latest = Timestamp._latest
+        if latest is None or latest.nanoseconds != nanoseconds:
+            latest = Timestamp._latest = cls(nanoseconds)
+        return latest
 
     @classmethod
     def parse(cls, text: str) -> Timestamp:

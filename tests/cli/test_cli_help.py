@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from cht_sync.cli import main
+from cht_sync.cli.group import MODULE_OF
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -39,6 +40,7 @@ def command_of(words: tuple[str, ...]) -> click.Command:
     return command
 
 
+main.import_all()
 ALL = list(commands())
 
 
@@ -81,3 +83,8 @@ def test_the_commands_of_the_design_are_there() -> None:
     assert wanted <= set(main.commands)
     for group, command in (("pipeline", "run"), ("ingest", "serve"), ("dbt", "run"), ("dbt", "loop")):
         assert command_of((group, command)).help
+
+
+def test_every_command_is_found_in_the_module_that_the_table_names() -> None:
+    found = {name: getattr(command.callback, "__module__", "") for name, command in main.commands.items()}
+    assert found == {name: f"cht_sync.cli.{module}" for name, module in MODULE_OF.items()}

@@ -31,6 +31,9 @@ def code_lines(document: Path) -> Iterator[str]:
         yield from (line.strip() for line in (block or inline).splitlines())
 
 
+main.import_all()
+
+
 def told(document: Path, program: str) -> list[str]:
     """The commands of a document, without what stands before the program, and without comments."""
     pattern = re.compile(rf"(?:^|[ /$]){program} +(.*)$")

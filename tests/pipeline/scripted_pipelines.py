@@ -117,6 +117,9 @@ class Keeping(Collected):
     def is_released(self, stop: threading.Event) -> bool:
         return self.released.pop(0)
 
+    def prepare(self, batch: Batch) -> Batch:
+        return batch
+
     def report(self, problem: str, stop: threading.Event) -> None:
         self.reported.append(problem)
 

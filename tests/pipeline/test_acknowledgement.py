@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cht_sync.pipeline import input_runner
 from cht_sync.pipeline.config.build import Pipeline
 from cht_sync.pipeline.config.routing import unconditional
 from cht_sync.pipeline.contracts import Batch, Position, StoredDocument
@@ -91,6 +93,9 @@ class KeepingSink(Sink):
     def claim(self, source: str, stop: threading.Event) -> Position | None:
         return self.position
 
+    def prepare(self, batch: Batch) -> Batch:
+        return batch
+
     def report(self, problem: str, stop: threading.Event) -> None:
         raise AssertionError(problem)
 
@@ -115,9 +120,10 @@ FAULTS = st.dictionaries(
     batch_size=st.none() | st.integers(1, 4),
     faults=st.lists(FAULTS, min_size=1, max_size=2),
     kept=st.booleans(),
+    large=st.sampled_from([1, 5, 100]),
 )
 def test_the_position_never_passes_what_is_not_delivered(
-    sizes: list[int], batch_size: int | None, faults: list[dict[int, str]], kept: bool
+    sizes: list[int], batch_size: int | None, faults: list[dict[int, str]], kept: bool, large: int
 ) -> None:
     source = Numbers(sizes, SOURCE if kept else None)
     sinks: list[Sink] = [(KeepingSink if kept else Sink)(faults[0]), *(Sink(more) for more in faults[1:])]
@@ -125,7 +131,7 @@ def test_the_position_never_passes_what_is_not_delivered(
         for _life in range(30):
             pipeline = Pipeline([source], lambda events: events, unconditional(sinks), list(sinks))
             named = NamedPipeline("medic", pipeline, DeadLetterFile(Path(folder), "medic"), batch_size)
-            with contextlib.suppress(Crash):
+            with contextlib.suppress(Crash), mock.patch.object(input_runner, "LARGE", large):
                 run_pipelines([named], threading.Event())
             saved = source.saved
             if kept and sinks[0].position is not None:

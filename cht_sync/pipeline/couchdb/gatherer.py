@@ -10,7 +10,7 @@ from cht_sync.pipeline.contracts import Position, Rejected
 from cht_sync.pipeline.couchdb.client import CouchdbClient
 from cht_sync.pipeline.couchdb.events import EventMaker
 from cht_sync.pipeline.couchdb.handoff import Gathered
-from cht_sync.pipeline.couchdb.rows import NO_DOCUMENT, ROW_START, Row, decode_row, sequence_text
+from cht_sync.pipeline.couchdb.rows import NO_DOCUMENT, NO_SEQUENCE, ROW_START, Row, decode_row, sequence_text
 
 FETCHES = 5
 """So often a document that the feed left out is asked for, each time with the feed read anew before."""
@@ -44,7 +44,7 @@ class Gatherer:
         Raises SourceUnavailable where what comes is no row, or a document cannot be fetched now: the rows
         before that are in the portion.
         """
-        reached: str | None = None
+        last: Row | None = None
         try:
             for line in rows:
                 try:
@@ -56,29 +56,29 @@ class Gatherer:
                     portion.reject(_malformed(line, error))
                     continue
                 self._add(row, portion)
-                reached = sequence_text(row.seq) or reached
+                if row.seq != NO_SEQUENCE:
+                    last = row
         finally:
             # Also where a row fails: those before it are handed over.
+            reached = None if last is None else sequence_text(last.seq)
             if reached is not None:
                 portion.position = self._position_at(reached)
         return portion.size
 
     def _add(self, row: Row, portion: Gathered) -> None:
         document = bytes(row.doc)
-        revision = row.changes[0].rev if row.changes else ""
-        sequence = sequence_text(row.seq)
         if self._documents and document in NO_DOCUMENT:
-            fetched = self._fetch(row.id, revision)
+            fetched = self._fetch(row.id, _revision(row))
             if fetched is None:
                 reason = "the feed gave no document, nor did the server"
-                portion.reject(Rejected(row.id, revision, sequence, "no_document", reason))
+                portion.reject(_rejected(row, "no_document", reason))
                 return
             document = fetched
         try:
             event = self._make_event(row, document)
         except ValueError as error:
             text = document.decode(errors="backslashreplace")
-            portion.reject(Rejected(row.id, revision, sequence, "malformed", str(error), text))
+            portion.reject(_rejected(row, "malformed", str(error), text))
             return
         portion.add(row.id, event, len(document))
 
@@ -95,6 +95,14 @@ class Gatherer:
             fetched = None
         self._failed_fetches = ("", 0)
         return fetched
+
+
+def _revision(row: Row) -> str:
+    return row.changes[0].rev if row.changes else ""
+
+
+def _rejected(row: Row, code: str, reason: str, document: str | None = None) -> Rejected:
+    return Rejected(row.id, _revision(row), sequence_text(row.seq), code, reason, document)
 
 
 def _malformed(line: bytes, error: ValueError) -> Rejected:

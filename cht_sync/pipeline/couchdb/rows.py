@@ -21,17 +21,19 @@ from cht_sync.pipeline.document import decode_json
 ROW_START = b'{"seq":'
 PAGE_START = b'{"results":['
 NO_DOCUMENT = (b"", b"null")
+NO_SEQUENCE = msgspec.Raw(b"null")
+"""What stands in a row where `seq_interval` leaves the sequence out."""
 WHOLE_WITHOUT_LINE_END = (b'{"results"', b"],", b'"last_seq"', b'{"last_seq"')
 """What may stand at the end of an answer without a line end; a row there has been cut off."""
 
 
-class Revision(msgspec.Struct):
+class Revision(msgspec.Struct, gc=False):
     """One leaf of a document, as `changes` lists it."""
 
     rev: str
 
 
-class Row(msgspec.Struct):
+class Row(msgspec.Struct, gc=False):
     """A change. The document stays as the bytes that came: most are never looked into."""
 
     id: str
@@ -41,7 +43,7 @@ class Row(msgspec.Struct):
     doc: msgspec.Raw = msgspec.Raw(b"")
 
 
-class Head(msgspec.Struct):
+class Head(msgspec.Struct, gc=False):
     """What every document says of itself."""
 
     id: str = msgspec.field(name="_id", default="")

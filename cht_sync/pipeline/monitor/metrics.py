@@ -139,9 +139,9 @@ class PipelineMetrics:
         found = self._plugins.get(id(plugin))
         return found if isinstance(found, kind) else kind("", "", "", shown=False)
 
-    def begin(self, events: int) -> None:
-        """A batch of so many events is worked on by this thread from now on."""
-        began = (time.perf_counter_ns(), events)
+    def begin(self, events: int, spent: int = 0) -> None:
+        """This thread delivers a batch of so many events, on which `spent` ns were worked before."""
+        began = (time.perf_counter_ns() - spent, events)
         with self._lock:
             self._open[threading.get_ident()] = began
 

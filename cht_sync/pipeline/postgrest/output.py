@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cht_sync.pipeline.contracts import Batch, Position, Rejected, StoredDocument
 from cht_sync.pipeline.dead_letter import DeadLetterFile
@@ -17,6 +18,13 @@ from cht_sync.pipeline.postgrest.connection import PostgrestConnection
 from cht_sync.pipeline.postgrest.row import Row, mended, tombstone
 from cht_sync.pipeline.postgrest.storable import is_storable_text, looks_unstorable
 from cht_sync.pipeline.postgrest.writer import Writer
+
+
+@dataclass(kw_only=True)
+class PreparedBatch(Batch):
+    """With the rows that its events have become; what can be no row is among the rejected."""
+
+    rows: list[Row]
 
 
 class PostgrestOutput:
@@ -53,7 +61,8 @@ class PostgrestOutput:
         """See contracts.PositionKeeper."""
         return self._writer.write([tombstone(one) for one in documents], None, stop)
 
-    def write(self, batch: Batch, stop: threading.Event) -> bool:
+    def prepare(self, batch: Batch) -> PreparedBatch:
+        """See contracts.PositionKeeper: events become rows."""
         rows: dict[str, Row] = {}
         rejected = list(batch.rejected)
         for event in batch.events:
@@ -67,8 +76,14 @@ class PostgrestOutput:
                 document = row.original.decode(errors="backslashreplace")
                 id = row.document_id or None
                 rejected.append(Rejected(id, row.revision, row.sequence, *problem, document))
-        stored = list(rows.values())
-        return self._writer.reject(rejected, stop) and self._writer.write(stored, batch.position, stop)
+        return PreparedBatch(batch.events, rejected, batch.position, rows=list(rows.values()))
+
+    def write(self, batch: Batch, stop: threading.Event) -> bool:
+        if not isinstance(batch, PreparedBatch):
+            batch = self.prepare(batch)
+        return self._writer.reject(batch.rejected, stop) and self._writer.write(
+            batch.rows, batch.position, stop
+        )
 
     def close(self) -> None:
         self._writer.release()
@@ -80,8 +95,8 @@ def row_of(event: Event) -> Row:
     sequence = event.metadata.get("seq")
     document = event.fields.get("doc")
     row = Row(
-        str(event.get("_id") or ""),
-        str(event.get("_rev") or ""),
+        str(event.fields.get("_id") or ""),
+        str(event.fields.get("_rev") or ""),
         event.to_json(),
         None if sequence is None else str(sequence),
         document.raw if isinstance(document, RawDocument) else None,

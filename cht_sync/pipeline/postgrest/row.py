@@ -9,7 +9,7 @@ from cht_sync.pipeline.contracts import Rejected, StoredDocument
 from cht_sync.pipeline.postgrest.storable import storable
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """A row as JSON, and what is said of it should it be refused.
 
     `received` is the document as it came, where `body` is more than that; `replaced` says in how many
