@@ -21,7 +21,7 @@ from cht_sync.pipeline.sweep import Sweep
 log = logging.getLogger(__name__)
 
 SIGN_OF_LIFE = 58.0
-"""Seconds after which an idle pipeline touches its progress: once a minute, and no less, as readers expect."""
+"""Seconds after which an idle pipeline touches its progress: once a minute, as readers expect."""
 LARGE = 100
 """Events in a batch that is on its way long enough for the next one to be made meanwhile."""
 STANDBY = 10.0
