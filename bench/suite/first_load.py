@@ -62,6 +62,7 @@ def load(bench: Stand, count: int) -> Load:
     ):
 
         def reached() -> int:
+            engine.must_live()
             cursor.execute("select seq, pending from v1.couchdb_progress")
             row = cursor.fetchone()
             return 0 if row is None or not row[0] else int(row[0].partition("-")[0])

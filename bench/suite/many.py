@@ -45,9 +45,10 @@ def many(folder: Path, feed: FeedFile, databases: int) -> Many:
         bench.empty()
         halves: dict[str, float] = {}
         begun = time.perf_counter()
-        with bench.running(Logstash(bench.settings)):
+        with bench.running(Logstash(bench.settings)) as engine:
 
             def all_there() -> bool:
+                engine.must_live()
                 cursor.execute("select database, seq from v1.couchdb_progress where seq <> ''")
                 now = time.perf_counter() - begun
                 reached = {name: int(seq.partition("-")[0]) for name, seq in cursor.fetchall()}

@@ -96,6 +96,10 @@ def _serve(feed: FeedFile, shares: dict[str, range], port: Connection) -> None:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client that was stopped goes away."""
+
         request_queue_size = 128
 
         def server_bind(self) -> None:

@@ -6,7 +6,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,15 @@ from psycopg2.extensions import connection as Connection
 
 from cht_sync import process
 from cht_sync.environments import Environment
+from cht_sync.files import last_lines
 from cht_sync.process import ProcessId
 from cht_sync.runtime.postgres import Postgres, binaries
 from cht_sync.runtime.postgrest import Postgrest
 from cht_sync.runtime.service import Service, inherited_environment
 from cht_sync.settings import Settings, load
 
+PORTS = iter(range(21_000, 32_000))
+"""Below those that the system gives to connections (Linux: 32768 and more)."""
 SOON = 0.005
 """Seconds between two looks whether something has come."""
 
@@ -33,6 +36,7 @@ class Running:
 
     service: Service
     identity: ProcessId
+    log: Path
 
     @property
     def _process(self) -> psutil.Process:
@@ -43,6 +47,11 @@ class Running:
         family = [self._process, *self._process.children(recursive=True)]
         times = [one.cpu_times() for one in family]
         return sum(one.user + one.system for one in times)
+
+    def must_live(self) -> None:
+        """End everything where it has ended."""
+        if self.identity.find() is None:
+            raise SystemExit(f"{self.service.name} has ended: {' '.join(last_lines(self.log, 5))}")
 
     def highest_memory(self) -> float:
         """Most megabytes that it has held at once, without its children."""
@@ -162,17 +171,20 @@ def wait_until(is_so: Any, every: float = SOON, patience: float = 3600) -> None:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port of loopback that nobody listens on, and that no connection is given while nobody does."""
+    for port in PORTS:
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise SystemExit("all ports are taken")
 
 
 def _start(service: Service, folder: Path) -> Running:
+    log = folder / f"{service.name}.log"
     started = process.start(
         service.command(),
-        log=folder / f"{service.name}.log",
+        log=log,
         env={**inherited_environment(), "PYTHONUNBUFFERED": "1", **service.environment()},
         cwd=service.work_folder(),
     )
-    return Running(service, ProcessId.of(started.pid))
+    return Running(service, ProcessId.of(started.pid), log)

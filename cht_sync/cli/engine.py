@@ -17,7 +17,7 @@ import click
 from cht_sync import __version__, logs
 from cht_sync.cli.group import main
 from cht_sync.errors import ChtSyncError, ConfigError
-from cht_sync.pipeline.collector import collect_rarely
+from cht_sync.pipeline import interpreter
 from cht_sync.pipeline.config.problems import flat
 from cht_sync.pipeline.data_lock import only_user_of
 from cht_sync.pipeline.monitor.metrics import Registry
@@ -314,7 +314,7 @@ def _run(start: Startup, pipelines: list[NamedPipeline]) -> None:
         if settings["api.enabled"]:
             host, ports = settings["api.http.host"], settings["api.http.port"]
             serving.enter_context(serve_monitor(registry, host=host, ports=ports, node=node))
-        collect_rarely()
+        interpreter.tune()
         try:
             run_pipelines(pipelines, stop, reloading)
         except (ChtSyncError, OSError):
