@@ -372,6 +372,7 @@ class Settings:
     data_generator_memory: str = _memory("256m", "the data generator")
     dbt_memory: str = _memory("1g", "dbt")
     superset_memory: str = _memory("2g", "Superset")
+    tools_memory: str = _memory("512m", "each of what runs once, and of single commands")
     postgres_cpus: float = _cpus("PostgreSQL")
     couchdb_cpus: float = _cpus("CouchDB")
     postgrest_cpus: float = _cpus("PostgREST")
@@ -461,6 +462,7 @@ def load(
     read_file: bool = True,
     needs: Collection[str] | None = None,
     accepted: bool = False,
+    ignoring: Collection[str] = (),
 ) -> Settings:
     """Read and check every setting for `environment`.
 
@@ -468,11 +470,12 @@ def load(
     there is nothing but `environ`. `needs` names the variables that a single service cannot do without:
     of what the environment requires, only these are demanded then, so that the service need not be told
     the others' secrets. Of these, gamma and prod refuse weak secrets and a login in the clear, unless they
-    were `accepted` before, by an environment that runs. Raises SettingsError with one line per problem, each
-    with the variable's name and an example or what to do.
+    were `accepted` before, by an environment that runs. `ignoring` names variables that count as unset.
+    Raises SettingsError with one line per problem, each with the variable's name and an example or what to do.
     """
     home = home or default_home(environ)
     given = _given(_from_file(home / ".env") if read_file else {}, environ)
+    given = {name: text for name, text in given.items() if name not in ignoring}
     values: dict[str, Any] = {}
     problems: list[str] = []
     for item in fields(Settings):

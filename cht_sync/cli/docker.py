@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -14,13 +14,13 @@ from rich.console import Console
 from cht_sync.cli.group import main
 from cht_sync.cli.options import reachable_settings
 from cht_sync.environments import Environment
-from cht_sync.errors import ChtSyncError
+from cht_sync.errors import ChtSyncError, SettingsError
 from cht_sync.runtime import chosen, preflight, screen, status
 from cht_sync.runtime.containers import compose, recorded, running
 from cht_sync.runtime.containers import engine as engines
 from cht_sync.runtime.containers.running import LITTLE_SPACE, Installation
 from cht_sync.runtime.pipelines import pipeline_problems
-from cht_sync.settings import STATE_FOLDER, default_home
+from cht_sync.settings import STATE_FOLDER, Settings, declared, default_home
 
 FIRST_MODELS_PATIENCE = 180.0
 """Seconds for which `up` waits until models have been made of the first documents."""
@@ -45,12 +45,13 @@ def up(environment: Environment, *, without: Sequence[str], why: str, stop: thre
         raise ChtSyncError(f"{before.environment} is running here", hint="End it first: cht-sync down")
     with engines.connected() as engine:
         compose.version()
-        settings = running.load_settings(environment, home=home, without=without)
+        settings = _loaded(environment, home, without)
         changed = before is not None and before.given != dict(settings.given)
         if before is None or changed:
             names = chosen.service_names(settings, without)
             screen.warn(console, preflight.refuse(preflight.from_here(settings), names))
         _refuse_a_full_disk(engine)
+        _refuse_too_many_processors(settings, engine)
         wanted = running.prepare(settings, without, engine)
         console.print(f"Starting {environment} (docker: {why})")
         if not _get_images(console, wanted, engine, stop):
@@ -58,8 +59,13 @@ def up(environment: Environment, *, without: Sequence[str], why: str, stop: thre
         with screen.progress(console) as progress:
             state = running.start(wanted, engine, stop, progress.show, anew=changed)
         if state is None:
+            if before is not None:
+                console.print(
+                    "! unfinished: some services are not replaced yet; again: cht-sync up", style="red"
+                )
             return False
-    found = _first_models(console, wanted, stop) if "data-generator" in wanted.services else None
+    has_first_models = {"data-generator", "dbt"} <= {*wanted.services}
+    found = _first_models(console, wanted, stop) if has_first_models else None
     if stop.is_set():
         return False
     screen.final_screen(console, state, wanted.settings, {})
@@ -97,15 +103,15 @@ def gathered(wanted: Installation) -> dict[str, Any]:
     return found
 
 
-def logs(wanted: Installation, services: Sequence[str], *, follow: bool, lines: int) -> int:
-    """Show the logs as Compose does; return its exit code."""
+def logs(wanted: Installation, services: Sequence[str], *, follow: bool, lines: int) -> NoReturn:
+    """Show the logs as Compose does, in place of this process."""
     if "supervisor" in services:
         raise ChtSyncError(
             "supervisor is of local processes; containers are watched by the Docker engine",
             hint="Its log: journalctl --unit docker",
         )
     more = ["--follow"] if follow else []
-    return wanted.compose.call("logs", "--no-color", "--tail", str(lines), *more, *services)
+    wanted.compose.become("logs", "--no-color", "--tail", str(lines), *more, *services)
 
 
 @main.command(hidden=True)
@@ -122,6 +128,29 @@ def gather(logstash: bool) -> None:
 def _recorded_in(folder: Path) -> Installation | None:
     record = recorded.read(folder)
     return None if record is None else running.of(record, default_home())
+
+
+def _loaded(environment: Environment, home: Path, without: Sequence[str]) -> Settings:
+    """Load and check. Raises SettingsError with what is wrong with the servers of others among it."""
+    try:
+        return running.load_settings(environment, home=home, without=without)
+    except SettingsError as error:
+
+        def without_refused(names: Collection[str]) -> Settings:
+            return preflight.from_here(running.readable_settings(environment, home=home, ignoring=names))
+
+        raise preflight.with_servers(error, without_refused, chosen.names(environment, without)) from error
+
+
+def _refuse_too_many_processors(settings: Settings, engine: engines.Engine) -> None:
+    there = engine.processors()
+    problems = [
+        f"{name} {getattr(settings, name.lower()):g} is more than the {there} that the machine has"
+        for name, _variable in declared()
+        if name.endswith("_CPUS") and getattr(settings, name.lower()) > there
+    ]
+    if problems:
+        raise SettingsError(problems, hint="Nothing was started.")
 
 
 def _refuse_a_full_disk(engine: engines.Engine) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def down(volumes: bool, yes: bool, environment: str | None) -> None:
     if containers is not None:
         kept = containers.recorded.environment
     emptied = Environment(environment) if environment else kept
-    if containers is not None and emptied is not kept:
+    if volumes and containers is not None and emptied is not kept:
         raise SettingsError([f"{kept} runs as containers; its data alone can be deleted: --env {kept}"])
     runs_as_processes = containers is None and recorded is not None
     kept_by_containers = docker.stopped(emptied) if volumes and not runs_as_processes else containers
@@ -140,7 +140,7 @@ def logs_command(services: tuple[str, ...], follow: bool, lines: int) -> None:
     """Show the logs of some services, or of all."""
     containers = docker.installation()
     if containers is not None:
-        sys.exit(docker.logs(containers, services, follow=follow, lines=lines))
+        docker.logs(containers, services, follow=follow, lines=lines)
     folder = default_home() / STATE_FOLDER / "logs"
     names = services or (*SERVICE_NAMES, "supervisor")
     paths = [folder / f"{name}.log" for name in names if follow or (folder / f"{name}.log").exists()]
@@ -208,7 +208,7 @@ def supervise(environment: str, without: tuple[str, ...]) -> None:
 def _up_as_processes(wanted: Environment, *, detach: bool, without: tuple[str, ...], why: str) -> None:
     home = default_home()
     console = Console(highlight=False)
-    settings = embedded.load_settings(wanted, home=home, needs=chosen.demanded(without))
+    settings = _loaded(wanted, home, without)
     with stop_on_signals() as stop:
         if not _may_start(console, settings, stop, without=without):
             sys.exit(INTERRUPTED)
@@ -237,6 +237,18 @@ def _up_as_processes(wanted: Environment, *, detach: bool, without: tuple[str, .
                 supervision.kill()
             raise
     sys.exit(INTERRUPTED)
+
+
+def _loaded(environment: Environment, home: Path, without: tuple[str, ...]) -> Settings:
+    """Load and check. Raises SettingsError with what is wrong with the servers of others among it."""
+    try:
+        return embedded.load_settings(environment, home=home, needs=chosen.demanded(without))
+    except SettingsError as error:
+
+        def without_refused(names: Collection[str]) -> Settings:
+            return load(environment, home=home, needs=(), accepted=True, ignoring=names)
+
+        raise preflight.with_servers(error, without_refused, chosen.names(environment, without)) from error
 
 
 def _may_start(

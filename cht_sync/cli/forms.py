@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,8 +27,9 @@ from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 from cht_sync.reconcile.interrupt import interruptible_queries
 from cht_sync.reconcile.table import told_of
+from cht_sync.runtime.containers.inside import handed_out_settings
 from cht_sync.runtime.dbt import NEEDS, OWN_PACKAGE
-from cht_sync.settings import Settings
+from cht_sync.settings import CHECKOUT, Settings
 from cht_sync.transform.forms.models import ProjectModels, has_form_macro, local_project, models_of
 from cht_sync.transform.forms.proposal import Proposal, propose
 from cht_sync.transform.forms.reading import Sample, fields_of, forms_of, relations, reserved_words
@@ -144,7 +146,7 @@ def write_form(
     written.
     """
     logs.configure(level="warning")
-    settings = _settings(environment)
+    settings = reachable_settings(Environment(environment), needs=NEEDS, output=output)
     models = _models(settings)
     if output is None:
         _refuse_without_folder(settings)
@@ -153,10 +155,18 @@ def write_form(
         tables = relations(connection, settings.dbt_postgres_schema)
     empty = ProjectModels(Path(), {}, {}, {})
     written = write(proposal, models or empty, tables, output=output, force=force)
+    if handed_out_settings() is not None:
+        # Inside a container the checkout is elsewhere than where a person looks for it.
+        first, second = written.files
+        written = replace(written, files=(_in_checkout(first), _in_checkout(second)))
     if machine_readable:
         print_written_json(proposal, written)
     else:
         print_written(proposal, written, in_use=output is None)
+
+
+def _in_checkout(file: Path) -> Path:
+    return file.relative_to(CHECKOUT) if file.is_relative_to(CHECKOUT) else file
 
 
 def _settings(environment: str) -> Settings:

@@ -38,12 +38,17 @@ log_options = click.option(
 
 
 def reachable_settings(
-    environment: Environment, *, needs: Collection[str] | None = None, words: Sequence[str] | None = None
+    environment: Environment,
+    *,
+    needs: Collection[str] | None = None,
+    words: Sequence[str] | None = None,
+    output: Path | None = None,
 ) -> Settings:
     """Where the running environment's services are; else what the settings say.
 
     Where they are containers, they can be reached inside their network only: the whole command is run there
-    then, and this process ends with its exit code. `words` is that command, where it is not this one's own.
+    then, in place of this process. `words` is that command, where it is not this one's own; `output` is what
+    its option `--output` says.
 
     `needs`: the only variables that must be set, for a service that runs alone. Says on standard error
     when the settings that are given now are others.
@@ -54,7 +59,13 @@ def reachable_settings(
     home = default_home()
     record = recorded.read(home / STATE_FOLDER)
     if record is not None:
-        sys.exit(running.run_inside(running.of(record, home), words or _own_words(sys.argv[1:])))
+        own = words or _own_words(sys.argv[1:])
+        if output is not None:
+            output = output.resolve()
+            # Made here, it is ours; the engine would make it root's.
+            output.mkdir(parents=True, exist_ok=True)
+            own = [*_without_output(own), "--output", str(output)]
+        running.run_inside(running.of(record, home), own, output)
     state = control.running(home / STATE_FOLDER)
     if state is None:
         return embedded.load_settings(environment, home=home, needs=needs)
@@ -82,6 +93,13 @@ def _own_words(words: Sequence[str]) -> list[str]:
     if words and words[0] == "--project-dir":
         return list(words[2:])
     return [word for word in words if not word.startswith("--project-dir=")]
+
+
+def _without_output(words: Sequence[str]) -> list[str]:
+    if "--output" in words:
+        place = words.index("--output")
+        return [*words[:place], *words[place + 2 :]]
+    return [word for word in words if not word.startswith("--output=")]
 
 
 def _changes(state: EnvironmentState, home: Path) -> str:

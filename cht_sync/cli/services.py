@@ -116,7 +116,8 @@ def ingest_serve(port: int | None, log_format: str) -> None:
 
 def _starts_couchdb() -> bool:
     if (handed_out := handed_out_settings()) is not None:
-        return handed_out.couchdb_host == COUCHDB
+        # Somebody else's may have the same name.
+        return handed_out.environment is Environment.LOCAL and handed_out.couchdb_host == COUCHDB
     state = control.running(default_home() / STATE_FOLDER)
     return state is not None and any(one.name == "couchdb" for one in state.services)
 

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 import click
 
 from cht_sync import logs
+from cht_sync.cli.docker import installation
 from cht_sync.cli.group import main
 from cht_sync.cli.options import environment_option, log_options, reachable_settings
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
+from cht_sync.runtime.containers.dbt_docs import export_docs
 from cht_sync.runtime.dbt import NEEDS, transform_options
 from cht_sync.shutdown import stop_on_signals
 from cht_sync.transform.docs import generate_docs
@@ -90,6 +92,10 @@ def dbt_loop(environment: str, log_format: str, metrics_host: str, **given: Any)
 def dbt_docs(environment: str) -> None:
     """Write dbt's documentation of the models, a page for the browser, into the environment's folder."""
     logs.configure()
+    containers = installation()
+    if containers is not None:
+        click.echo(export_docs(containers))
+        return
     options = transform_options(reachable_settings(Environment(environment), needs=NEEDS))
     click.echo(generate_docs(options))
 

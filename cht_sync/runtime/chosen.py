@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from cht_sync.environments import SERVICES
+from cht_sync.environments import SERVICES, Environment
 from cht_sync.errors import SettingsError
 from cht_sync.settings import SUPERSET, Settings, declared
 
@@ -16,21 +16,26 @@ def demanded(without: Collection[str]) -> Collection[str] | None:
     return [name for name, variable in declared() if variable.group != SUPERSET]
 
 
+def names(environment: Environment, without: Collection[str]) -> tuple[str, ...]:
+    """The services of an environment but those that are left out, in order."""
+    return tuple(name for name in SERVICES[environment] if name not in without)
+
+
 def service_names(settings: Settings, without: Collection[str]) -> tuple[str, ...]:
     """The services to start, in order. Raises SettingsError when what is left out is set nowhere else."""
-    names = tuple(name for name in SERVICES[settings.environment] if name not in without)
-    if "couchdb" not in names:
+    wanted = names(settings.environment, without)
+    if "couchdb" not in wanted:
         # Documents of fictional people have no place in somebody's CouchDB, nor behind a tunnel to it.
-        names = tuple(name for name in names if name != "data-generator")
+        wanted = tuple(name for name in wanted if name != "data-generator")
     problems = []
-    if "postgres" not in names and not settings.postgres_host:
+    if "postgres" not in wanted and not settings.postgres_host:
         problems.append(
             "POSTGRES_HOST is required without postgres; for example POSTGRES_HOST=postgres.example.org"
         )
-    if "logstash" in names and "postgrest" not in names and not settings.http_endpoint:
+    if "logstash" in wanted and "postgrest" not in wanted and not settings.http_endpoint:
         problems.append(
             "HTTP_ENDPOINT is required without postgrest; for example HTTP_ENDPOINT=example.org:3000"
         )
     if problems:
         raise SettingsError(problems)
-    return names
+    return wanted

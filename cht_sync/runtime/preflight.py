@@ -6,7 +6,7 @@ A CouchDB that is away only warns: a machine that starts at night while CouchDB 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -52,6 +52,34 @@ def look(settings: Settings, services: Collection[str]) -> Found:
     if "couchdb" not in services and "logstash" in services:
         _look_at_couchdb(settings, found)
     return found
+
+
+def with_servers(
+    error: SettingsError, settings_without: Callable[[Collection[str]], Settings], services: Collection[str]
+) -> SettingsError:
+    """The refusal of settings, with what is wrong with the servers of others: all is said at once.
+
+    `settings_without` loads them without some. A server is asked only where no setting that leads to it is
+    among the problems: a password must not go where it was refused to go.
+    """
+    refused = {problem.partition(" ")[0].partition("=")[0] for problem in error.problems}
+    try:
+        settings = settings_without(refused)
+    except SettingsError:
+        return error
+    found = Found()
+
+    def is_asked(*values: str, named: Collection[str]) -> bool:
+        return all(values) and not any(name.startswith(tuple(named)) for name in refused)
+
+    host, user, password = settings.postgres_host, settings.postgres_user, settings.postgres_password
+    if "postgres" not in services and is_asked(host, user, password, named=("POSTGRES_", "DBT_POSTGRES_")):
+        _look_at_postgresql(settings, services, found)
+    host, user, password = settings.couchdb_host, settings.couchdb_user, settings.couchdb_password
+    follows = "couchdb" not in services and "logstash" in services
+    if follows and is_asked(host, user, password, named=("COUCHDB_",)):
+        _look_at_couchdb(settings, found)
+    return SettingsError([*error.problems, *found.problems], hint=error.hint)
 
 
 def _look_at_postgresql(settings: Settings, services: Collection[str], found: Found) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from cht_sync.environments import SERVICES, Environment
+from cht_sync.environments import Environment
 from cht_sync.errors import ChtSyncError
 from cht_sync.runtime import chosen, control
 from cht_sync.runtime.containers import recorded, running
@@ -32,8 +32,7 @@ def choose(wanted: str, environment: Environment, *, home: Path, without: Collec
     if kept := _kept(folder, environment):
         return kept, "where its data are"
     settings = load(environment, home=home, needs=chosen.demanded(without))
-    names = [name for name in SERVICES[environment] if name not in without]
-    why_not = unavailable(settings, names)
+    why_not = unavailable(settings, chosen.names(environment, without))
     return (DOCKER, "all images can be had") if why_not is None else (EMBEDDED, why_not)
 
 

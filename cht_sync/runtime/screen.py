@@ -128,6 +128,7 @@ def status_view(status: dict[str, Any]) -> RenderableType:
             "?" if one["documents_per_second"] is None else f"{one['documents_per_second']:.1f}",
             Text(_number(letters), "red" if letters else ""),
         )
+    is_unknown = any(problem.startswith("dbt: ") for problem in status["problems"])
     parts: list[RenderableType] = [
         Text(f"cht-sync {status['environment']} ({status['runtime']})\n", "bold"),
         services,
@@ -135,7 +136,7 @@ def status_view(status: dict[str, Any]) -> RenderableType:
         databases,
         *(Text(f"! {one['name']}: {one['problem']}", "red") for one in status["databases"] if one["problem"]),
         Text(),
-        *dbt_lines(status["dbt"]),
+        *([Text("dbt: ?")] if status["dbt"] is None and is_unknown else dbt_lines(status["dbt"])),
     ]
     parts += [Text(f"! {problem}", "red") for problem in status["problems"]]
     return Group(*parts)

@@ -90,7 +90,8 @@ def _databases(settings: Settings, problems: list[str]) -> list[dict[str, Any]]:
 
 def _database(name: str, progress: DatabaseProgress | None, counts: CouchdbCounts) -> dict[str, Any]:
     documents, pending = counts.ask(name, progress.sequence if progress else None)
-    if pending is None and progress is not None:
+    if pending is None and progress is not None and documents is not None:
+        # CouchDB is there and does not count; where it is away, nobody knows what waits.
         pending = progress.pending
     return {
         "name": name,

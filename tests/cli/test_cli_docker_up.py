@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
@@ -28,7 +29,8 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     def prepare(*_arguments: object) -> None:
         raise Prepared("prepared")
 
-    monkeypatch.setattr(docker.engines, "connected", lambda: nullcontext(None))
+    engine = SimpleNamespace(processors=lambda: 2)
+    monkeypatch.setattr(docker.engines, "connected", lambda: nullcontext(engine))
     monkeypatch.setattr(docker.compose, "version", lambda: "2.40")
     monkeypatch.setattr(docker, "_refuse_a_full_disk", lambda _engine: None)
     monkeypatch.setattr(running, "prepare", prepare)
@@ -54,6 +56,24 @@ def test_a_postgresql_that_does_not_answer_is_refused_and_nothing_is_prepared(
     assert f"PostgreSQL at 127.0.0.1:{nowhere['POSTGRES_PORT']} cannot be reached" in refused.stderr
     assert "Nothing was started." in refused.stderr
     assert not (tmp_path / STATE_FOLDER).exists()
+
+
+def test_settings_and_servers_are_refused_in_one_round(tmp_path: Path, nowhere: dict[str, str]) -> None:
+    refused = up(tmp_path, nowhere | {"SUPERSET_SECRET_KEY": "thisISaSECRET_1234", "COUCHDB_HOST": "8.8.8.8"})
+    assert refused.exit_code == 2
+    assert "SUPERSET_SECRET_KEY is shorter than 32 bytes" in refused.stderr
+    assert "COUCHDB_SECURE" in refused.stderr
+    assert f"PostgreSQL at 127.0.0.1:{nowhere['POSTGRES_PORT']} cannot be reached" in refused.stderr
+    # Its password must not go there in the clear.
+    assert "CouchDB at" not in refused.stderr
+
+
+def test_more_processors_than_there_are_are_refused(tmp_path: Path, nowhere: dict[str, str]) -> None:
+    left_out = [word for name in ("postgrest", "dbt", "superset") for word in ("--without", name)]
+    given = nowhere | {"HTTP_ENDPOINT": "postgrest.example.org:3000", "DBT_CPUS": "99"}
+    refused = up(tmp_path, given, *left_out)
+    assert refused.exit_code == 2
+    assert "DBT_CPUS 99 is more than the 2 that the machine has" in refused.stderr
 
 
 def test_a_couchdb_that_is_away_only_warns(tmp_path: Path, nowhere: dict[str, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import socket
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,6 +44,9 @@ class FakeEngine:
 
     def project(self, _name: str) -> list[Any]:
         return [self._container]
+
+    def owner_of_data(self, _name: str) -> str | None:
+        return None
 
 
 def test_local_never_reaches_servers_that_the_settings_name(tmp_path: Path) -> None:
@@ -108,6 +112,27 @@ def test_containers_of_another_installation_are_left_alone(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+def test_data_of_another_installation_are_left_alone_unless_it_is_gone(tmp_path: Path) -> None:
+    other = tmp_path / "other" / "compose.env"
+    engine: Any = SimpleNamespace(project=lambda _name: [], owner_of_data=lambda _name: str(other))
+    running.prepare(settings(tmp_path / "ours"), (), engine)
+    other.parent.mkdir()
+    other.write_text("")
+    with pytest.raises(SettingsError, match="the data of cht-sync-local belong to another installation"):
+        running.prepare(settings(tmp_path / "ours"), (), engine)
+
+
+def test_a_default_that_was_taken_is_the_port_of_last_time_again(tmp_path: Path) -> None:
+    engine: Any = SimpleNamespace(project=lambda _name: [], owner_of_data=lambda _name: None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        taken = dataclasses.replace(settings(tmp_path), superset_port=port, runtime_folder=running.RUNTIME)
+        first = running.prepare(taken, (), engine)
+        recorded.write(first.settings.data_folder, first.recorded)
+        again = running.prepare(taken, (), engine)
+    assert again.recorded.ports["superset"] == first.recorded.ports["superset"]
+
+
 def test_another_project_name_is_refused_while_the_old_one_runs(tmp_path: Path) -> None:
     record = recorded.Recorded(Environment.LOCAL, "cht-sync-local", [], {}, [], {})
     recorded.write(tmp_path / ".cht-sync", record)
@@ -124,7 +149,7 @@ def test_a_folder_with_an_apostrophe_reaches_compose_as_it_is(tmp_path: Path) ->
     except ChtSyncError as error:
         pytest.skip(str(error))
     home = tmp_path / "o'brien $HOME"
-    engine: Any = SimpleNamespace(project=lambda _name: [])
+    engine: Any = SimpleNamespace(project=lambda _name: [], owner_of_data=lambda _name: None)
     given = dataclasses.replace(settings(home), runtime_folder=running.RUNTIME)
     wanted = running.prepare(given, ["superset"], engine)
     file = wanted.settings.data_folder / compose.SETTINGS_FILE

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from cht_sync import process
 from cht_sync.environments import Environment
@@ -74,17 +77,32 @@ class Compose:
         """Run a command to its end and return what it printed. Raises ChtSyncError."""
         return process.run(self.words(*arguments), env=_environment(), cwd=CHECKOUT, timeout=timeout)
 
-    def call(self, *arguments: str) -> int:
-        """Run a command in our place: with our terminal; return its exit code."""
-        return subprocess.run(
-            self.words(*arguments), env=_environment(), cwd=CHECKOUT, check=False
-        ).returncode
+    def become(self, *arguments: str) -> NoReturn:
+        """Become this command: terminal, signals and exit code are its own. Raises ChtSyncError.
 
-    def tool(self, *arguments: str, terminal: bool) -> list[str]:
-        """The words for `words` that run one of our own commands inside the network."""
+        A child would go on, in a container that nobody sees, when a signal ends us.
+        """
+        words = self.words(*arguments)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Python ignores it, and what we become would, too.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.chdir(CHECKOUT)
+        try:
+            os.execvpe(words[0], words, _environment())  # noqa: S606 (the words are ours)
+        except OSError as error:
+            raise ChtSyncError(f"{words[0]}: {error.strerror}") from error
+
+    def tool(self, *arguments: str, terminal: bool, output: Path | None = None) -> list[str]:
+        """The words for `words` that run one of our own commands inside the network.
+
+        What such a command writes for people is written as whoever we are: into the checkout, or into the
+        folder `output` of this machine, which has the same path inside.
+        """
         options = [] if terminal else ["--no-TTY"]
-        if arguments[:2] == ("forms", "write"):
-            # Into the checkout, as whoever owns that.
+        if output is not None:
+            options += ["--volume", f"{output}:{output}"]
+        if output is not None or arguments[:2] == ("forms", "write"):
             options += ["--user", f"{os.getuid()}:{os.getgid()}"]
         return ["run", "--rm", "--no-deps", *options, TOOL, *arguments]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -22,8 +23,11 @@ from cht_sync.runtime.state import ServiceState
 PROJECT, SERVICE, ONE_OFF = (f"com.docker.compose.{word}" for word in ("project", "service", "oneoff"))
 SETTINGS_FILE = "com.docker.compose.project.environment_file"
 """The label that says with which settings Compose was called."""
+MARK, OWNER = "installation", "org.cht-sync.installation"
+"""The volume, and its label, that say whose the volumes of a project are."""
 TIMEOUT = 20
 """Seconds for an answer of the engine."""
+HALF_REPLACED = re.compile(r"[0-9a-f]{12}_")
 CONNECTION_ERRORS = (DockerException, requests.RequestException)
 
 
@@ -66,6 +70,37 @@ class Engine:
             folder = Path(self._client.info().get("DockerRootDir", ""))
         return disk_free(folder) if folder.is_absolute() else None
 
+    def remove_half_replaced(self, project: str) -> None:
+        """Remove containers that an interrupted Compose has renamed to put others in their place."""
+        for container in self.project(project):
+            if HALF_REPLACED.match(container.name or ""):
+                with _our_errors():
+                    container.remove(force=True)
+
+    def processors(self) -> int:
+        """How many the engine's machine has."""
+        with _our_errors():
+            return int(self._client.info().get("NCPU", 0))
+
+    def owner_of_data(self, project: str) -> str | None:
+        """The installation that has marked a project's volumes as its own; None where none has."""
+        with _our_errors():
+            try:
+                labels = self._client.volumes.get(f"{project}_{MARK}").attrs.get("Labels") or {}
+            except NotFound:
+                return None
+        owner = labels.get(OWNER)
+        return None if owner is None else str(owner)
+
+    def mark_data(self, project: str, owner: str) -> None:
+        """Mark a project's volumes as those of an installation: with an empty volume that is labelled so."""
+        if self.owner_of_data(project) == owner:
+            return
+        with _our_errors():
+            with contextlib.suppress(NotFound):
+                self._client.volumes.get(f"{project}_{MARK}").remove()
+            self._client.volumes.create(f"{project}_{MARK}", labels={PROJECT: project, OWNER: owner})
+
     def remove_volumes(self, project: str) -> None:
         """Delete a project's volumes. Raises ChtSyncError where a container still uses one."""
         with _our_errors():
@@ -99,7 +134,8 @@ def state_of(container: Container) -> ServiceState:
     if status == "running":
         state = {"starting": "starting", "unhealthy": "unhealthy"}.get(health, "running")
     else:
-        state = {"created": "waiting", "restarting": "restarting"}.get(status, "stopped")
+        known = {"created": "waiting", "restarting": "restarting", "paused": "paused"}
+        state = known.get(status, "stopped")
     moment = about["StartedAt"] if status == "running" else about["FinishedAt"]
     return ServiceState(
         service_of(container),
@@ -113,6 +149,11 @@ def exit_code(container: Container) -> int | None:
     """How a container has ended; None while it runs, or before it does."""
     about: dict[str, Any] = container.attrs["State"]
     return int(about["ExitCode"]) if about["Status"] in ("exited", "dead") else None
+
+
+def out_of_memory(container: Container) -> bool:
+    """Whether it was ended for taking more memory than its limit."""
+    return bool(container.attrs["State"].get("OOMKilled"))
 
 
 def last_words(container: Container, count: int = 10) -> list[str]:

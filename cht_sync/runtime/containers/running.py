@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from docker.models.containers import Container
 
@@ -71,6 +71,12 @@ def load_settings(environment: Environment, *, home: Path, without: Collection[s
     return _as_kept(settings)
 
 
+def readable_settings(environment: Environment, *, home: Path, ignoring: Collection[str]) -> Settings:
+    """The settings without some that are refused. Raises SettingsError."""
+    settings = load(environment, home=home, needs=(), accepted=True, ignoring=ignoring)
+    return dataclasses.replace(settings, runtime_folder=RUNTIME)
+
+
 def _as_kept(settings: Settings) -> Settings:
     settings = dataclasses.replace(settings, runtime_folder=RUNTIME)
     return embedded.with_kept_secrets(settings) if settings.environment is Environment.LOCAL else settings
@@ -106,13 +112,17 @@ def _refuse_what_is_not_ours(settings: Settings, before: Recorded | None, engine
             hint="End it first: cht-sync down",
         )
     ours = str(settings.data_folder / SETTINGS_FILE)
+    hint = "Give this one a name of its own: COMPOSE_PROJECT_NAME=..."
     for container in engine.project(project):
         theirs = container.labels.get(engines.SETTINGS_FILE, ours)
         if theirs != ours:
             raise SettingsError(
-                [f"the containers of {project} belong to another installation, {theirs}"],
-                hint="Give this one a name of its own: COMPOSE_PROJECT_NAME=...",
+                [f"the containers of {project} belong to another installation, {theirs}"], hint=hint
             )
+    owner = engine.owner_of_data(project)
+    # One that is gone has been moved, or deleted without its data.
+    if owner not in (None, ours) and Path(owner or "").exists():
+        raise SettingsError([f"the data of {project} belong to another installation, {owner}"], hint=hint)
 
 
 def prepare(settings: Settings, without: Sequence[str], engine: engines.Engine) -> Installation:
@@ -126,10 +136,12 @@ def prepare(settings: Settings, without: Sequence[str], engine: engines.Engine) 
     _refuse_what_is_not_ours(settings, before, engine)
     running = {engines.service_of(one) for one in engine.project(project) if one.status == "running"}
     held = {service: port for service, port in (before.ports.items() if before else ()) if service in running}
+    # After a `down` the record of the last time is left beside the data.
+    last = before or recorded.read(settings.data_folder)
     free = ports.choose(
         settings,
         [name for name in names if name in PUBLISHED and name not in held],
-        held,
+        {**(last.ports if last else {}), **held},
         lambda port: ports.is_free(port, settings.publish_address.strip("[]")),
     )
     published = {name: held.get(name, getattr(free, PUBLISHED[name])) for name in names if name in PUBLISHED}
@@ -255,6 +267,8 @@ def start(
     """
     recorded.write(installation.settings.state_folder, installation.recorded)
     recorded.write(installation.settings.data_folder, installation.recorded)
+    engine.remove_half_replaced(installation.recorded.project)
+    engine.mark_data(installation.recorded.project, str(installation.settings.data_folder / SETTINGS_FILE))
     left_out = [word for name in _left_out(installation) for word in ("--scale", f"{name}=0")]
     options = ["--detach", "--no-build", "--remove-orphans", *(["--force-recreate"] if anew else [])]
     running = installation.compose.start("up", *options, *left_out)
@@ -296,10 +310,13 @@ def gather(installation: Installation) -> dict[str, Any]:
     return found
 
 
-def run_inside(installation: Installation, words: Sequence[str]) -> int:
-    """Run one of our own commands where everything can be reached; return its exit code."""
+def run_inside(installation: Installation, words: Sequence[str], output: Path | None = None) -> NoReturn:
+    """Run one of our own commands where everything can be reached, in place of this process.
+
+    `output` is a folder of this machine that it may write to.
+    """
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    return installation.compose.call(*installation.compose.tool(*words, terminal=terminal))
+    installation.compose.become(*installation.compose.tool(*words, terminal=terminal, output=output))
 
 
 def stop(installation: Installation, engine: engines.Engine, *, volumes: bool = False) -> None:
@@ -353,7 +370,9 @@ def _raise_for_the_failed(containers: Sequence[Container]) -> None:
         restarts = engines.state_of(container).restarts
         if name not in SERVICES[Environment.LOCAL] and not code:
             continue  # what runs once, and has
-        if code is not None:
+        if engines.out_of_memory(container):
+            what = f"needed more memory than it may have; raise {name.upper().replace('-', '_')}_MEMORY"
+        elif code is not None:
             what = f"ended with exit code {code}"
         elif restarts >= MANY_RESTARTS:
             what = f"ended {restarts} times and was started again"
