@@ -471,7 +471,7 @@ def load(
     of what the environment requires, only these are demanded then, so that the service need not be told
     the others' secrets. Of these, gamma and prod refuse weak secrets and a login in the clear, unless they
     were `accepted` before, by an environment that runs. `ignoring` names variables that count as unset.
-    Raises SettingsError with one line per problem, each with the variable's name and an example or what to do.
+    Raises SettingsError with one line per problem: the variable's name, and an example or what to do.
     """
     home = home or default_home(environ)
     given = _given(_from_file(home / ".env") if read_file else {}, environ)

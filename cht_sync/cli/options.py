@@ -14,7 +14,7 @@ from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
 from cht_sync.runtime import control, embedded, preflight
-from cht_sync.runtime.containers import recorded, running
+from cht_sync.runtime.containers import command, recorded, running
 from cht_sync.runtime.containers.inside import handed_out_settings
 from cht_sync.runtime.state import EnvironmentState
 from cht_sync.settings import STATE_FOLDER, Settings, declared, default_home, load
@@ -47,8 +47,8 @@ def reachable_settings(
     """Where the running environment's services are; else what the settings say.
 
     Where they are containers, they can be reached inside their network only: the whole command is run there
-    then, in place of this process. `words` is that command, where it is not this one's own; `output` is what
-    its option `--output` says.
+    then, and this process ends with its exit code. `words` is that command, where it is not this one's own;
+    `output` is what its option `--output` says.
 
     `needs`: the only variables that must be set, for a service that runs alone. Says on standard error
     when the settings that are given now are others.
@@ -65,7 +65,7 @@ def reachable_settings(
             # Made here, it is ours; the engine would make it root's.
             output.mkdir(parents=True, exist_ok=True)
             own = [*_without_output(own), "--output", str(output)]
-        running.run_inside(running.of(record, home), own, output)
+        sys.exit(command.run(running.of(record, home).compose, own, output))
     state = control.running(home / STATE_FOLDER)
     if state is None:
         return embedded.load_settings(environment, home=home, needs=needs)

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from dotenv import dotenv_values
 
 from cht_sync import __version__
-from cht_sync.cli import main
+from cht_sync.cli import main, services
 from cht_sync.environments import Environment
 from cht_sync.settings import declared, load
 
@@ -328,3 +328,13 @@ def test_rendered_pipelines_can_be_checked_without_running_them(terminal: Termin
         **variables,
     )
     assert (done.exit_code, done.stdout) == (0, "Configuration OK\n"), done.stderr
+
+
+@pytest.mark.parametrize(("environment", "refused"), [("gamma", True), ("prod", True), ("local", False)])
+def test_a_couchdb_of_somebody_elses_is_not_ours_because_of_its_name(
+    environment: str, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed_out = {"CHT_SYNC_ENVIRONMENT": environment, "COUCHDB_HOST": "couchdb", "COUCHDB_DBS": "medic"}
+    for name, value in handed_out.items():
+        monkeypatch.setenv(name, value)
+    assert services._starts_couchdb() is not refused

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import docker
 import psycopg2
@@ -195,6 +198,26 @@ def test_a_network_that_is_cut_for_a_while_costs_nothing(
     wait_for(lambda: _catches_up(local), "the pipelines to catch up", local.logs)
     local.wait_until_well()
     assert json.loads(local.run("verify", "--json").stdout)["same"]
+
+
+def test_a_command_that_is_ended_takes_its_container_with_it(
+    local: ContainerInstallation, engine: docker.DockerClient
+) -> None:
+    def containers() -> list[Any]:
+        return engine.containers.list(filters={"name": f"{local.name}-local-cht-sync-"})
+
+    command = local.start("generate", "--rate", "1")
+    wait_for(lambda: containers() != [], "its container", local.logs)
+    command.send_signal(signal.SIGTERM)
+    assert command.wait(60) == 128 + signal.SIGTERM
+    assert containers() == []
+
+
+def test_what_commands_write_is_on_this_machine(local: ContainerInstallation, tmp_path: Path) -> None:
+    local.run("forms", "write", "delivery", "--output", str(tmp_path / "forms"))
+    assert {file.name for file in (tmp_path / "forms").iterdir()} == {"delivery.sql", "delivery.yml"}
+    page = Path(local.run("dbt", "docs").stdout.splitlines()[-1])
+    assert "<html" in page.read_text()[:1000].lower()
 
 
 def test_logs_show_every_service(local: ContainerInstallation) -> None:

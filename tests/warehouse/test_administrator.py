@@ -19,7 +19,7 @@ from settings.test_settings import COMPLETE
 
 from cht_sync.cli import main
 from cht_sync.environments import Environment
-from cht_sync.runtime.containers import recorded, running
+from cht_sync.runtime.containers import command, compose, recorded
 from cht_sync.settings import STATE_FOLDER, Settings, declared, load
 from cht_sync.warehouse import schema
 from warehouse.installation import Installation, headers, put
@@ -334,12 +334,12 @@ def test_with_containers_the_address_stays_outside_of_them(
     recorded.write(prod.home / STATE_FOLDER, record)
     inside: list[list[str]] = []
 
-    def run_inside(_where: running.Installation, words: Sequence[str]) -> int:
+    def run(_where: compose.Compose, words: Sequence[str], _output: Path | None) -> int:
         assert "PGPASSWORD" not in os.environ
         inside.append([*words])
         return 0
 
-    monkeypatch.setattr(running, "run_inside", run_inside)
+    monkeypatch.setattr(command, "run", run)
     done = prod.run("--admin-url", f"postgresql://{superuser.user}@", PGPASSWORD=superuser.password)
     assert (done.exit_code, done.stderr) == (0, "")
     assert inside == [["init-db"]]

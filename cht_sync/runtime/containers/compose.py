@@ -21,8 +21,6 @@ OLDEST = (2, 20)
 SETTINGS_FILE = "compose.env"
 VERSION_TIMEOUT = 20.0
 REMEDY = "Install docker-compose-plugin (Docker's own packages) or docker-compose-v2 (Ubuntu's)."
-TOOL = "cht-sync"
-"""The service that is the command line inside the network."""
 
 
 def version() -> str:
@@ -53,7 +51,7 @@ class Compose:
     """The commands of one project. `folder` holds its settings for Compose and takes its log."""
 
     def __init__(self, project: str, environment: Environment, files: Sequence[str], folder: Path) -> None:
-        self._project = project
+        self.project = project
         self._environment = environment
         self._files = list(files)
         self._folder = folder
@@ -63,7 +61,7 @@ class Compose:
         """A whole command line."""
         named = [word for file in self._files for word in ("--file", file)]
         return [
-            *("docker", "compose", "--ansi", "never", "--project-name", self._project),
+            *("docker", "compose", "--ansi", "never", "--project-name", self.project),
             *("--project-directory", str(CHECKOUT), "--env-file", str(self._folder / SETTINGS_FILE)),
             *(*named, "--profile", self._environment.value, *arguments),
         ]
@@ -78,10 +76,7 @@ class Compose:
         return process.run(self.words(*arguments), env=_environment(), cwd=CHECKOUT, timeout=timeout)
 
     def become(self, *arguments: str) -> NoReturn:
-        """Become this command: terminal, signals and exit code are its own. Raises ChtSyncError.
-
-        A child would go on, in a container that nobody sees, when a signal ends us.
-        """
+        """Become this command: terminal, signals and exit code are its own. Raises ChtSyncError."""
         words = self.words(*arguments)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -93,18 +88,24 @@ class Compose:
         except OSError as error:
             raise ChtSyncError(f"{words[0]}: {error.strerror}") from error
 
-    def tool(self, *arguments: str, terminal: bool, output: Path | None = None) -> list[str]:
-        """The words for `words` that run one of our own commands inside the network.
+    def child(self, words: Sequence[str], *, new_session: bool) -> subprocess.Popen[bytes]:
+        """Start a command with our streams; in a session of its own no terminal signals it."""
+        return subprocess.Popen(
+            self.words(*words), env=_environment(), cwd=CHECKOUT, start_new_session=new_session
+        )
 
-        What such a command writes for people is written as whoever we are: into the checkout, or into the
-        folder `output` of this machine, which has the same path inside.
-        """
-        options = [] if terminal else ["--no-TTY"]
-        if output is not None:
-            options += ["--volume", f"{output}:{output}"]
-        if output is not None or arguments[:2] == ("forms", "write"):
-            options += ["--user", f"{os.getuid()}:{os.getgid()}"]
-        return ["run", "--rm", "--no-deps", *options, TOOL, *arguments]
+    def tool(
+        self,
+        service: str,
+        *arguments: str,
+        name: str | None = None,
+        terminal: bool = False,
+        options: Sequence[str] = (),
+    ) -> list[str]:
+        """The words for `words` that run one command in a new container of a service."""
+        named = [] if name is None else ["--name", name]
+        streams = [] if terminal else ["--no-TTY"]
+        return ["run", "--rm", "--no-deps", *named, *streams, *options, service, *arguments]
 
 
 def _environment() -> dict[str, str]:

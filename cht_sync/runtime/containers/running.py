@@ -6,13 +6,12 @@ import contextlib
 import dataclasses
 import json
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from docker.models.containers import Container
 
@@ -22,8 +21,8 @@ from cht_sync.errors import ChtSyncError, ServiceError, SettingsError
 from cht_sync.files import last_lines, private_folder, write_atomically
 from cht_sync.process import ProcessId
 from cht_sync.runtime import chosen, credentials, embedded, ports
+from cht_sync.runtime.containers import command, inside, recorded
 from cht_sync.runtime.containers import engine as engines
-from cht_sync.runtime.containers import inside, recorded
 from cht_sync.runtime.containers.available import logstash_image
 from cht_sync.runtime.containers.compose import SETTINGS_FILE, Compose, files
 from cht_sync.runtime.containers.recorded import Recorded
@@ -302,21 +301,12 @@ def gather(installation: Installation) -> dict[str, Any]:
     """Ask, from inside the network, how databases and models are: the keys databases, dbt and problems."""
     try:
         asked = "--logstash" if "logstash" in installation.services else "--no-logstash"
-        words = installation.compose.tool("gather", asked, terminal=False)
-        found: dict[str, Any] = json.loads(installation.compose.run(*words, timeout=GATHER_TIMEOUT))
+        said = command.printed(installation.compose, ["gather", asked], GATHER_TIMEOUT)
+        found: dict[str, Any] = json.loads(said)
     except (ChtSyncError, ValueError) as error:
         line = str(error).strip().splitlines()[-1]
         return {"databases": [], "dbt": None, "problems": [f"databases and models cannot be asked: {line}"]}
     return found
-
-
-def run_inside(installation: Installation, words: Sequence[str], output: Path | None = None) -> NoReturn:
-    """Run one of our own commands where everything can be reached, in place of this process.
-
-    `output` is a folder of this machine that it may write to.
-    """
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    installation.compose.become(*installation.compose.tool(*words, terminal=terminal, output=output))
 
 
 def stop(installation: Installation, engine: engines.Engine, *, volumes: bool = False) -> None:
