@@ -80,9 +80,9 @@ def load(bench: Stand, count: int) -> Load:
         return Load(
             count,
             ended - begun,
-            (ended - reading) * count / (count - first),
-            busy / (count - at) * 1e6,
-            served / (count - at) * 1e6,
+            (ended - reading) * count / max(1, count - first),
+            busy / max(1, count - at) * 1e6,
+            served / max(1, count - at) * 1e6,
             engine.highest_memory(),
             bench.postgrest.highest_memory(),
         )
