@@ -24,6 +24,8 @@ create or replace trigger bench_tell after insert on v1.medic for each row execu
 NO_SIGNAL = "drop trigger bench_tell on v1.medic"
 LOOK_EVERY = 0.1
 """Seconds between two looks at the models."""
+MODELS_PATIENCE = 300.0
+"""Seconds for which the first models are waited for."""
 PATIENCE = 60.0
 """Seconds for which the last documents are waited for."""
 
@@ -68,16 +70,16 @@ def freshness(bench: Stand, rate: float, seconds: float) -> Delays:
             cursor.execute("select to_regclass(%s) is not null", (f"{schema}.person",))
             return cursor.fetchone() == (True,)
 
-        wait_until(is_there, every=0.5)
-        wait_until(lambda: _is_fresh(bench), every=0.5)
+        wait_until(is_there, every=0.5, patience=MODELS_PATIENCE)
+        wait_until(lambda: _is_fresh(bench), every=0.5, patience=MODELS_PATIENCE)
         with writing(bench.settings, rate, seconds, "freshness") as told:
             seen: dict[str, float] = {}
             acknowledged: dict[str, float] | None = None
             deadline = time.monotonic() + seconds + PATIENCE
             while time.monotonic() < deadline:
                 cursor.execute(
-                    f"select person._id from {schema}.person"
-                    " where person._id like 'freshness-%%' and not person._id = any(%s)",
+                    f"select uuid from {schema}.person"
+                    " where uuid like 'freshness-%%' and not uuid = any(%s)",
                     (list(seen),),
                 )
                 now = time.monotonic()
@@ -91,10 +93,10 @@ def freshness(bench: Stand, rate: float, seconds: float) -> Delays:
 
 
 def _is_fresh(bench: Stand) -> bool:
-    """Whether the models have what the tables have."""
+    """Whether the models have what was written last."""
     schema = bench.settings.dbt_postgres_schema
-    persons = bench.ask("select count(*) from v1.medic where doc ->> 'type' = 'person'")
-    return persons == bench.ask(f"select count(*) from {schema}.person")
+    (last,) = bench.ask("select _id from v1.medic order by saved_timestamp desc limit 1")
+    return bench.ask(f"select 1 from {schema}.person where uuid = %s", *last) != []
 
 
 def _both(listener: Connection, told: Pipe, stored: dict[str, float]) -> Mapping[str, float]:

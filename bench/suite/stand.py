@@ -17,7 +17,7 @@ from psycopg2.extensions import connection as Connection
 
 from cht_sync import process
 from cht_sync.environments import Environment
-from cht_sync.files import last_lines
+from cht_sync.files import last_lines, write_atomically
 from cht_sync.process import ProcessId
 from cht_sync.runtime.postgres import Postgres, binaries
 from cht_sync.runtime.postgrest import Postgrest
@@ -137,6 +137,8 @@ def stand(folder: Path, couchdb_port: int, databases: Sequence[str] = ("medic",)
     needs = [name for name in variables if name.startswith(("COUCHDB", "POSTGRES", "PGRST", "DBT"))]
     settings = load(Environment.GAMMA, home=folder, environ=variables, read_file=False, needs=needs)
     settings.data_folder.mkdir(parents=True)
+    # The loop of dbt reads its settings there.
+    write_atomically(folder / ".env", "".join(f"{name}={value}\n" for name, value in variables.items()))
     postgres = Postgres(
         folder / "cluster",
         port=settings.postgres_port,
