@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Collection, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +16,7 @@ from cht_sync.cli.group import main
 from cht_sync.cli.options import reachable_settings
 from cht_sync.environments import Environment
 from cht_sync.errors import ChtSyncError, SettingsError
-from cht_sync.runtime import chosen, preflight, screen, status
+from cht_sync.runtime import chosen, ports, preflight, screen, status
 from cht_sync.runtime.containers import compose, recorded, running
 from cht_sync.runtime.containers import engine as engines
 from cht_sync.runtime.containers.running import LITTLE_SPACE, Installation
@@ -43,7 +44,8 @@ def up(environment: Environment, *, without: Sequence[str], why: str, stop: thre
     before = recorded.read(home / STATE_FOLDER)
     if before is not None and before.environment is not environment:
         raise ChtSyncError(f"{before.environment} is running here", hint="End it first: cht-sync down")
-    with engines.connected() as engine:
+    # Kept until all is started: the engine takes the last port half a minute after it was chosen.
+    with engines.connected() as engine, closing(ports.Reservations()) as reservations:
         compose.version()
         settings = _loaded(environment, home, without)
         changed = before is not None and before.given != dict(settings.given)
@@ -52,7 +54,7 @@ def up(environment: Environment, *, without: Sequence[str], why: str, stop: thre
             screen.warn(console, preflight.refuse(preflight.from_here(settings), names))
         _refuse_a_full_disk(engine)
         _refuse_too_many_processors(settings, engine)
-        wanted = running.prepare(settings, without, engine)
+        wanted = running.prepare(settings, without, engine, reservations.take)
         console.print(f"Starting {environment} (docker: {why})")
         if not _get_images(console, wanted, engine, stop):
             return False

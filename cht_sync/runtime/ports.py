@@ -38,12 +38,12 @@ class Reservations:
     def __init__(self) -> None:
         self._marks: list[socket.socket] = []
 
-    def take(self, port: int) -> bool:
-        """Keep a free port; False where somebody has it."""
+    def take(self, port: int, address: str = "") -> bool:
+        """Keep a port that is free on loopback, and at `address`; False where somebody has it."""
         mark = _mark(port)
         if mark is None:
             return False
-        if not _can_listen(port):
+        if not _can_listen(port) or (address and not _can_listen_at(address, port)):
             mark.close()
             return False
         self._marks.append(mark)
@@ -59,7 +59,7 @@ def is_free(port: int, address: str = "") -> bool:
     """Whether nobody listens on a port of either loopback address, nor on that of `address`, nor keeps it."""
     trial = Reservations()
     try:
-        return trial.take(port) and (not address or _can_listen_at(address, port))
+        return trial.take(port, address)
     finally:
         trial.close()
 

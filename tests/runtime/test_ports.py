@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -59,6 +59,14 @@ def test_a_port_taken_at_the_published_address_is_not_free() -> None:
         assert ports.is_free(port)
         assert not ports.is_free(port, "127.0.0.77")
         assert not ports.is_free(port, "0.0.0.0")
+
+
+def test_a_port_that_is_kept_at_another_address_is_not_free() -> None:
+    port = free_ports(1)[0]
+    with closing(ports.Reservations()) as containers:
+        assert containers.take(port, "127.0.0.77")
+        assert not ports.is_free(port)
+    assert ports.is_free(port)
 
 
 def test_a_port_taken_on_ipv6_only_is_not_free() -> None:

@@ -47,6 +47,7 @@ MANY_RESTARTS = 3
 """Restarts at which a service that is still not well is said to have failed."""
 
 Show = Callable[[EnvironmentState], None]
+TakeAt = Callable[[int, str], bool]
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,13 @@ def _refuse_what_is_not_ours(settings: Settings, before: Recorded | None, engine
         raise SettingsError([f"the data of {project} belong to another installation, {owner}"], hint=hint)
 
 
-def prepare(settings: Settings, without: Sequence[str], engine: engines.Engine) -> Installation:
+def prepare(
+    settings: Settings, without: Sequence[str], engine: engines.Engine, take: TakeAt = ports.is_free
+) -> Installation:
     """Choose ports and write what Compose and the first container read; starts nothing.
 
-    Raises ServiceError for a port that somebody else has, ChtSyncError where there is no room.
+    `take` says whether a port may be used at an address. Raises ServiceError for a port that somebody else
+    has, ChtSyncError where there is no room.
     """
     names = chosen.service_names(settings, without)
     project = project_of(settings)
@@ -141,7 +145,7 @@ def prepare(settings: Settings, without: Sequence[str], engine: engines.Engine) 
         settings,
         [name for name in names if name in PUBLISHED and name not in held],
         {**(last.ports if last else {}), **held},
-        lambda port: ports.is_free(port, settings.publish_address.strip("[]")),
+        lambda port: take(port, settings.publish_address.strip("[]")),
     )
     published = {name: held.get(name, getattr(free, PUBLISHED[name])) for name in names if name in PUBLISHED}
     record = Recorded(
