@@ -78,8 +78,7 @@ def freshness(bench: Stand, rate: float, seconds: float) -> Delays:
             deadline = time.monotonic() + seconds + PATIENCE
             while time.monotonic() < deadline:
                 cursor.execute(
-                    f"select uuid from {schema}.person"
-                    " where uuid like 'freshness-%%' and not uuid = any(%s)",
+                    f"select uuid from {schema}.person where uuid like 'freshness-%%' and not uuid = any(%s)",
                     (list(seen),),
                 )
                 now = time.monotonic()

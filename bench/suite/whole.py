@@ -30,7 +30,10 @@ class Idle:
 
     seconds: float
     cores: Mapping[str, float]
+    touches: int
+    """Requests with which pipelines have shown that they live."""
     rows_written: int
+    """In all tables but those that a touch writes: the progress and the schema's state."""
     dbt_runs: int
     databases: int
 
@@ -72,7 +75,8 @@ def idle(settings: Settings, seconds: float) -> Idle:
     assert found is not None
     pids = {one.name: one.pid for one in found.services if one.pid is not None}
     pids["supervisor"] = found.supervisor_pid
-    before, wrote, ran = _busy(pids), _rows_written(settings), _dbt_runs(settings)
+    touched, wrote, ran = _touches(settings), _rows_written(settings), _dbt_runs(settings)
+    before = _busy(pids)
     begun = time.monotonic()
     time.sleep(seconds)
     took = time.monotonic() - begun
@@ -80,6 +84,7 @@ def idle(settings: Settings, seconds: float) -> Idle:
     return Idle(
         took,
         {name: (after[name] - before[name]) / took for name in pids},
+        _touches(settings) - touched,
         _rows_written(settings) - wrote,
         _dbt_runs(settings) - ran,
         len(settings.couchdb_dbs),
@@ -111,7 +116,7 @@ def restart(settings: Settings) -> float:
         (row,) = _ask(
             settings,
             "select count(*) filter (where pending = 0 and updated_at > to_timestamp(%s)) = %s"
-            " and array_agg(epoch order by source) <> %s from v1.couchdb_progress",
+            " and array_agg(epoch order by source) <> %s::bigint[] from v1.couchdb_progress",
             begun,
             len(settings.couchdb_dbs),
             epochs[0],
@@ -142,11 +147,17 @@ def _busy(pids: Mapping[str, int]) -> dict[str, float]:
     return found
 
 
+def _touches(settings: Settings) -> int:
+    (row,) = _ask(settings, "select sum(batch) from v1.couchdb_progress")
+    return int(row[0])
+
+
 def _rows_written(settings: Settings) -> int:
-    """Rows that were inserted, updated or deleted in all tables of the database."""
+    """Rows that were inserted, updated or deleted, but for those of a touch."""
     (row,) = _ask(
         settings,
-        "select sum(n_tup_ins + n_tup_upd + n_tup_del) from pg_stat_user_tables",
+        "select sum(n_tup_ins + n_tup_upd + n_tup_del) from pg_stat_user_tables"
+        " where relname not in ('couchdb_progress', 'cht_sync_state')",
     )
     return int(row[0])
 
