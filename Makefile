@@ -72,7 +72,7 @@ plugin-docs: $(VENV)/.local ## Write docs/plugins.md anew from the plugins
 pictures: $(VENV)/.dev ## Draw the pictures of the docs anew, from a dashboard in a browser
 	@UPDATE_GOLDEN=1 $(BIN)/pytest tests/e2e/test_superset_dashboards.py -k picture
 
-bench: $(VENV)/.local ## Measure the whole chain on this machine (half an hour; see bench/README.md)
+bench: $(VENV)/.local ## Measure the whole chain on this machine (twenty minutes; see bench/README.md)
 	@$(BIN)/python -m bench.suite --output build/bench $(BENCH_ARGS)
 
 constraints: $(VENV)/.dev ## Pin the newest versions that fit together, with hashes for the images
