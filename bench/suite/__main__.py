@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
 import statistics
 import sys
@@ -17,6 +18,7 @@ from bench.suite import couchdb, first_load, live, many, report, whole
 from bench.suite.data import SHARED, write_feed
 from bench.suite.report import Figure
 from bench.suite.stand import free_port, stand, wait_until
+from cht_sync.pipeline.input_runner import SIGN_OF_LIFE
 from cht_sync.runtime.logstash import Logstash
 
 
@@ -53,6 +55,16 @@ def measure_first_load(run: Run) -> None:
             rounds.append({"psql": psql, **dataclasses.asdict(ours), "rate": ours.rate})
         copy = first_load.rate_of_copy(bench, run.documents, run.source)
     run.details["first load"] = {"bytes a row": feed.bytes_a_row, "copy": copy, "rounds": rounds}
+
+    if postgrest := os.environ.get("POSTGREST_BIN"):
+        with first_load.from_replay(run.folder / "postgrest", feed, postgrest) as bench:
+            psql = first_load.rate_of_psql(bench, run.documents, run.source, run.folder)
+            theirs = first_load.load(bench, run.documents)
+        run.details["first load through PostgREST"] = {"psql": psql, **dataclasses.asdict(theirs)}
+        run.tell(
+            Figure("first load through PostgREST, documents/s", theirs.rate, "/s"),
+            Figure("first load through PostgREST / psql", theirs.rate / psql, ""),
+        )
 
     def middle(value: Callable[[dict[str, float]], float]) -> float:
         return statistics.median(value(one) for one in rounds)
@@ -161,10 +173,10 @@ def measure_idle(run: Run) -> None:
         wait_until(lambda: whole.is_settled(settings, 1000), every=1.0)
         found = whole.idle(settings, 2 * run.seconds)
         run.details["idle"] = dataclasses.asdict(found)
-        touches = found.touches / found.databases / found.seconds * 60
+        due = found.databases * math.ceil(found.seconds / SIGN_OF_LIFE)
         run.tell(
             Figure("idle, share of a core", found.ours * 100, "%", 1, False),
-            Figure("idle, touches a minute and database", touches, "", 1.1, False),
+            Figure(f"idle, touches in {found.seconds:.0f} s", found.touches, "", due, False),
             Figure("idle, other rows written", found.rows_written, "", 0, False),
             Figure("idle, runs of dbt", found.dbt_runs, "", 0, False),
         )
@@ -216,8 +228,8 @@ def main() -> None:
         for wanted in options.only or MEASUREMENTS:
             print(wanted, flush=True)
             MEASUREMENTS[wanted](run)
-    on = report.machine(run.postgresql or "?")
-    report.write(options.output, run.figures, run.details, on)
+            # After each, so that nothing is lost should a later one fail.
+            report.write(options.output, run.figures, run.details, report.machine(run.postgresql or "?"))
     print(f"{options.output}/results.json, {options.output}/results.svg")
 
 

@@ -140,9 +140,13 @@ def rate_of_copy(bench: Stand, count: int, source: Path) -> float:
 
 
 @contextmanager
-def from_replay(folder: Path, feed: FeedFile) -> Iterator[Stand]:
-    """An installation that reads `medic`, all rows of a feed, from the server that costs nothing."""
-    with replaying(feed, {"medic": range(feed.rows)}) as port, stand(folder, port) as bench:
+def from_replay(folder: Path, feed: FeedFile, postgrest: str = "") -> Iterator[Stand]:
+    """An installation that reads `medic`, all rows of a feed, from the server that costs nothing.
+
+    `postgrest` is the program of a PostgREST, else the embedded ingest is taken.
+    """
+    shares = {"medic": range(feed.rows)}
+    with replaying(feed, shares) as port, stand(folder, port, postgrest=postgrest) as bench:
         yield bench
 
 

@@ -94,7 +94,10 @@ def chart(figures: Sequence[Figure], on: dict[str, Any]) -> str:
     for place, one in enumerate(aimed):
         assert one.target is not None
         y = 30 + place * (BAR + GAP)
-        reached = one.value / one.target if one.at_least else one.target / max(one.value, 1e-9)
+        if one.target == 0:
+            reached = 2.0 if one.is_met else 0.0
+        else:
+            reached = one.value / one.target if one.at_least else one.target / max(one.value, 1e-9)
         length = min(2.0, reached) * scale
         sign, colour = "≥" if one.at_least else "≤", MET if one.is_met else MISSED
         told = f"{_number(one.value)} {one.unit} ({sign} {_number(one.target)})"

@@ -123,7 +123,9 @@ class Stand:
 
 
 @contextmanager
-def stand(folder: Path, couchdb_port: int, databases: Sequence[str] = ("medic",)) -> Iterator[Stand]:
+def stand(
+    folder: Path, couchdb_port: int, databases: Sequence[str] = ("medic",), *, postgrest: str = ""
+) -> Iterator[Stand]:
     """A new installation that reads from a port of this machine."""
     password = secrets.token_hex(16)
     variables = {
@@ -133,6 +135,7 @@ def stand(folder: Path, couchdb_port: int, databases: Sequence[str] = ("medic",)
         "POSTGRES_PASSWORD": password, "DBT_POSTGRES_PASSWORD": password, "PGRST_DB_PASSWORD": password,
         "PGRST_JWT_SECRET": secrets.token_hex(32), "POSTGREST_PORT": str(free_port()),
         "LOGSTASH_API_PORT": str(free_port()), "DBT_METRICS_PORT": str(free_port()),
+        "POSTGREST_BIN": postgrest,
     }  # fmt: skip
     needs = [name for name in variables if name.startswith(("COUCHDB", "POSTGRES", "PGRST", "DBT"))]
     settings = load(Environment.GAMMA, home=folder, environ=variables, read_file=False, needs=needs)

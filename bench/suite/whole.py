@@ -142,9 +142,16 @@ def _busy(pids: Mapping[str, int]) -> dict[str, float]:
     for name, pid in pids.items():
         one = psutil.Process(pid)
         family = [one] if name == "supervisor" else [one, *one.children(recursive=True)]
-        times = [each.cpu_times() for each in family]
-        found[name] = sum(each.user + each.system for each in times)
+        found[name] = sum(_seconds(each) for each in family)
     return found
+
+
+def _seconds(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0  # a helper of PostgreSQL's that has ended meanwhile
+    return float(times.user + times.system)
 
 
 def _touches(settings: Settings) -> int:
