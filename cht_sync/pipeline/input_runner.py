@@ -94,23 +94,35 @@ class InputRunner:
         ahead = Ahead(lambda patience: self._next(patience, stop), source.interrupt)
         try:
             source.start(self._position, stop)
-            while (ready := ahead.take(sweep.patience(SIGN_OF_LIFE))) is not None:
-                batch = ready.batch
-                if self._is_worth_running_ahead(batch):
-                    ahead.begin(SIGN_OF_LIFE)
-                self._metrics.begin(len(batch.events), ready.spent)
-                if not self._deliver(ready, stop):
-                    return  # not acknowledged: read again next time
-                batch.ack()
-                self._counts.delivered()
-                self._metrics.ended(acknowledged=True)
-                with self._delivering:
-                    sweep.go_on(batch, stop)
+            while self._take_one(ahead, sweep, stop):
+                pass
         finally:
             ahead.close()
             self._metrics.ended(acknowledged=False)
             self._counts.stopped()
             source.close()
+
+    def _take_one(self, ahead: Ahead[_Ready | None], sweep: Sweep, stop: threading.Event) -> bool:
+        """Take the next batch to the outputs; False where there is none, or it is not acknowledged.
+
+        What is not acknowledged is read again next time. Nothing of a batch outlives this call, so that none
+        is held in memory while the next one is waited for.
+        """
+        ready = ahead.take(sweep.patience(SIGN_OF_LIFE))
+        if ready is None:
+            return False
+        batch = ready.batch
+        if self._is_worth_running_ahead(batch):
+            ahead.begin(SIGN_OF_LIFE)
+        self._metrics.begin(len(batch.events), ready.spent)
+        if not self._deliver(ready, stop):
+            return False
+        batch.ack()
+        self._counts.delivered()
+        self._metrics.ended(acknowledged=True)
+        with self._delivering:
+            sweep.go_on(batch, stop)
+        return True
 
     def _is_worth_running_ahead(self, batch: Batch) -> bool:
         """Whether the next batch may be taken already: only where what was taken can be read again.

@@ -12,7 +12,8 @@ import gc
 import sys
 
 ALLOCATED = 50_000
-"""Objects more than before; the events of some batches are fewer."""
+"""Objects more than before; the events of some batches are fewer. What may be large must be in no cycle
+(`http/failed`)."""
 SWITCH_INTERVAL = 0.0003
 """Seconds."""
 

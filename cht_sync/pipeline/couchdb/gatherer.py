@@ -61,7 +61,7 @@ class Gatherer:
         finally:
             # Also where a row fails: those before it are handed over.
             reached = None if last is None else sequence_text(last.seq)
-            if reached is not None:
+            if reached:
                 portion.position = self._position_at(reached)
         return portion.size
 

@@ -4,7 +4,8 @@ The function is `name` of `module`, which must be on Python's path, and takes an
 `event.set("[a][b]", value)`, `event.remove(...)`, `event.tag(...)`, `event.clone()`. It changes the event
 that it is given and returns it or nothing, or returns a list of the events that take its place: an empty one
 drops it. An event for which it raises passes with a tag, changed as far as the function came, so a function
-that must not let something through removes it first.
+that must not let something through removes it first. For the events of one input it is called by one thread
+at a time, not always by the same one: what is bound to a thread, as a connection of sqlite3, fails.
 
 It is code with the rights of the pipeline, so it is off unless the command line says
 `--enable-python-filter`.

@@ -19,6 +19,7 @@ from requests.cookies import RequestsCookieJar, extract_cookies_to_jar, get_cook
 from urllib3.util import make_headers
 
 from cht_sync import backoff
+from cht_sync.pipeline.http.failed import let_go
 from cht_sync.pipeline.http.proxy import Proxy
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -113,10 +114,12 @@ class HttpClient:
             try:
                 return self._once(request)
             except urllib3.exceptions.ProtocolError as error:
+                let_go(error)
                 if repeats <= 0:
                     raise NoAnswer(f"the connection broke: {_short(error)}") from error
                 repeats -= 1
             except (urllib3.exceptions.HTTPError, OSError) as error:
+                let_go(error)
                 raise NoAnswer(f"no answer: {_short(error)}") from error
 
     def _once(self, request: Request) -> tuple[Answer, str | None]:

@@ -11,6 +11,7 @@ import msgspec
 import requests
 
 from cht_sync.errors import DeliveryError, DestinationUnavailable
+from cht_sync.pipeline.http.failed import let_go
 from cht_sync.pipeline.postgrest.answers import LOGIN_FAILED, SUCCESS, failure
 from cht_sync.tokens import TokenSource
 
@@ -115,6 +116,7 @@ class PostgrestConnection:
                 method, url, data=body, headers=headers, timeout=self._timeouts, allow_redirects=False
             )
         except requests.RequestException as error:
+            let_go(error)
             raise DestinationUnavailable(f"PostgREST does not answer: {_short(error)}") from error
 
 
