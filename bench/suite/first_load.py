@@ -33,7 +33,7 @@ WARMED_UP = 0.2
 
 @dataclass(frozen=True)
 class Load:
-    """Seconds from the start of the engine's process, and from its first request for changes."""
+    """Seconds from the start of the engine's process, and from the moment its first batch is stored."""
 
     documents: int
     seconds: float

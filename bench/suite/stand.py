@@ -44,9 +44,7 @@ class Running:
 
     def busy(self) -> float:
         """Seconds of processor time that it and its children have used."""
-        family = [self._process, *self._process.children(recursive=True)]
-        times = [one.cpu_times() for one in family]
-        return sum(one.user + one.system for one in times)
+        return busy(self._process)
 
     def must_live(self) -> None:
         """End everything where it has ended."""
@@ -74,22 +72,11 @@ class Stand:
 
     def connect(self) -> Connection:
         """Connect as the owner, with every statement a transaction."""
-        settings = self.settings
-        connection = psycopg2.connect(
-            host=settings.postgres_host,
-            port=settings.postgres_port,
-            user=settings.postgres_user,
-            password=settings.postgres_password,
-            dbname=settings.postgres_db,
-        )
-        connection.autocommit = True
-        return connection
+        return connect(self.settings)
 
     def ask(self, question: str, *values: Any) -> list[tuple[Any, ...]]:
         """Run SQL as the owner."""
-        with closing(self.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(question, values or None)
-            return cursor.fetchall() if cursor.description else []
+        return ask(self.settings, question, *values)
 
     def empty(self) -> None:
         """Take all documents and positions away, as if nothing had been read."""
@@ -152,16 +139,46 @@ def stand(
     cluster = _start(postgres, folder)
     try:
         wait_until(postgres.ready)
-        postgrest = Postgrest(settings)
-        postgrest.prepare(lambda _text: None)
-        way_in = _start(postgrest, folder)
+        service = Postgrest(settings)
+        service.prepare(lambda _text: None)
+        way_in = _start(service, folder)
         try:
-            wait_until(postgrest.ready)
+            wait_until(service.ready)
             yield Stand(settings, way_in, cluster)
         finally:
             way_in.stop()
     finally:
         cluster.stop()
+
+
+def connect(settings: Settings) -> Connection:
+    """Connect as the owner, with every statement a transaction."""
+    connection = psycopg2.connect(
+        host=settings.postgres_host,
+        port=settings.postgres_port,
+        user=settings.postgres_user,
+        password=settings.postgres_password,
+        dbname=settings.postgres_db,
+    )
+    connection.autocommit = True
+    return connection
+
+
+def ask(settings: Settings, question: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Run SQL as the owner."""
+    with closing(connect(settings)) as connection, connection.cursor() as cursor:
+        cursor.execute(question, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def busy(parent: psutil.Process, *, alone: bool = False) -> float:
+    """Seconds of processor time that a process has used; with its children, unless it is `alone`."""
+    total = 0.0
+    for one in [parent] if alone else [parent, *parent.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # a helper of PostgreSQL's that has ended meanwhile
+            times = one.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def wait_until(is_so: Any, every: float = SOON, patience: float = 3600) -> None:

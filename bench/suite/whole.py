@@ -6,16 +6,14 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
-import psycopg2
 import requests
 
-from bench.suite.stand import wait_until
+from bench.suite.stand import ask, busy, wait_until
 from cht_sync import process
 from cht_sync.runtime import embedded, state
 from cht_sync.settings import Settings
@@ -60,7 +58,7 @@ def local(home: Path) -> Iterator[Settings]:
 
 def is_settled(settings: Settings, documents: int) -> bool:
     """Whether so many documents were read, and dbt has had nothing to do for a while."""
-    (row,) = _ask(
+    (row,) = ask(
         settings,
         "select (select count(*) from v1.medic) >= %s"
         f" and max(started_at) < now() - interval '30 s' from {settings.dbt_postgres_schema}.dbt_runs",
@@ -97,7 +95,7 @@ def restart(settings: Settings) -> float:
     assert found is not None
     (engine,) = [one for one in found.services if one.name == "logstash"]
     assert engine.pid is not None
-    (epochs,) = _ask(settings, "select array_agg(epoch order by source) from v1.couchdb_progress")
+    (epochs,) = ask(settings, "select array_agg(epoch order by source) from v1.couchdb_progress")
     psutil.Process(engine.pid).kill()
 
     def new_process() -> float | None:
@@ -113,7 +111,7 @@ def restart(settings: Settings) -> float:
     assert begun is not None
 
     def all_follow() -> bool:
-        (row,) = _ask(
+        (row,) = ask(
             settings,
             "select count(*) filter (where pending = 0 and updated_at > to_timestamp(%s)) = %s"
             " and array_agg(epoch order by source) <> %s::bigint[] from v1.couchdb_progress",
@@ -138,30 +136,17 @@ def _is_ready(settings: Settings) -> bool:
 
 
 def _busy(pids: Mapping[str, int]) -> dict[str, float]:
-    found = {}
-    for name, pid in pids.items():
-        one = psutil.Process(pid)
-        family = [one] if name == "supervisor" else [one, *one.children(recursive=True)]
-        found[name] = sum(_seconds(each) for each in family)
-    return found
-
-
-def _seconds(process: psutil.Process) -> float:
-    try:
-        times = process.cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0  # a helper of PostgreSQL's that has ended meanwhile
-    return float(times.user + times.system)
+    return {name: busy(psutil.Process(pid), alone=name == "supervisor") for name, pid in pids.items()}
 
 
 def _touches(settings: Settings) -> int:
-    (row,) = _ask(settings, "select sum(batch) from v1.couchdb_progress")
+    (row,) = ask(settings, "select sum(batch) from v1.couchdb_progress")
     return int(row[0])
 
 
 def _rows_written(settings: Settings) -> int:
     """Rows that were inserted, updated or deleted, but for those of a touch."""
-    (row,) = _ask(
+    (row,) = ask(
         settings,
         "select sum(n_tup_ins + n_tup_upd + n_tup_del) from pg_stat_user_tables"
         " where relname not in ('couchdb_progress', 'cht_sync_state')",
@@ -170,18 +155,5 @@ def _rows_written(settings: Settings) -> int:
 
 
 def _dbt_runs(settings: Settings) -> int:
-    (row,) = _ask(settings, f"select count(*) from {settings.dbt_postgres_schema}.dbt_runs")
+    (row,) = ask(settings, f"select count(*) from {settings.dbt_postgres_schema}.dbt_runs")
     return int(row[0])
-
-
-def _ask(settings: Settings, question: str, *values: object) -> list[tuple[Any, ...]]:
-    connection = psycopg2.connect(
-        host=settings.postgres_host,
-        port=settings.postgres_port,
-        user=settings.postgres_user,
-        password=settings.postgres_password,
-        dbname=settings.postgres_db,
-    )
-    with closing(connection), connection, connection.cursor() as cursor:
-        cursor.execute(question, values or None)
-        return cursor.fetchall()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
@@ -47,7 +47,13 @@ def up(environment: Environment, *, without: Sequence[str], why: str, stop: thre
     # Kept until all is started: the engine takes the last port half a minute after it was chosen.
     with engines.connected() as engine, closing(ports.Reservations()) as reservations:
         compose.version()
-        settings = _loaded(environment, home, without)
+        settings = preflight.loaded(
+            lambda: running.load_settings(environment, home=home, without=without),
+            lambda refused: preflight.from_here(
+                running.readable_settings(environment, home=home, ignoring=refused)
+            ),
+            chosen.names(environment, without),
+        )
         changed = before is not None and before.given != dict(settings.given)
         if before is None or changed:
             names = chosen.service_names(settings, without)
@@ -130,18 +136,6 @@ def gather(logstash: bool) -> None:
 def _recorded_in(folder: Path) -> Installation | None:
     record = recorded.read(folder)
     return None if record is None else running.of(record, default_home())
-
-
-def _loaded(environment: Environment, home: Path, without: Sequence[str]) -> Settings:
-    """Load and check. Raises SettingsError with what is wrong with the servers of others among it."""
-    try:
-        return running.load_settings(environment, home=home, without=without)
-    except SettingsError as error:
-
-        def without_refused(names: Collection[str]) -> Settings:
-            return preflight.from_here(running.readable_settings(environment, home=home, ignoring=names))
-
-        raise preflight.with_servers(error, without_refused, chosen.names(environment, without)) from error
 
 
 def _refuse_too_many_processors(settings: Settings, engine: engines.Engine) -> None:

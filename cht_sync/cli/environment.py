@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +208,11 @@ def supervise(environment: str, without: tuple[str, ...]) -> None:
 def _up_as_processes(wanted: Environment, *, detach: bool, without: tuple[str, ...], why: str) -> None:
     home = default_home()
     console = Console(highlight=False)
-    settings = _loaded(wanted, home, without)
+    settings = preflight.loaded(
+        lambda: embedded.load_settings(wanted, home=home, needs=chosen.demanded(without)),
+        lambda refused: load(wanted, home=home, needs=(), accepted=True, ignoring=refused),
+        chosen.names(wanted, without),
+    )
     with stop_on_signals() as stop:
         if not _may_start(console, settings, stop, without=without):
             sys.exit(INTERRUPTED)
@@ -237,18 +241,6 @@ def _up_as_processes(wanted: Environment, *, detach: bool, without: tuple[str, .
                 supervision.kill()
             raise
     sys.exit(INTERRUPTED)
-
-
-def _loaded(environment: Environment, home: Path, without: tuple[str, ...]) -> Settings:
-    """Load and check. Raises SettingsError with what is wrong with the servers of others among it."""
-    try:
-        return embedded.load_settings(environment, home=home, needs=chosen.demanded(without))
-    except SettingsError as error:
-
-        def without_refused(names: Collection[str]) -> Settings:
-            return load(environment, home=home, needs=(), accepted=True, ignoring=names)
-
-        raise preflight.with_servers(error, without_refused, chosen.names(environment, without)) from error
 
 
 def _may_start(

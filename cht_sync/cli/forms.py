@@ -146,7 +146,7 @@ def write_form(
     written.
     """
     logs.configure(level="warning")
-    settings = reachable_settings(Environment(environment), needs=NEEDS, output=output)
+    settings = _settings(environment, output)
     models = _models(settings)
     if output is None:
         _refuse_without_folder(settings)
@@ -169,8 +169,8 @@ def _in_checkout(file: Path) -> Path:
     return file.relative_to(CHECKOUT) if file.is_relative_to(CHECKOUT) else file
 
 
-def _settings(environment: str) -> Settings:
-    return reachable_settings(Environment(environment), needs=NEEDS)
+def _settings(environment: str, output: Path | None = None) -> Settings:
+    return reachable_settings(Environment(environment), needs=NEEDS, output=output)
 
 
 def _proposal(settings: Settings, form: str, sample: Sample, *, everything: bool) -> Proposal:

@@ -54,13 +54,28 @@ def look(settings: Settings, services: Collection[str]) -> Found:
     return found
 
 
-def with_servers(
+def loaded(
+    settings_of: Callable[[], Settings],
+    settings_without: Callable[[Collection[str]], Settings],
+    services: Collection[str],
+) -> Settings:
+    """Return what `settings_of` loads; where that refuses, ask the servers of others, too.
+
+    So all is said at once. `settings_without` loads the settings without some, as seen from this machine.
+    Raises SettingsError.
+    """
+    try:
+        return settings_of()
+    except SettingsError as error:
+        raise _with_servers(error, settings_without, services) from error
+
+
+def _with_servers(
     error: SettingsError, settings_without: Callable[[Collection[str]], Settings], services: Collection[str]
 ) -> SettingsError:
-    """The refusal of settings, with what is wrong with the servers of others: all is said at once.
+    """A server is asked only where no setting that leads to it is among the problems.
 
-    `settings_without` loads them without some. A server is asked only where no setting that leads to it is
-    among the problems: a password must not go where it was refused to go.
+    A password must not go where it was refused to go.
     """
     refused = {problem.partition(" ")[0].partition("=")[0] for problem in error.problems}
     try:

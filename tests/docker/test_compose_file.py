@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
+from compose_plugin import needs_compose
 
 from cht_sync.environments import SERVICES, Environment
-from cht_sync.errors import ChtSyncError
-from cht_sync.runtime.containers import compose, handed_out
+from cht_sync.runtime.containers import handed_out
 from cht_sync.settings import CHECKOUT, DOCKER, Settings, declared, load
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -35,12 +35,7 @@ INTERNAL = ("CHT_SYNC_SETTINGS", "CHT_SYNC_WITHOUT")
 
 def configuration(environment: Environment, tmp_path: Path, text: str = "") -> str:
     """The file as Compose understands it for a profile, without this machine's folder."""
-    try:
-        compose.version()
-    except ChtSyncError as error:
-        if os.environ.get("CHT_SYNC_TEST_DOCKER") == "required":
-            raise
-        pytest.skip(str(error))
+    needs_compose()
     (tmp_path / ".env").write_text(text)
     words = ["--project-directory", str(CHECKOUT), "--file", str(CHECKOUT / "docker-compose.yml")]
     words += ["--env-file", str(tmp_path / ".env"), "--profile", environment.value, "config"]
