@@ -20,6 +20,7 @@ MODULES = {
     "environment": ("up", "down", "status", "logs", "init", "supervise"),
     "forms": ("forms",),
     "pipeline": ("render-config", "token"),
+    "resync": ("resync",),
     "services": ("generate", "ingest"),
     "superset": ("superset",),
     "transform": ("dbt",),

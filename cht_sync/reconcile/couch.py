@@ -1,4 +1,4 @@
-"""What verify and repair ask CouchDB: lists without documents, the state of some, one document.
+"""What verify, repair and resync ask CouchDB: lists without documents, the state of some, one document, all.
 
 A question whose answer breaks is asked again with growing pauses; after `TRIES` its error is raised. A
 refused login ends everything at once and is remembered, so that the account is not locked.
@@ -14,7 +14,7 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import dropwhile
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,7 +23,15 @@ from cht_sync.errors import LoginRefused, SourceError, SourceUnavailable
 from cht_sync.pipeline.couchdb.client import CouchdbClient, Server
 from cht_sync.pipeline.couchdb.login import gate_for
 from cht_sync.pipeline.couchdb.refusals import RememberedRefusal
-from cht_sync.pipeline.couchdb.rows import PageEnd, Revision, sequence_text
+from cht_sync.pipeline.couchdb.rows import (
+    NO_DOCUMENT,
+    PageEnd,
+    Revision,
+    decode_row,
+    page_rows,
+    sequence_text,
+)
+from cht_sync.pipeline.couchdb.rows import Row as FeedRow
 from cht_sync.pipeline.document import decode_json, encode_json
 from cht_sync.reconcile.state import State
 from cht_sync.settings import Settings, file_name
@@ -32,6 +40,8 @@ log = logging.getLogger(__name__)
 
 PAGE = 10_000
 """Rows asked for at once."""
+DOCUMENTS_PAGE = 1_000
+"""Documents asked for at once; they are taken as they come, so no page is ever held."""
 TRIES = 6
 """So often a question is asked; the pauses between add up to half a minute."""
 FIRST_PAUSE = 0.5
@@ -43,6 +53,14 @@ DOCUMENT_START = b'"docs":[{"ok":'
 DOCUMENT_END = b"}]}]}"
 
 Answer = TypeVar("Answer")
+
+
+class Document(NamedTuple):
+    """A document as the feed gave it, deleted or not, and what CouchDB holds of it."""
+
+    id: str
+    state: State
+    content: bytes
 
 
 class Change(msgspec.Struct):
@@ -154,6 +172,43 @@ class Couch:
                 return
             since = after
 
+    def documents(self) -> Iterator[Document]:
+        """Yield every document as the pipeline receives it, deletions included, in the feed's order.
+
+        One that is changed meanwhile may come twice, or not at all: the feed has it again afterwards. The
+        connection waits while the caller is at work; where it breaks, reading goes on behind the last row.
+        """
+        since: str | None = FROM_THE_START
+        delays = backoff.delays(first=FIRST_PAUSE, most=LONGEST_PAUSE)
+        tries = 0
+        while since is not None:
+            reached = since
+            try:
+                with self._client.page(since, DOCUMENTS_PAGE, self._stop) as feed:
+                    count, end = 0, None
+                    for item in page_rows(feed.chunks()):
+                        if isinstance(item, PageEnd):
+                            end = sequence_text(item.last_seq)
+                            break
+                        count += len(item)
+                        for row in self._decoded_rows(item):
+                            if (document := self._with_content(row)) is not None:
+                                yield document
+                            since = sequence_text(row.seq) or since
+                since = end if count >= DOCUMENTS_PAGE else None
+            except LoginRefused:
+                self._refusal.begin()
+                raise
+            except SourceUnavailable as failure:
+                if since != reached:
+                    delays, tries = backoff.delays(first=FIRST_PAUSE, most=LONGEST_PAUSE), 0
+                tries += 1
+                if tries == TRIES:
+                    raise
+                seconds = next(delays)
+                log.warning("%s: %s; next try in %.2g s", self._database, failure, seconds)
+                self._stop.wait(seconds)
+
     def pending(self, since: str) -> int | None:
         """How many changes there are after `since`; None where the server does not say."""
         return self._persistently("_changes", {"limit": "0", "since": since}, PageEnd).pending
@@ -189,6 +244,22 @@ class Couch:
             return rest.removesuffix(DOCUMENT_END) if found else None
         given = bytes(results[0].docs[0].ok) if results and results[0].docs else b""
         return given or None
+
+    def _decoded_rows(self, lines: Sequence[bytes]) -> Iterator[FeedRow]:
+        for line in lines:
+            try:
+                yield decode_row(line)
+            except ValueError as error:
+                # The pipeline has made a dead letter of it.
+                log.warning("%s: a row of the feed is no JSON and is passed over: %s", self._database, error)
+
+    def _with_content(self, row: FeedRow) -> Document | None:
+        """The row's document, asked for where the feed left it out; None where it has moved on."""
+        state = State(row.changes[0].rev if row.changes else None, row.deleted)
+        content: bytes | None = bytes(row.doc)
+        if content in NO_DOCUMENT:
+            content = self.document(row.id, state.rev or "")
+        return None if content is None else Document(row.id, state, content)
 
     def _persistently(
         self, path: str, query: dict[str, str], kind: type[Answer], body: object = None

@@ -61,7 +61,7 @@ def reconcile(settings: Settings, database: str, wishes: Wishes, advance: Advanc
         if finding.compared:
             conclude(finding, store, couch, table, wait=wishes.wait, most=wishes.most)
         if wishes.repair and finding.differs:
-            repaired = mend(store, couch, table, RowMaker(settings, database))
+            mend(store, couch, table, RowMaker(settings, database), repaired)
             store.reconsider()
             conclude(finding, store, couch, table, wait=wishes.wait, most=wishes.most)
             finding.rows, finding.tombstones = table.counts()

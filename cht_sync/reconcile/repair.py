@@ -21,10 +21,20 @@ MOST_BYTES = 8 << 20
 """Of documents held at once, beside the one that exceeds it."""
 
 
-def mend(store: Store, couch: Couch, table: Table, maker: RowMaker) -> Counter[Outcome]:
-    """Write every difference anew; return how many came to what. `table` is read as the owner."""
-    outcomes: Counter[Outcome] = Counter()
-    for differences in store.differences(BATCH):
+def mend(
+    store: Store,
+    couch: Couch,
+    table: Table,
+    maker: RowMaker,
+    outcomes: Counter[Outcome],
+    *,
+    dropped: bool = False,
+) -> None:
+    """Write every difference anew, and count in `outcomes` what they came to. `table` is read as the owner.
+
+    With `dropped` also what an operator has dropped.
+    """
+    for differences in store.differences(BATCH, dropped=dropped):
         rows = {one.id: one.row for one in differences}
         states = couch.states(list(rows))
         part: list[Replacement] = []
@@ -45,7 +55,6 @@ def mend(store: Store, couch: Couch, table: Table, maker: RowMaker) -> Counter[O
                 outcomes.update(write(table, part))
                 part = []
         outcomes.update(write(table, part))
-    return outcomes
 
 
 def prepare(

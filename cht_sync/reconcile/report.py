@@ -34,7 +34,7 @@ def as_lines(result: Result) -> Iterator[str]:
     """One line for a database, and one for each kind of difference with examples."""
     finding = result.finding
     if finding.compared:
-        size = f"{_several(finding.documents, 'document')}, {_several(finding.deletions, 'deletion')}"
+        size = f"{several(finding.documents, 'document')}, {several(finding.deletions, 'deletion')}"
         yield f"{finding.name}: {_found(finding)} ({size})"
     else:
         yield f"{finding.name}: not compared"
@@ -42,9 +42,7 @@ def as_lines(result: Result) -> Iterator[str]:
         yield f"  {finding.problem}"
     for kind, ids in finding.examples.items():
         if ids:
-            more = finding.counts[kind] - len(ids[:EXAMPLES])
-            named = ", ".join(map(shown, ids[:EXAMPLES])) + (f" and {more:,} more" if more else "")
-            yield f"  {MEANING[kind]}: {named}"
+            yield f"  {MEANING[kind]}: {named(ids, finding.counts[kind])}"
     if result.repaired:
         done = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(result.repaired.items()))
         yield f"  repaired: {done}"
@@ -64,6 +62,12 @@ def advice(results: Sequence[Result], *, repair: bool) -> Iterator[str]:
         yield "Why a document is a dead letter: cht-sync dead-letters list"
 
 
+def named(ids: Sequence[str], count: int) -> str:
+    """The first of so many ids as a terminal may be given them."""
+    more = count - len(ids[:EXAMPLES])
+    return ", ".join(map(shown, ids[:EXAMPLES])) + (f" and {more:,} more" if more else "")
+
+
 def shown(text: str) -> str:
     """A text from elsewhere as a terminal may be given it."""
     cut = text if len(text) <= LONGEST else text[:LONGEST] + "…"
@@ -80,10 +84,11 @@ def _found(finding: Finding) -> str:
 
 
 def _counted(kind: Kind, count: int) -> str:
-    return _several(count, "dead letter") if kind is Kind.DEAD_LETTERED else f"{count:,} {MEANING[kind]}"
+    return several(count, "dead letter") if kind is Kind.DEAD_LETTERED else f"{count:,} {MEANING[kind]}"
 
 
-def _several(count: int, noun: str) -> str:
+def several(count: int, noun: str) -> str:
+    """A number and its noun."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 

@@ -65,14 +65,15 @@ class Store:
         self._database.execute("insert or ignore into candidate select id from difference")
         self._database.execute("delete from difference")
 
-    def differences(self, batch: int) -> Iterator[list[Difference]]:
-        """Yield what is to be mended, in the order of the ids; what an operator dropped is not."""
+    def differences(self, batch: int, *, dropped: bool = False) -> Iterator[list[Difference]]:
+        """Yield what is to be mended, in the order of the ids; what an operator dropped only if asked for."""
         query = """
             select id, kind, present, rev, deleted from difference
             where id > ? and kind <> ? order by id limit ?
         """
+        left_out = "" if dropped else Kind.DROPPED.value
         last = b""
-        while found := self._database.execute(query, (last, Kind.DROPPED.value, batch)).fetchall():
+        while found := self._database.execute(query, (last, left_out, batch)).fetchall():
             last = found[-1][0]
             yield [
                 Difference(_text(one), Kind(kind), State(rev, bool(deleted)) if present else None)

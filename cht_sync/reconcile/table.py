@@ -118,6 +118,22 @@ class Table:
         found = self._query("select _id, _rev, _deleted from {} where _id = any(%s)", self.database, known)
         return {document_id: State(rev, deleted) for document_id, rev, deleted in found}
 
+    def compared(self, bodies: Sequence[bytes]) -> dict[str, tuple[State, bool]]:
+        """Return the rows of the same revision and deletion mark as these, and whether they are equal.
+
+        `bodies` are rows as JSON. Equal is what a write would leave as it is: see stamp_row in
+        postgres/init-db-resources.sh. Raises psycopg2.Error, also where one of them is no jsonb.
+        """
+        statement = """
+            select made._id, stored._rev, stored._deleted, stored.doc is not distinct from made.doc
+            from json_to_recordset(%s) as made(_id text, _rev text, _deleted boolean, doc jsonb)
+            join {} as stored on stored._id = made._id collate "C" and stored._rev = made._rev
+              and stored._deleted = coalesce(made._deleted, false)
+        """
+        made = b"[" + b",".join(bodies) + b"]"
+        found = self._query(statement, self.database, made.decode())
+        return {document_id: (State(rev, deleted), same) for document_id, rev, deleted, same in found}
+
     def letters(self, fingerprints: Sequence[str]) -> dict[str, Kind]:
         """Return those fingerprints that are of dead letters, open ones and dropped ones."""
         found = self._query(

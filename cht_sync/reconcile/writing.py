@@ -76,7 +76,7 @@ def reject(table: Table, rejected: Rejected) -> None:
     try:
         _insert(table, DEAD_LETTERS, letter)
     except psycopg2.Error as error:
-        if not _is_documents_fault(error):
+        if not is_documents_fault(error):
             raise
         # What is too large for a row is too large for a letter too; CouchDB still has it.
         _insert(table, DEAD_LETTERS, {**letter, "document": None})
@@ -109,7 +109,7 @@ def _store(cursor: Cursor, table: Table, row: Row) -> Rejected | None:
         if row.replaced:
             _insert_with(cursor, table, REPLACED_VALUES, _note(table, row))
     except psycopg2.Error as error:
-        if not _is_documents_fault(error):
+        if not is_documents_fault(error):
             raise
         cursor.execute("rollback to savepoint one_row")
         return _rejected(row, error.pgcode or "", (error.diag.message_primary or str(error)).strip())
@@ -144,7 +144,8 @@ def _insert_with(cursor: Cursor, table: Table, relation: str, row: Mapping[str, 
     cursor.execute(query, row)
 
 
-def _is_documents_fault(error: psycopg2.Error) -> bool:
+def is_documents_fault(error: psycopg2.Error) -> bool:
+    """Whether a row itself is refused, and not what was done with it."""
     code = error.pgcode or ""
     kinds = (kind for beginning, kind in BY_CODE if code.startswith(beginning))
     return next(kinds, None) is DocumentRefused

@@ -75,3 +75,26 @@ def test_reading_again_redacts_rows_that_were_stored_before(world: World) -> Non
     world.installation.query("delete from v1.couchdb_progress")
     with world.pipeline():
         eventually(lambda: world.database not in tables_with(world, NAME))
+
+
+def test_a_resync_redacts_rows_that_were_stored_before_and_leaves_the_others(world: World) -> None:
+    put_people(world)
+    world.put("nobody")
+    world.load_until(lambda: len(world.rows()) == 5)
+    world.delete("deleted")
+    world.load_until(lambda: world.rows()["deleted"][1])
+    world.damage(
+        "insert into {0} (_id, _rev, doc, saved_timestamp) "
+        "select 'purged', '1-x', doc, now() from {0} where _id = 'plain'"
+    )
+    assert world.database in tables_with(world, NAME)
+    world.changes = REDACTION
+    assert world.run("verify", "--repair").exit_code == 0
+    assert world.database in tables_with(world, NAME)
+    query = "select xmin::text, saved_timestamp from {} where _id = 'nobody'"
+    before = world.query(query)
+    answer = world.run("resync", world.database)
+    assert answer.exit_code == 0, answer.output
+    assert world.database not in tables_with(world, NAME) + tables_with(world, "+254700123456")
+    assert world.rows()["plain"][2].keys() == {"_id", "_rev", "n", "phone", "contact"}
+    assert world.query(query) == before
