@@ -9,6 +9,7 @@ import pytest
 from postgres_fixture import on_every_server
 
 from warehouse.installation import Installation
+from warehouse.kept import NAME, create, drop, load
 
 pytest_generate_tests = on_every_server
 
@@ -26,3 +27,16 @@ def installed(empty: Installation) -> Installation:
     """The first layout, for the databases medic and medic-sentinel."""
     empty.init("medic medic-sentinel")
     return empty
+
+
+@pytest.fixture
+def kept(postgres_server: Any) -> Iterator[Installation]:
+    """A database named data that was made by version 0.1.0."""
+    create(postgres_server)
+    installation = Installation(postgres_server, NAME)
+    try:
+        load(postgres_server, user=postgres_server.user, password=postgres_server.password)
+        yield installation
+        installation.drop_roles()
+    finally:
+        drop(postgres_server)

@@ -44,24 +44,24 @@ class Installation:
         **settings: str,
     ) -> list[str]:
         """Run the script, and return the lines that it says. Raises ChtSyncError with what psql said."""
+        environment = self.environment(databases, owner=owner) | settings
+        return process.run([*shell, SCRIPT], env=environment).splitlines()
+
+    def environment(self, databases: str, *, owner: tuple[str, str] | None = None) -> dict[str, str]:
+        """What the script reads."""
         user, password = owner or (self.server.user, self.server.password)
-        output = process.run(
-            [*shell, SCRIPT],
-            env={
-                "PATH": f"{self.server.programs}:{os.environ['PATH']}",
-                "PGHOST": self.server.host,
-                "PGPORT": str(self.server.port),
-                "PGPASSWORD": password,
-                "POSTGRES_USER": user,
-                "POSTGRES_DB": self.name,
-                "COUCHDB_DBS": databases,
-                "PGRST_DB_PASSWORD": self.passwords["authenticator"],
-                "DBT_POSTGRES_PASSWORD": self.passwords["dbt"],
-                "SUPERSET_DB_PASSWORD": self.passwords["superset"],
-                **settings,
-            },
-        )
-        return output.splitlines()
+        return {
+            "PATH": f"{self.server.programs}:{os.environ['PATH']}",
+            "PGHOST": self.server.host,
+            "PGPORT": str(self.server.port),
+            "PGPASSWORD": password,
+            "POSTGRES_USER": user,
+            "POSTGRES_DB": self.name,
+            "COUCHDB_DBS": databases,
+            "PGRST_DB_PASSWORD": self.passwords["authenticator"],
+            "DBT_POSTGRES_PASSWORD": self.passwords["dbt"],
+            "SUPERSET_DB_PASSWORD": self.passwords["superset"],
+        }
 
     def refusal(self, databases: str, **settings: str) -> str:
         """What the script says when it refuses."""
