@@ -70,7 +70,13 @@ def postgres_server(
     programs = programs_of(origin)
     if programs is None:
         pytest.skip(f"no PostgreSQL of {origin} on this machine: nothing in {DEBIAN_PROGRAMS}/*/bin")
-    folder = tmp_path_factory.mktemp("postgres")
+    with cluster(tmp_path_factory.mktemp("postgres"), programs) as server:
+        yield server
+
+
+@contextmanager
+def cluster(folder: Path, programs: Path) -> Iterator[PostgresServer]:
+    """Run a cluster that is new: it has no role but its owner's."""
     server = PostgresServer("127.0.0.1", free_port(), "owner", secrets.token_hex(8), programs)
     service = Postgres(
         folder / "cluster",
