@@ -336,3 +336,24 @@ def test_a_new_server_gets_its_roles_from_init_db_and_then_the_dump(
                 models_are_there_and_dbts(restored)
             finally:
                 resumed.stop()
+
+
+def test_a_view_newer_than_the_dump_refuses_a_restore_in_place_and_a_new_database_takes_it(
+    line: RunningPipeline, world: World, couchdb_database: str, tmp_path: Path
+) -> None:
+    line.start()
+    fill(world)
+    backup = Backup(world.installation, couchdb_database, tmp_path / "backup")
+    with world.installation.login("dbt") as dbt, dbt.cursor() as cursor:
+        cursor.execute(world.sql("create view dbt.newer as select _id from {}"))
+    go_on(world, "after the dump", deleted="d020")
+    refused = {"refused", "refused after the dump"}
+    everything_is_there(world, refused=refused)
+    before = world.rows()
+    with pytest.raises(ChtSyncError, match="other objects depend on it"):
+        backup.restore_in_place()
+    assert world.rows() == before
+    backup.restore()
+    # An idle pipeline would notice at its next sign of life, within a minute.
+    go_on(world, "after the restore", deleted="d021")
+    everything_is_there(world, refused=refused | {"refused after the restore"})
