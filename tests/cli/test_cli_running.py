@@ -60,7 +60,9 @@ def test_settings_that_have_changed_are_named_without_their_values_and_do_not_co
     assert "swordfish" not in answer.stderr
 
 
-@pytest.mark.parametrize("words", [("token",), ("dead-letters", "list"), ("init-db",), ("accept-server",)])
+@pytest.mark.parametrize(
+    "words", [("token",), ("dead-letters", "list"), ("init-db",), ("accept-server",), ("resync", "medic")]
+)
 def test_each_command_that_asks_the_running_environment_says_so(home: Path, words: tuple[str, ...]) -> None:
     answer = run(home, *words, COUCHDB_DBS="another", POSTGRES_SCHEMA="v9")
     assert answer.stderr.startswith(SAID.format("COUCHDB_DBS, POSTGRES_SCHEMA"))

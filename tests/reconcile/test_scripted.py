@@ -162,3 +162,34 @@ def test_long_documents_are_written_in_parts(
     couchdb.bodies = {one: {"text": "x" * 600} for one, _rev in couchdb.documents}
     assert world.repair().repaired == {Outcome.WRITTEN: 10}
     assert world.query("select count(distinct saved_timestamp) from {}") == [(5,)]
+
+
+def test_a_resync_asks_for_each_document_that_the_feed_leaves_out(
+    couchdb: ScriptedCouchdb, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(couch_module, "DOCUMENTS_PAGE", 2)
+    couchdb.documents, couchdb.deletions = [("a", "1-a"), ("b", "1-b"), ("c", "1-c")], [("d", "2-d")]
+    world.repair()
+    right = world.rows()
+    world.damage("update {} set doc = '{{}}' where _id in ('c', 'd')")
+    answer = world.run("resync", world.database)
+    assert answer.stdout == f"{world.database}: 2 of 4 documents written anew, 2 the same\n"
+    assert world.rows() == right
+
+
+def test_a_resync_writes_nothing_from_another_server_than_that_of_the_rows(
+    couchdb: ScriptedCouchdb, world: World
+) -> None:
+    couchdb.documents = [("a", "1-a")]
+    world.repair()
+    world.query(
+        "insert into v1.couchdb_progress (source, database, updated_at, held_until, epoch, batch, server_uuid)"
+        " select source, %s, now(), now(), 1, 1, 'another one' from {} limit 1",
+        world.database,
+    )
+    couchdb.documents = []
+    for words in ((), ("--doc", "a")):
+        answer = world.run("resync", world.database, *words)
+        assert answer.exit_code == 1
+        assert "nothing is written: this CouchDB is another server" in answer.stderr
+    assert not world.rows()["a"][1]
