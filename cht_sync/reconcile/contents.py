@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import psycopg2
 
 from cht_sync.errors import DocumentRefused
-from cht_sync.pipeline.postgrest.row import Row
+from cht_sync.pipeline.postgrest.row import Row, mended
 from cht_sync.pipeline.postgrest.storable import is_storable_text
 from cht_sync.reconcile.couch import Document
 from cht_sync.reconcile.repair import BATCH, MOST_BYTES
@@ -89,23 +89,27 @@ def _made(document: Document, maker: RowMaker) -> _Made | None:
     if not document.id or not is_storable_text(document.id):
         return None
     try:
-        row = maker.make(document.id, document.state, document.content)
+        row = maker.first_try(document.id, document.state, document.content)
     except DocumentRefused:
         return None
     return None if row is None else _Made(row, State(row.revision, document.state.deleted))
 
 
 def _look(part: Sequence[_Made], table: Table) -> tuple[list[Replacement], int]:
-    """Return what differs, and how many have a row of their revision. One that is no jsonb differs."""
+    """Return what differs, and how many have a row of their revision. One that can be no jsonb differs."""
     if not part:
         return [], 0
     try:
         found = table.compared([one.row.body for one in part])
-    except psycopg2.Error as error:
-        if not is_documents_fault(error):
+    except (psycopg2.Error, UnicodeDecodeError) as error:
+        if isinstance(error, psycopg2.Error) and not is_documents_fault(error):
             raise
         if len(part) == 1:
-            return [Replacement(part[0].row, part[0].of)], 1
+            (made,) = part
+            row = mended(made.row)
+            if row.body != made.row.body:
+                return _look([_Made(row, made.of)], table)
+            return [Replacement(row, made.of)], 1
         middle = len(part) // 2
         (first, some), (second, others) = _look(part[:middle], table), _look(part[middle:], table)
         return [*first, *second], some + others

@@ -31,9 +31,17 @@ class RowMaker:
         self._make_event = event_maker(shape, _undecorated)
 
     def make(self, document_id: str, state: State, document: bytes) -> Row | None:
-        """Return the row; None where the filters drop the document.
+        """Return the row as jsonb can hold it; None where the filters drop the document.
 
         Raises DocumentRefused where no event can be made of it.
+        """
+        row = self.first_try(document_id, state, document)
+        return None if row is None else mended(row)
+
+    def first_try(self, document_id: str, state: State, document: bytes) -> Row | None:
+        """As `make`, but as the pipeline sends it first: what PostgreSQL refuses of it may still be mended.
+
+        Looking for all that can be replaced costs more than everything else.
         """
         change = Change(document_id, changes=[Revision(state.rev or "")], deleted=state.deleted)
         try:
@@ -41,7 +49,7 @@ class RowMaker:
         except ValueError as error:
             raise DocumentRefused(str(error), code="malformed") from error
         events = self._pipeline.filter([event])
-        return mended(row_of(events[0])) if events else None
+        return row_of(events[0]) if events else None
 
 
 def _undecorated(_event: Event) -> None:

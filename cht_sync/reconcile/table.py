@@ -122,7 +122,8 @@ class Table:
         """Return the rows of the same revision and deletion mark as these, and whether they are equal.
 
         `bodies` are rows as JSON. Equal is what a write would leave as it is: see stamp_row in
-        postgres/init-db-resources.sh. Raises psycopg2.Error, also where one of them is no jsonb.
+        postgres/init-db-resources.sh. Raises psycopg2.Error, also where one of them is no jsonb, and
+        UnicodeDecodeError where one is no UTF-8.
         """
         statement = """
             select made._id, stored._rev, stored._deleted, stored.doc is not distinct from made.doc

@@ -383,6 +383,30 @@ def test_a_row_that_is_no_jsonb_keeps_no_other_from_being_compared(
     assert [letter[0] for letter in world.letters()] == ["b"]
 
 
+@pytest.mark.parametrize("value", [b"1e140000", b'"\xff"', b'"\\ud800"', b'"\\u0000"'])
+def test_what_jsonb_cannot_hold_is_replaced_and_noted_and_then_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch, value: bytes
+) -> None:
+    world.put("a", "b", "c")
+    world.load()
+    right = world.rows()
+    content = b'{"_id":"b","_rev":"%s","value":%s}' % (right["b"][0].encode(), value)
+    with_content = Couch._with_content
+
+    def replaced(couch: Couch, row: Any) -> Any:
+        found = with_content(couch, row)
+        return found._replace(content=content) if found is not None and found.id == "b" else found
+
+    monkeypatch.setattr(Couch, "_with_content", replaced)
+    for written in (1, 0):
+        answer = world.run("resync", world.database)
+        assert answer.exit_code == 0, answer.output
+        assert f"{written} of 3 documents written anew" in answer.stdout
+    assert world.rows()["b"][2]["value"] == "\ufffd"
+    assert {**world.rows(), "b": right["b"]} == right
+    assert world.installation.query("select doc_id, replaced from v1.replaced_values") == [("b", 1)]
+
+
 @pytest.mark.parametrize("world", ["_users"], indirect=True)
 def test_no_passwords_are_brought(world: World) -> None:
     name = "org.couchdb.user:ada"

@@ -183,8 +183,9 @@ def test_a_resync_writes_nothing_from_another_server_than_that_of_the_rows(
     couchdb.documents = [("a", "1-a")]
     world.repair()
     world.query(
-        "insert into v1.couchdb_progress (source, database, updated_at, held_until, epoch, batch, server_uuid)"
-        " select source, %s, now(), now(), 1, 1, 'another one' from {} limit 1",
+        "insert into v1.couchdb_progress "
+        "(source, database, updated_at, held_until, epoch, batch, server_uuid) "
+        "select source, %s, now(), now(), 1, 1, 'another one' from {} limit 1",
         world.database,
     )
     couchdb.documents = []
