@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from alerting import RULES, promtool
 from monitoring_table import PAGE
 from queries import PARTS, problems
 
 from cht_sync.settings import CHECKOUT
 
 FOLDER = CHECKOUT / "deploy" / "monitoring"
-RULES = FOLDER / "prometheus-alerts.yml"
 SITUATIONS = Path(__file__).with_name("alerts.yml")
 COMMAND = re.compile(r"`cht-sync ([a-z-]+)")
 
@@ -27,16 +25,6 @@ def alerts() -> list[dict[str, Any]]:
 
 
 each_alert = pytest.mark.parametrize("alert", alerts(), ids=lambda alert: str(alert["alert"]))
-
-
-def promtool(*arguments: str | Path) -> None:
-    program = shutil.which("promtool")
-    if program is None:
-        pytest.skip("no promtool here; Debian has it in the package prometheus")
-    done = subprocess.run(
-        [program, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def anchors(page: Path) -> set[str]:

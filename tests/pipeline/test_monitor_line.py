@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alerting import assert_firing
 from couchdb_fixture import CouchDBProcess, CouchDBServer
 from fake_couchdb import FakeCouchdb, fake_couchdb
 from monitoring import PATIENCE, Api, api
@@ -379,3 +380,53 @@ def test_the_page_has_every_metric_of_a_running_engine_and_no_other(
     write(client, "ada")
     eventually(lambda: monitor.samples().get("cht_sync_rows_total") == 1)
     assert list(differences("logstash", monitor.get("/metrics").text)) == []
+
+
+def test_without_postgrest_the_alerts_fire(
+    line: RunningPipeline, monitor: Api, client: Client, ingest: Ingest, tmp_path: Path
+) -> None:
+    write(client, "before")
+    await_documents(monitor, 1)
+    eventually(lambda: caught_up(monitor))
+    before = monitor.get("/metrics").text
+    ingest.stop()
+    write(client, "after")
+    eventually(lambda: monitor.samples()["cht_sync_retries_total"] >= 2)
+    after = monitor.get("/metrics").text
+    assert_firing(tmp_path, before, after, minutes=12, alerts=["ChtSyncNotReady", "ChtSyncNoProgress"])
+    ingest.start()
+
+
+def test_for_a_dead_letter_an_alert_fires(
+    line: RunningPipeline, monitor: Api, client: Client, tmp_path: Path
+) -> None:
+    write(client, "fine")
+    await_documents(monitor, 1)
+    before = monitor.get("/metrics").text
+    write(client, "zero\0id")
+    eventually(lambda: monitor.samples()["cht_sync_dead_letters_total"] == 1 and caught_up(monitor))
+    after = monitor.get("/metrics").text
+    assert_firing(tmp_path, before, after, minutes=3, alerts=["ChtSyncDeadLetters"])
+    assert_firing(tmp_path, before, before, minutes=3, alerts=[])
+
+
+def test_when_another_writer_takes_over_an_alert_fires(
+    line: RunningPipeline,
+    monitor: Api,
+    served: Served,
+    tmp_path: Path,
+    couchdb: CouchDBServer,
+    client: Client,
+) -> None:
+    before = monitor.get("/metrics").text
+    folder = tmp_path / "other"
+    folder.mkdir()
+    other = RunningPipeline(folder, served, couchdb.port, database=DATABASE)
+    other.start()
+    try:
+        write(client, "one")
+        eventually(lambda: monitor.samples()["cht_sync_superseded_total"] == 1)
+        after = monitor.get("/metrics").text
+        assert_firing(tmp_path, before, after, minutes=3, alerts=["ChtSyncTakenOver"])
+    finally:
+        other.stop()
