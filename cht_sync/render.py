@@ -58,7 +58,11 @@ def render(settings: Settings, *, engine: str) -> dict[str, str]:
         for name in names
     }
     files["pipelines.yml"] = templates.get_template("pipelines.yml.j2").render(pipelines=names)
-    files["logstash.yml"] = (CHECKOUT / "logstash" / "logstash.yml").read_text()
+    # Logstash's word for text.
+    log_format = "json" if settings.log_format == "json" else "plain"
+    files["logstash.yml"] = (CHECKOUT / "logstash" / "logstash.yml").read_text() + (
+        f"log.format: {log_format}\nlog.level: {settings.log_level}\n"
+    )
     return files
 
 

@@ -132,6 +132,14 @@ class Settings:
         parse=checks.project_name,
         default="cht-sync",
     )
+    log_format: str = _variable(
+        "General", "Form of the log lines of our services: text, or json (one object a line)",
+        parse=checks.one_of("text", "json"), default="text",
+    )  # fmt: skip
+    log_level: str = _variable(
+        "General", "Least level of their log lines", parse=checks.one_of("error", "warn", "info", "debug"),
+        default="info",
+    )  # fmt: skip
 
     couchdb_host: str = _variable(
         "CouchDB: what is read", "Host, without scheme and port", parse=checks.host, default="localhost",
@@ -202,6 +210,11 @@ class Settings:
     )  # fmt: skip
 
     postgrest_port: int = _variable("PostgREST: the way in", "Port", parse=checks.port, default="3000")
+    postgrest_admin_port: int | None = _variable(
+        "PostgREST: the way in",
+        "Port of /metrics, /ready and /live of local processes; unset: none. Containers: never published",
+        parse=checks.port, absent=None, example="3001",
+    )  # fmt: skip
     http_endpoint: str = _variable(
         "PostgREST: the way in", "host:port[/path] of another PostgREST; unset: the one that cht-sync starts",
         parse=checks.endpoint, example="postgrest.example.org:3000",
@@ -393,6 +406,11 @@ class Settings:
     def data_folder(self) -> Path:
         """What one environment keeps between two starts: no other environment sees it."""
         return self.state_folder / self.runtime_folder / self.environment.value
+
+    @property
+    def log_variables(self) -> dict[str, str]:
+        """What a service of ours is told about its log."""
+        return {"LOG_FORMAT": self.log_format, "LOG_LEVEL": self.log_level}
 
     @property
     def dbt_role(self) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,9 @@ def log_levels_as_before() -> Iterator[None]:
     """A command that runs in this process sets levels for the whole of it."""
     names = [None, *(name for name in logging.root.manager.loggerDict if name.startswith("cht_sync"))]
     before = {name: logging.getLogger(name).level for name in names}
+    hooks = sys.excepthook, threading.excepthook
     yield
+    sys.excepthook, threading.excepthook = hooks
+    logging.captureWarnings(capture=False)
     for name, level in before.items():
         logging.getLogger(name).setLevel(level)

@@ -62,7 +62,8 @@ class EngineCommand(click.Command):
                 raise
             problems = flat(error) if isinstance(error, ConfigError) else (error,)
             for one in problems:
-                log.critical("%s", described(one))
+                said = described(one)
+                log.critical("%s", said, extra=logs.fields(event="process_failed", error=said))
             ctx.exit(error.exit_code if isinstance(error, ChtSyncError) else FAILED)
 
 
@@ -313,7 +314,9 @@ def _run(start: Startup, pipelines: list[NamedPipeline]) -> None:
     with contextlib.ExitStack() as serving, stop_on_signals(reload) as stop:
         if settings["api.enabled"]:
             host, ports = settings["api.http.host"], settings["api.http.port"]
-            serving.enter_context(serve_monitor(registry, host=host, ports=ports, node=node))
+            serving.enter_context(
+                serve_monitor(registry, host=host, ports=ports, node=node, data_folder=start.data_folder)
+            )
         interpreter.tune()
         try:
             run_pipelines(pipelines, stop, reloading)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
@@ -110,22 +111,27 @@ def down(volumes: bool, yes: bool, environment: str | None) -> None:
 
 @main.command("status", short_help="Show what runs, what is pending, how far behind.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
-@click.option("--watch", is_flag=True, help="Again every second, with containers every five, until Ctrl-C.")
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Again every second, with containers every five, until Ctrl-C. On a terminal in place; elsewhere a "
+    "look is printed when something has changed; with --json each look, a line.",
+)
 def status_command(as_json: bool, watch: bool) -> None:
     """Show services, databases and models: what runs, what is pending, how far behind.
 
-    Exit code 1 when nothing runs, or a service does not.
+    Exit code 1 when nothing runs, or a service does not; of --watch always 130, since Ctrl-C ends it.
     """
     home = default_home()
     if watch:
         with stop_on_signals() as stop:
-            _watch(Console(highlight=False), home, stop, ended=lambda: False)
-        return
+            _watch_alone(Console(highlight=False), home, stop, as_json=as_json)
+        sys.exit(INTERRUPTED)
     found = _status(home)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     elif found["environment"] is None:
-        click.echo("Nothing is running. Start it with: cht-sync up")
+        click.echo(screen.NOTHING_RUNS)
     else:
         Console(highlight=False).print(screen.status_view(found))
     running = all(one["state"] == "running" for one in found["services"])
@@ -200,6 +206,7 @@ def init(assignments: tuple[str, ...], force: bool, environment: str) -> None:
 @click.option("--without", multiple=True)
 def supervise(environment: str, without: tuple[str, ...]) -> None:
     """What `up` runs in the background."""
+    # What keeps the settings from being read is said in text; they say how all else is.
     logs.configure()
     with stop_on_signals() as stop:
         embedded.supervise(Environment(environment), without=without, home=default_home(), stop=stop)
@@ -307,14 +314,34 @@ def _status(home: Path) -> dict[str, Any]:
     return found
 
 
+def _watch_alone(console: Console, home: Path, stop: threading.Event, *, as_json: bool) -> None:
+    """As `_watch`, for whatever runs or comes to run; also where nobody looks at a terminal."""
+    live = Live(console=console, refresh_per_second=4) if console.is_terminal and not as_json else None
+    shown: object = None
+    with live or contextlib.nullcontext():
+        while not stop.is_set():
+            found = _status(home)
+            if as_json:
+                click.echo(json.dumps(found))
+            elif live is not None:
+                live.update(screen.status_view(found))
+            elif shown != (shown := screen.unmoved(found)):
+                console.print(screen.status_view(found))
+            _pause(found, stop)
+
+
 def _watch(console: Console, home: Path, stop: threading.Event, ended: Callable[[], bool]) -> None:
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         while not stop.is_set() and not ended():
             found = _status(home)
             if found["environment"] is not None:
                 live.update(screen.status_view(found))
-            # With containers each look starts one.
-            stop.wait(WATCH_EVERY if found["runtime"] != runtimes.DOCKER else WATCH_CONTAINERS_EVERY)
+            _pause(found, stop)
+
+
+def _pause(found: dict[str, Any], stop: threading.Event) -> None:
+    # With containers each look starts one.
+    stop.wait(WATCH_EVERY if found["runtime"] != runtimes.DOCKER else WATCH_CONTAINERS_EVERY)
 
 
 def _assigned(assignments: tuple[str, ...]) -> dict[str, str]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import Any
 
 import click
 
-from cht_sync import __version__
-from cht_sync.errors import ChtSyncError, ServiceError
+from cht_sync import __version__, logs
+from cht_sync.errors import ChtSyncError, ServiceError, sentences
 from cht_sync.settings import PROJECT_DIR
 
 INTERRUPTED = 130
+
+log = logging.getLogger(__name__)
+
 MODULES = {
     "containers": ("hand-out-settings", "couchdb-setup"),
     "dead_letters": ("dead-letters",),
@@ -86,7 +90,11 @@ def main(project_dir: str | None) -> None:
 
 
 def show_error(error: ChtSyncError) -> None:
-    """Print what failed, where, and what to do next, to standard error."""
+    """Print what failed, where, and what to do next, to standard error; a log line where those are JSON."""
+    if logs.are_json():
+        text = sentences(error)
+        log.critical("%s", text, extra=logs.fields(event="process_failed", error=text))
+        return
     for line in error.message.splitlines():
         click.echo(f"{click.style('error:', fg='red')} {line}", err=True)
     if isinstance(error, ServiceError) and error.log_tail:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cht_sync import logs
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
@@ -18,6 +21,8 @@ from cht_sync.runtime.containers import command, recorded, running
 from cht_sync.runtime.containers.inside import handed_out_settings
 from cht_sync.runtime.state import EnvironmentState
 from cht_sync.settings import STATE_FOLDER, Settings, declared, default_home, load
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 environment_option = click.option(
     "--env",
@@ -28,13 +33,33 @@ environment_option = click.option(
     envvar=ENVIRONMENT,
     help="local: everything on this machine; gamma: beside a test CouchDB; prod: beside the real one.",
 )
-log_options = click.option(
-    "--log-format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Form of log lines.",
-)
+
+
+def log_options(command: Command) -> Command:
+    """The options that say how a service logs."""
+    for option in (
+        click.option(
+            "--log-level",
+            type=click.Choice(["error", "warn", "info", "debug"]),
+            envvar="LOG_LEVEL",
+            help="Least level of log lines. Default: LOG_LEVEL, else info.",
+        ),
+        click.option(
+            "--log-format",
+            type=click.Choice(logs.STYLES),
+            envvar="LOG_FORMAT",
+            help="Form of log lines. Default: LOG_FORMAT, else text.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def configure_logs(log_format: str | None, log_level: str | None, settings: Settings | None = None) -> None:
+    """Log as the options say, else as the settings do."""
+    style = log_format or (settings.log_format if settings else "text")
+    level = log_level or (settings.log_level if settings else "info")
+    logs.configure(level=level, style=style)
 
 
 def reachable_settings(
@@ -69,7 +94,9 @@ def reachable_settings(
     state = control.running(home / STATE_FOLDER)
     if state is None:
         return embedded.load_settings(environment, home=home, needs=needs)
-    changes = _changes(state, home)
+    # A service of the environment was started with other variables on purpose.
+    is_service = os.getppid() == state.supervisor_pid
+    changes = "" if is_service else _changes(state, home)
     if changes:
         click.echo(
             f"{state.environment} runs with other settings than those given now ({changes}); "

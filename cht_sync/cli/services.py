@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from functools import partial
@@ -11,7 +12,7 @@ import click
 
 from cht_sync import logs
 from cht_sync.cli.group import main
-from cht_sync.cli.options import bar, log_options, reachable_settings
+from cht_sync.cli.options import bar, configure_logs, log_options, reachable_settings
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 from cht_sync.generator.contents import content_of
@@ -26,6 +27,8 @@ from cht_sync.runtime.containers.handed_out import COUCHDB
 from cht_sync.runtime.containers.inside import handed_out_settings
 from cht_sync.settings import STATE_FOLDER, Settings, default_home
 from cht_sync.shutdown import stop_on_signals
+
+log = logging.getLogger(__name__)
 
 
 @main.command(short_help="Write documents of fictional people.")
@@ -46,6 +49,7 @@ from cht_sync.shutdown import stop_on_signals
 @click.option(
     "--alive", type=click.Path(path_type=Path), hidden=True, help="Touched with each change: health."
 )
+@log_options
 def generate(
     docs: int,
     rate: float | None,
@@ -56,6 +60,8 @@ def generate(
     databases: tuple[str, ...],
     remote: bool,
     alive: Path | None,
+    log_format: str | None,
+    log_level: str | None,
 ) -> None:
     """Write realistic CHT documents of fictional people: places, persons and their reports.
 
@@ -65,8 +71,9 @@ def generate(
     The same seed gives the same documents; what is there already is left alone. The server is that of
     the running environment, else that of COUCHDB_HOST; one that cht-sync did not start only with --remote.
     """
-    logs.configure()
+    configure_logs(log_format, log_level)
     settings = reachable_settings(Environment.LOCAL)
+    configure_logs(log_format, log_level, settings)
     if not remote and not _starts_couchdb():
         raise SettingsError(
             [f"{settings.couchdb_url} was not started by cht-sync and may lead to a real CouchDB"],
@@ -87,10 +94,16 @@ def generate(
             task = progress.add_task(database, total=count + round(count * updates) + round(count * deletes))
             summary = burst(client, database, options, partial(progress.advance, task))
         client.close()
-        click.echo(
+        said = (
             f"{database}: {summary.created} created, {summary.updated} updated, {summary.deleted} deleted, "
             f"{summary.skipped} there already"
         )
+        if logs.are_json():
+            changes = summary.created + summary.updated + summary.deleted
+            extra = logs.fields(event="documents_generated", database=database, documents=changes)
+            log.info("%s", said, extra=extra)
+        else:
+            click.echo(said)
     if rate is not None:
         with stop_on_signals() as stop:
             _steady(settings, databases or settings.couchdb_dbs, options, stop, alive)
@@ -104,9 +117,9 @@ def ingest() -> None:
 @ingest.command("serve")
 @click.option("--port", type=int, help="Default: PGRST_SERVER_PORT, else 3000.")
 @log_options
-def ingest_serve(port: int | None, log_format: str) -> None:
+def ingest_serve(port: int | None, log_format: str | None, log_level: str | None) -> None:
     """Serve until SIGTERM; configured by PostgREST's own PGRST_* variables."""
-    logs.configure(style=log_format)
+    configure_logs(log_format, log_level)
     environ = dict(os.environ)
     if port is not None:
         environ["PGRST_SERVER_PORT"] = str(port)

@@ -12,11 +12,12 @@ import click
 from cht_sync import logs
 from cht_sync.cli.docker import installation
 from cht_sync.cli.group import main
-from cht_sync.cli.options import environment_option, log_options, reachable_settings
+from cht_sync.cli.options import configure_logs, environment_option, log_options, reachable_settings
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 from cht_sync.runtime.containers.dbt_docs import export_docs
 from cht_sync.runtime.dbt import NEEDS, transform_options
+from cht_sync.settings import Settings
 from cht_sync.shutdown import stop_on_signals
 from cht_sync.transform.docs import generate_docs
 from cht_sync.transform.loop import LOOPBACK, loop, run_once, run_tests_once
@@ -62,7 +63,7 @@ def dbt() -> None:
 def dbt_run(environment: str, **given: Any) -> None:
     """Run the models once; exit code 1 when one fails, 2 when none is selected."""
     logs.configure()
-    sys.exit(0 if run_once(_options(environment, **given)).succeeded else 1)
+    sys.exit(0 if run_once(_options(_settings(environment), **given)).succeeded else 1)
 
 
 @dbt.command("test")
@@ -72,7 +73,7 @@ def dbt_test(environment: str, **given: Any) -> None:
     """Run the tests of the models once; exit code 1 when one fails."""
     logs.configure()
     partial = bool(given["select"] or given["exclude"] or given["variables"])
-    sys.exit(0 if run_tests_once(_options(environment, **given), partial=partial).succeeded else 1)
+    sys.exit(0 if run_tests_once(_options(_settings(environment), **given), partial=partial).succeeded else 1)
 
 
 @dbt.command("loop")
@@ -80,11 +81,15 @@ def dbt_test(environment: str, **given: Any) -> None:
 @click.option("--metrics-host", default=LOOPBACK, show_default=True, help="Where DBT_METRICS_PORT listens.")
 @log_options
 @environment_option
-def dbt_loop(environment: str, log_format: str, metrics_host: str, **given: Any) -> None:
+def dbt_loop(
+    environment: str, log_format: str | None, log_level: str | None, metrics_host: str, **given: Any
+) -> None:
     """Run the models whenever data changed, at most every DATAEMON_INTERVAL seconds, until SIGTERM."""
-    logs.configure(style=log_format)
+    configure_logs(log_format, log_level)
     with stop_on_signals() as stop:
-        loop(_options(environment, **given), stop, metrics_host=metrics_host)
+        settings = _settings(environment)
+        configure_logs(log_format, log_level, settings)
+        loop(_options(settings, **given), stop, metrics_host=metrics_host)
 
 
 @dbt.command("docs")
@@ -96,12 +101,16 @@ def dbt_docs(environment: str) -> None:
     if containers is not None:
         click.echo(export_docs(containers))
         return
-    options = transform_options(reachable_settings(Environment(environment), needs=NEEDS))
+    options = transform_options(_settings(environment))
     click.echo(generate_docs(options))
 
 
+def _settings(environment: str) -> Settings:
+    return reachable_settings(Environment(environment), needs=NEEDS)
+
+
 def _options(
-    environment: str,
+    settings: Settings,
     *,
     select: tuple[str, ...],
     exclude: tuple[str, ...],
@@ -110,7 +119,7 @@ def _options(
     full_refresh: bool = False,
     batch_size: int | None = None,
 ) -> TransformOptions:
-    options = transform_options(reachable_settings(Environment(environment), needs=NEEDS))
+    options = transform_options(settings)
     return replace(
         options,
         selectors=select or options.selectors,

@@ -14,13 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cht_sync.backoff import delays
-from cht_sync.errors import SettingsError, SourceUnavailable
+from cht_sync.errors import SettingsError, SourceUnavailable, sentences
 from cht_sync.generator.contents import Content, content_of
 from cht_sync.generator.couchdb import Client
 from cht_sync.generator.edits import edited
 from cht_sync.generator.origin import Document, Origin
 from cht_sync.generator.plan import GeneratorOptions, Kind, tombstone
 from cht_sync.generator.run import Summary
+from cht_sync.logs import fields
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,19 @@ def steady(
             run.follow(options.rate * content_of(database).share, stop)
         except SourceUnavailable as error:
             delay = next(run.retries)
-            log.warning("%s; trying again in %.1f s", error, delay)
+            run.outage += 1
+            log.warning(
+                "%s; trying again in %.1f s",
+                error,
+                delay,
+                extra=fields(
+                    event="source_unavailable",
+                    database=database,
+                    error=sentences(error),
+                    attempts=run.outage,
+                    pause_seconds=delay,
+                ),
+            )
             stop.wait(delay)
     return run.summary
 
@@ -118,11 +131,16 @@ class _Run:
         self._report = progress
         self.summary = Summary()
         self.retries = delays()
+        self.outage = 0
+        """How often it was tried in vain since the server answered."""
 
     def follow(self, rate: float, stop: threading.Event) -> None:
         """Write at the rate until `stop` is set; raises SourceUnavailable when the server goes."""
         reached = restore(self._client, self._database, self._origin)
-        self.retries = delays()
+        if self.outage:
+            extra = fields(event="source_recovered", database=self._database, attempts=self.outage)
+            log.info("%s: CouchDB answers again", self._database, extra=extra)
+        self.retries, self.outage = delays(), 0
         started = saved = time.monotonic()
         done = 0
         while not stop.wait(max(SHORTEST_TICK, 1 / rate)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,7 +13,9 @@ from cht_sync.ingest.auth import Authenticator, Identity
 from cht_sync.ingest.config import IngestConfig
 from cht_sync.ingest.database import Asked, Database
 from cht_sync.ingest.errors import ApiError, unsupported_method
+from cht_sync.ingest.failed_requests import FailedRequests
 from cht_sync.ingest.messages import Request, Response
+from cht_sync.ingest.metrics import Metrics
 from cht_sync.ingest.pool import Pool
 from cht_sync.ingest.schema_cache import SchemaCache, Snapshot
 from cht_sync.ingest.tables import Tables
@@ -24,15 +27,18 @@ logger = logging.getLogger(__name__)
 
 WRITING = ("POST", "PATCH", "PUT", "DELETE")
 OF_FUNCTIONS = ("GET", "HEAD", "POST", "OPTIONS")
+FAILED = 400
 SHOWN_FROM = {"crit": 600, "error": 500, "warn": 400, "info": 0, "debug": 0}
-"""The least status that is logged, by PGRST_LOG_LEVEL."""
+"""The least status that is logged, by PGRST_LOG_LEVEL; 0: a line for each request that succeeds."""
 
 
 class IngestApp:
     """Answers `/<table>` and `/`; whatever PostgREST has beyond that is refused in words."""
 
-    def __init__(self, config: IngestConfig, cache: SchemaCache, pool: Pool) -> None:
+    def __init__(self, config: IngestConfig, cache: SchemaCache, pool: Pool, metrics: Metrics) -> None:
         self._config = config
+        self._metrics = metrics
+        self._failed = FailedRequests()
         self._cache = cache
         self._database = Database(config, pool)
         self._tables = Tables(config, self._database)
@@ -41,20 +47,30 @@ class IngestApp:
         )
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        began = time.perf_counter()
         request = Request.from_wsgi(environ)
         code = ""
         try:
             response = cors.preflight(request.method, request.headers) or self._answer(request)
         except ApiError as error:
             response = Response.of_error(error)
-            code = f" {error.code}"
-        if response.status >= SHOWN_FROM[self._config.log_level]:
-            log = logger.warning if response.status >= 400 else logger.info
-            # Not the message: it may quote a document.
-            log("%s %s: %d%s", request.method, request.path, response.status, code)
+            code = error.code
+        size = int(environ.get("CONTENT_LENGTH") or 0)
+        self._metrics.answered(request.method, response.status, time.perf_counter() - began, size)
+        self._tell(request, response.status, code)
         if exposing := cors.exposing(request.method, request.headers):
             response = replace(response, headers=(*response.headers, *exposing))
         return response.to_wsgi(start_response, head=request.method == "HEAD")
+
+    def _tell(self, request: Request, status: int, code: str) -> None:
+        # Not the message: it may quote a document.
+        what = f"{request.method} {request.path}"
+        if status < FAILED:
+            self._failed.succeeded()
+            if SHOWN_FROM[self._config.log_level] == 0:
+                logger.info("%s: %d", what, status)
+        elif status >= SHOWN_FROM[self._config.log_level]:
+            self._failed.failed(what, status, code)
 
     def _answer(self, request: Request) -> Response:
         identity = self._authenticator.identify(request.headers.get("authorization"))

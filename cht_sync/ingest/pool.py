@@ -46,6 +46,13 @@ class Pool:
         self._patience = patience
         self._free = threading.BoundedSemaphore(size)
         self._idle: deque[Connection] = deque()
+        self._lock = threading.Lock()
+        self.size = size
+        self.available = size
+        """Connections that nobody has; they may be still to be made."""
+        self.waiting = 0
+        self.timeouts = 0
+        """How many have waited in vain."""
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -54,8 +61,7 @@ class Pool:
         Raises ApiError 504 PGRST003 when none became free in time, psycopg2.Error when none can
         be made.
         """
-        if not self._free.acquire(timeout=self._patience):
-            raise is_full()
+        self._acquire()
         try:
             connection = self._take() or self._connect()
             try:
@@ -63,7 +69,22 @@ class Pool:
             finally:
                 self._give_back(connection)
         finally:
+            with self._lock:
+                self.available += 1
             self._free.release()
+
+    def _acquire(self) -> None:
+        if not self._free.acquire(blocking=False):
+            with self._lock:
+                self.waiting += 1
+            got = self._free.acquire(timeout=self._patience)
+            with self._lock:
+                self.waiting -= 1
+                self.timeouts += not got
+            if not got:
+                raise is_full()
+        with self._lock:
+            self.available -= 1
 
     def close(self) -> None:
         """Close what is idle; lent connections are closed by the end of the process."""

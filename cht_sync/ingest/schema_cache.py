@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import selectors
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from psycopg2.extensions import connection as Connection
 
 from cht_sync.backoff import delays
 from cht_sync.ingest.errors import ApiError, unavailable
+from cht_sync.logs import fields
 
 logger = logging.getLogger(__name__)
 
@@ -181,6 +183,10 @@ class SchemaCache:
         self._schemas = schemas
         self._channel = channel
         self._snapshot: Snapshot | None = None
+        self.loads = 0
+        self.failed_loads = 0
+        self._lost_at: float | None = None
+        self._reason = ""
 
     @property
     def is_loaded(self) -> bool:
@@ -204,9 +210,18 @@ class SchemaCache:
                     waits = delays(first=0.1, most=2.0)
                     self._wait(connection, stop)
             except psycopg2.Error as error:
-                logger.warning("no schema cache: %s", str(error).strip())
+                self._lose(str(error).strip())
             self._snapshot = None
             stop.wait(next(waits))
+
+    def _lose(self, reason: str) -> None:
+        """Say why there is no connection, once for each reason."""
+        self.failed_loads += 1
+        if self._lost_at is None:
+            self._lost_at = time.monotonic()
+        if reason != self._reason:
+            self._reason = reason
+            logger.warning("no schema cache: %s", reason, extra=fields(event="postgres_lost", error=reason))
 
     def _listen(self, connection: Connection) -> None:
         with connection.cursor() as cursor:
@@ -214,7 +229,23 @@ class SchemaCache:
 
     def _reload(self, connection: Connection) -> None:
         self._snapshot = load(connection, self._schemas)
-        logger.info("schema cache loaded: %d tables and views", len(self._snapshot.tables))
+        self.loads += 1
+        tables = len(self._snapshot.tables)
+        if self._lost_at is not None:
+            lasted = time.monotonic() - self._lost_at
+            self._lost_at, self._reason = None, ""
+            logger.warning(
+                "PostgreSQL answers again after %.1f s; %d tables and views",
+                lasted,
+                tables,
+                extra=fields(event="postgres_regained", duration_seconds=lasted, tables=tables),
+            )
+            return
+        logger.info(
+            "schema cache loaded: %d tables and views",
+            tables,
+            extra=fields(event="schema_loaded", tables=tables),
+        )
 
     def _wait(self, connection: Connection, stop: threading.Event) -> None:
         """Reload at every notification; raises psycopg2.OperationalError when the connection ends."""

@@ -21,8 +21,10 @@ from cht_sync.ingest.admin import AdminApp
 from cht_sync.ingest.app import IngestApp
 from cht_sync.ingest.config import MEBIBYTE, IngestConfig
 from cht_sync.ingest.memory import keep_little
+from cht_sync.ingest.metrics import Metrics
 from cht_sync.ingest.pool import Pool, connect
 from cht_sync.ingest.schema_cache import SchemaCache
+from cht_sync.logs import fields
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +72,10 @@ def serve(config: IngestConfig, stop: threading.Event, on_ready: Callable[[int],
     cache = SchemaCache(open_connection, config.schemas, config.channel)
     follower = threading.Thread(target=cache.follow, args=(stop,), name="schema-cache", daemon=True)
     with closing(Pool(open_connection, size=config.pool_size, patience=config.pool_patience)) as pool:
+        metrics = Metrics(pool, cache)
         sockets: WaitressMap = {}
         server: Any = create_server(
-            IngestApp(config, cache, pool),
+            IngestApp(config, cache, pool, metrics),
             map=sockets,
             sockets=[listener],
             ident=IDENT,
@@ -87,12 +90,17 @@ def serve(config: IngestConfig, stop: threading.Event, on_ready: Callable[[int],
         )
         servers = [server]
         if admin_listener is not None:
-            admin = AdminApp(cache)
+            admin = AdminApp(cache, metrics)
             servers.append(
                 create_server(admin, map=sockets, sockets=[admin_listener], ident=IDENT, threads=1)
             )
         follower.start()
-        logger.info("listening on %s port %d", config.host, config.port)
+        logger.info(
+            "listening on %s port %d",
+            config.host,
+            config.port,
+            extra=fields(event="listening", host=config.host, port=config.port),
+        )
         try:
             if on_ready is not None:
                 on_ready(config.port)

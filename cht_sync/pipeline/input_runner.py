@@ -12,10 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cht_sync.errors import ConfigError, OperatorNeeded, Superseded, sentences
+from cht_sync.logs import fields
 from cht_sync.pipeline.ahead import Ahead
 from cht_sync.pipeline.contracts import Batch, Input, Output, Position, PositionKeeper
 from cht_sync.pipeline.monitor.metrics import InputMetrics, OutputMetrics
 from cht_sync.pipeline.named_pipeline import NamedPipeline
+from cht_sync.pipeline.progress import Progress
 from cht_sync.pipeline.sweep import Sweep
 
 log = logging.getLogger(__name__)
@@ -72,7 +74,18 @@ class InputRunner:
             except Superseded as superseded:
                 self._counts.claimed = False
                 self._counts.stopped(f"{superseded}; standing by until it ends")
-                log.error("%s: %s; standing by until it ends", self._named.id, superseded)
+                self._metrics.superseded += 1
+                log.error(
+                    "%s: %s; standing by until it ends",
+                    self._named.id,
+                    superseded,
+                    extra=fields(
+                        event="superseded",
+                        pipeline=self._named.id,
+                        source=self._counts.source,
+                        code=superseded.code or None,
+                    ),
+                )
             self._stand_by(stop)
 
     def _follow(self, stop: threading.Event) -> None:
@@ -91,10 +104,11 @@ class InputRunner:
         source = self._source
         sweep = Sweep(self._named.id, source, self._keeper)
         self._counts.started()
+        progress = Progress(self._named.id, self._counts)
         ahead = Ahead(lambda patience: self._next(patience, stop), source.interrupt)
         try:
             source.start(self._position, stop)
-            while self._take_one(ahead, sweep, stop):
+            while self._take_one(ahead, sweep, progress, stop):
                 pass
         finally:
             ahead.close()
@@ -102,7 +116,9 @@ class InputRunner:
             self._counts.stopped()
             source.close()
 
-    def _take_one(self, ahead: Ahead[_Ready | None], sweep: Sweep, stop: threading.Event) -> bool:
+    def _take_one(
+        self, ahead: Ahead[_Ready | None], sweep: Sweep, progress: Progress, stop: threading.Event
+    ) -> bool:
         """Take the next batch to the outputs; False where there is none, or it is not acknowledged.
 
         What is not acknowledged is read again next time. Nothing of a batch outlives this call, so that none
@@ -120,6 +136,7 @@ class InputRunner:
         batch.ack()
         self._counts.delivered()
         self._metrics.ended(acknowledged=True)
+        progress.stored(len(batch.events), batch.position)
         with self._delivering:
             sweep.go_on(batch, stop)
         return True
@@ -188,7 +205,19 @@ class InputRunner:
             self._named.dead_letters.append(rejected, self._counts)
             self._metrics.buried(len(rejected))
             codes = ", ".join(sorted({one.code for one in rejected}))
-            log.error("%s: %d changes are now dead letters: %s", self._named.id, len(rejected), codes)
+            log.error(
+                "%s: %d changes are now dead letters: %s",
+                self._named.id,
+                len(rejected),
+                codes,
+                extra=fields(
+                    event="dead_letter",
+                    pipeline=self._named.id,
+                    source=self._counts.source,
+                    dead_letters=len(rejected),
+                    code=codes,
+                ),
+            )
         return True
 
     def _ask_operator(self, problem: OperatorNeeded, stop: threading.Event) -> None:
@@ -200,7 +229,14 @@ class InputRunner:
         self._counts.stopped(text)
         said, at = self._said
         if text != said or time.monotonic() - at >= SAY_AGAIN:
-            log.error("%s: %s", self._named.id, text)
+            log.error(
+                "%s: %s",
+                self._named.id,
+                text,
+                extra=fields(
+                    event="operator_needed", pipeline=self._named.id, source=self._counts.source, error=text
+                ),
+            )
             self._said = (text, time.monotonic())
         if self._keeper is not None:
             self._keeper.report(text, stop)

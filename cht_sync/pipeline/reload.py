@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence, Set
 
 from cht_sync.errors import ChtSyncError
+from cht_sync.logs import fields
 from cht_sync.pipeline.config.problems import ConfigProblems
 from cht_sync.pipeline.monitor.metrics import Registry
 from cht_sync.pipeline.run import Change, Make
@@ -76,7 +77,11 @@ class Reloading:
             reason = _reason(error)
             if reason != self._said:
                 self._said = reason
-                log.error("the configuration was not reloaded; the pipelines go on as they are: %s", reason)
+                log.error(
+                    "the configuration was not reloaded; the pipelines go on as they are: %s",
+                    reason,
+                    extra=fields(event="reload_refused", error=reason),
+                )
                 self._registry.reloads.failed(reason)
             return None
         self._said = ""
@@ -116,7 +121,12 @@ class Reloading:
                 self._registry.remove(one.named.id)
             for one in coming:
                 known = one.named.id in running
-                log.info("pipeline %s: %s", one.named.id, "reloaded" if known else "started")
+                log.info(
+                    "pipeline %s: %s",
+                    one.named.id,
+                    "reloaded" if known else "started",
+                    extra=fields(event="pipeline_reloaded", pipeline=one.named.id),
+                )
                 if known:
                     self._registry.reloaded(one.named.pipeline.metrics)
                 else:
@@ -154,7 +164,12 @@ class Reloading:
 
     def _refuse(self, id: str, fingerprint: str, reason: str) -> None:
         self._refused[id] = fingerprint
-        log.error("pipeline %s was not reloaded; it goes on as it is: %s", id, reason)
+        log.error(
+            "pipeline %s was not reloaded; it goes on as it is: %s",
+            id,
+            reason,
+            extra=fields(event="reload_refused", pipeline=id, error=reason),
+        )
         self._registry.reload_failed(id, reason)
 
 

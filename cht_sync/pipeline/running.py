@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cht_sync import backoff
 from cht_sync.errors import ChtSyncError, DeadLettersFull, PositionNotKept, sentences
+from cht_sync.logs import fields
 from cht_sync.pipeline.input_runner import InputRunner
 from cht_sync.pipeline.named_pipeline import NamedPipeline
 
@@ -74,7 +75,11 @@ class RunningPipeline:
         elif not self._said:
             self._say(self.failure)
         elif self._again_at is not None and time.monotonic() >= self._again_at:
-            log.info("pipeline %s: is tried again", self.named.id)
+            log.info(
+                "pipeline %s: is tried again",
+                self.named.id,
+                extra=fields(event="pipeline_retried", pipeline=self.named.id),
+            )
             for source in self.named.pipeline.inputs:
                 # One that had ended already when it was asked to stop must not remember that.
                 source.close()
@@ -86,7 +91,13 @@ class RunningPipeline:
     def last_failure(self) -> Exception | None:
         """Return why it is not at work when all is over; said here where it was not yet."""
         if self.failure is not None and not self._said:
-            log.error("pipeline %s failed: %s", self.named.id, described(self.failure))
+            said = described(self.failure)
+            log.error(
+                "pipeline %s failed: %s",
+                self.named.id,
+                said,
+                extra=fields(event="pipeline_failed", pipeline=self.named.id, error=said),
+            )
         return self.failure
 
     def ask_to_stop(self) -> None:
@@ -98,6 +109,9 @@ class RunningPipeline:
     def close(self) -> None:
         """Let go of everything; what was not acknowledged will be read again."""
         self.named.pipeline.close()
+        if self._started_at:
+            self._say_stopped()
+            self._started_at = 0.0
 
     def _prepare(self) -> None:
         self._stop = threading.Event()
@@ -133,14 +147,44 @@ class RunningPipeline:
         if time.monotonic() - self._started_at >= HEALTHY_AFTER:
             self._pauses = _pauses()
         text = described(failure)
+        pause: float | None = None
         if self.named.restartable:
             pause = next(self._pauses)
             self._again_at = time.monotonic() + pause
             what = f"It is tried again in {pause:.0f} s, or at once on SIGHUP"
         else:
             what = "It stays stopped, because standard input gives nothing twice"
-        log.error("pipeline %s failed: %s. %s; other pipelines go on.", self.named.id, text.rstrip("."), what)
+        log.error(
+            "pipeline %s failed: %s. %s; other pipelines go on.",
+            self.named.id,
+            text.rstrip("."),
+            what,
+            extra=fields(event="pipeline_failed", pipeline=self.named.id, error=text, pause_seconds=pause),
+        )
         log.debug("pipeline %s: where that came from", self.named.id, exc_info=failure)
+
+    def _say_stopped(self) -> None:
+        totals, metrics = self._metrics.totals(), self._metrics
+        letters = metrics.dead_letters + sum(one.dead_letters for one in metrics.outputs)
+        sources = [one.source for one in metrics.inputs if one.source is not None]
+        lasted = time.time() - metrics.started_at
+        log.info(
+            "pipeline %s: stopped after %.0f s; %d documents read, %d delivered, %d dead letters",
+            self.named.id,
+            lasted,
+            totals.events_in,
+            totals.out,
+            letters,
+            extra=fields(
+                event="pipeline_stopped",
+                pipeline=self.named.id,
+                source=sources[0] if len(sources) == 1 else None,
+                documents=totals.events_in,
+                rows=totals.out,
+                dead_letters=letters,
+                duration_seconds=lasted,
+            ),
+        )
 
 
 def described(failure: Exception) -> str:

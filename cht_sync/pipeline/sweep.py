@@ -12,6 +12,7 @@ import threading
 import time
 
 from cht_sync.errors import SourceError, SourceUnavailable
+from cht_sync.logs import fields
 from cht_sync.pipeline.contracts import Batch, Input, PositionKeeper, Replaceable
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,12 @@ class Sweep:
         if stop.is_set():
             return
         if not documents:
-            log.warning("%s: %d documents became tombstones", self._name, self._buried)
+            log.warning(
+                "%s: %d documents became tombstones",
+                self._name,
+                self._buried,
+                extra=fields(event="database_recreated", pipeline=self._name, tombstones=self._buried),
+            )
             source.settled()
             return
         try:

@@ -28,4 +28,4 @@ class DataGenerator(Service):
         ]
 
     def environment(self) -> Mapping[str, str]:
-        return {"CHT_SYNC_HOME": str(self._settings.home)}
+        return {"CHT_SYNC_HOME": str(self._settings.home), **self._settings.log_variables}

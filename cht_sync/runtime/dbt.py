@@ -78,7 +78,7 @@ class Dbt(Service):
         return [sys.executable, "-m", "cht_sync", "dbt", "loop"]
 
     def environment(self) -> Mapping[str, str]:
-        return {"CHT_SYNC_HOME": str(self._settings.home)}
+        return {"CHT_SYNC_HOME": str(self._settings.home), **self._settings.log_variables}
 
     def work_folder(self) -> Path:
         return self._settings.data_folder

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from cht_sync import logs
 from cht_sync.environments import Environment
 from cht_sync.runtime import chosen, credentials, ports, superset
 from cht_sync.runtime import state as states
@@ -100,6 +101,7 @@ def services(settings: Settings, names: Collection[str]) -> list[Service]:
 def supervise(environment: Environment, *, without: Sequence[str], home: Path, stop: threading.Event) -> None:
     """Run the environment in this process until `stop` is set. Raises ChtSyncError when it cannot start."""
     settings = load_settings(environment, home=home, needs=chosen.demanded(without))
+    logs.configure(level=settings.log_level, style=settings.log_format)
     with (
         states.only_one(settings.state_folder, patience=LAUNCH_PATIENCE),
         closing(ports.Reservations()) as reservations,

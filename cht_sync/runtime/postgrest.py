@@ -57,7 +57,9 @@ class Postgrest(Service):
             values.pop(key, None)
         values["server-host"] = "127.0.0.1"
         values["server-port"] = str(self.port)
-        return postgrest_conf.as_environment(values)
+        if self._settings.postgrest_admin_port is not None:
+            values["admin-server-port"] = str(self._settings.postgrest_admin_port)
+        return {**postgrest_conf.as_environment(values), **self._settings.log_variables}
 
     def ready(self) -> bool:
         # As the pipelines will ask, so that the secret and the role are proven too.

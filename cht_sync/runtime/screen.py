@@ -34,6 +34,9 @@ STYLES = {
 }
 
 
+NOTHING_RUNS = "Nothing is running. Start it with: cht-sync up"
+
+
 class Progress:
     """One line a service while they start: moving on a terminal, printed once each elsewhere."""
 
@@ -101,8 +104,25 @@ def warn(console: Console, warnings: Iterable[str]) -> None:
         console.print(f"! {warning}", style="yellow", soft_wrap=True)
 
 
+def unmoved(status: dict[str, Any]) -> object:
+    """What of a status is worth another look: all but ages and rates, which differ each time."""
+    dbt = status["dbt"]
+    return (
+        status["environment"],
+        [(one["name"], one["state"], one["restarts"]) for one in status["services"]],
+        [
+            (one["name"], one["documents"], one["rows"], one["pending"], one["dead_letters"], one["problem"])
+            for one in status["databases"]
+        ],
+        None if dbt is None else (dbt["last_run"], dbt["result"], dbt["failed"]),
+        list(status["problems"]),
+    )
+
+
 def status_view(status: dict[str, Any]) -> RenderableType:
     """The status as tables."""
+    if status["environment"] is None:
+        return Text(NOTHING_RUNS)
     services = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("service", "state", "port", "for"):
         services.add_column(heading)

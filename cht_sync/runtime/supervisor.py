@@ -21,6 +21,7 @@ from cht_sync.backoff import delays
 from cht_sync.environments import Environment
 from cht_sync.errors import ChtSyncError, ServiceError
 from cht_sync.files import last_lines, private_folder
+from cht_sync.logs import fields
 from cht_sync.process import ProcessId
 from cht_sync.runtime import state as states
 from cht_sync.runtime.service import Service, inherited_environment
@@ -89,7 +90,11 @@ class Supervisor:
                     return
             self._state.phase = "running"
             self._record()
-            log.info("%s is running", self._state.environment)
+            log.info(
+                "%s is running",
+                self._state.environment,
+                extra=fields(event="environment_running", environment=str(self._state.environment)),
+            )
             self._watch(stop)
         except ServiceError as error:
             self._state.failure = Failure(error.message, error.hint, list(error.log_tail))
@@ -108,7 +113,8 @@ class Supervisor:
 
     def _bring_up(self, one: _Running, stop: threading.Event) -> None:
         service = one.service
-        log.info("%s: starting", service.name)
+        log.info("%s: starting", service.name, extra=fields(event="service_starting", service=service.name))
+        began = time.monotonic()
         self._change(one, "starting")
         service.prepare(lambda text: self._change(one, "starting", text))
         if stop.is_set():
@@ -118,7 +124,13 @@ class Supervisor:
         if stop.is_set():
             return
         service.after_start(lambda text: self._change(one, "starting", text))
-        log.info("%s: ready", service.name)
+        log.info(
+            "%s: ready",
+            service.name,
+            extra=fields(
+                event="service_ready", service=service.name, duration_seconds=time.monotonic() - began
+            ),
+        )
         self._change(one, "running")
 
     def _spawn(self, one: _Running) -> None:
@@ -162,23 +174,48 @@ class Supervisor:
             for one in self._running:
                 name, recorded = one.service.name, one.state
                 if one.process is not None and one.process.poll() is not None:
-                    self._restart_later(one, f"ended with exit code {one.process.returncode}", waits[name])
+                    code = one.process.returncode
+                    self._restart_later(one, f"ended with exit code {code}", waits[name], code)
                 elif one.process is None and time.monotonic() >= one.restart_at:
                     try:
                         self._spawn(one)
                     except (ChtSyncError, OSError) as error:
                         self._restart_later(one, f"could not be started: {error}", waits[name])
                 elif recorded.state == "restarting" and one.process is not None and self._is_ready(one):
-                    log.info("%s: ready again", name)
+                    log.info(
+                        "%s: ready again",
+                        name,
+                        extra=fields(
+                            event="service_ready",
+                            service=name,
+                            restarts=recorded.restarts,
+                            duration_seconds=time.time() - recorded.since,
+                        ),
+                    )
                     self._change(one, "running")
                 elif recorded.state == "running" and time.time() - recorded.since > HEALTHY_AFTER:
                     waits[name] = delays(first=FIRST_PAUSE, most=LONGEST_PAUSE)
 
-    def _restart_later(self, one: _Running, what: str, waits: Iterator[float]) -> None:
+    def _restart_later(
+        self, one: _Running, what: str, waits: Iterator[float], exit_code: int | None = None
+    ) -> None:
         pause = next(waits)
-        log.warning("%s %s; it is started again in %.0f s", one.service.name, what, pause)
         one.process, one.restart_at = None, time.monotonic() + pause
         one.state.restarts += 1
+        log.warning(
+            "%s %s; it is started again in %.0f s",
+            one.service.name,
+            what,
+            pause,
+            extra=fields(
+                event="service_ended",
+                service=one.service.name,
+                exit_code=exit_code,
+                error=what,
+                restarts=one.state.restarts,
+                pause_seconds=pause,
+            ),
+        )
         self._change(one, "restarting")
 
     def _stop_all(self) -> None:
@@ -203,10 +240,13 @@ class Supervisor:
     def _stop(self, one: _Running) -> None:
         identity = one.state.process
         if identity is not None:
-            log.info("%s: stopping", one.service.name)
+            name = one.service.name
+            log.info("%s: stopping", name, extra=fields(event="service_stopping", service=name))
             process.stop(identity, ask=one.service.stop_signal, patience=one.service.patience)
             if one.process is not None:
-                one.process.wait()
+                code = one.process.wait()
+                extra = fields(event="service_ended", service=name, exit_code=code)
+                log.info("%s: ended with exit code %d", name, code, extra=extra)
         if one.state.state != "failed":
             self._change(one, "stopped")
 

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from cht_sync.errors import ChtSyncError
+from cht_sync.errors import ChtSyncError, sentences
+from cht_sync.logs import fields
 from cht_sync.transform.batches import Batches
 from cht_sync.transform.changes import Newest, newest_change, sole_runner
 from cht_sync.transform.freshness import Freshness, measure
@@ -222,7 +223,8 @@ class Follower:
         except ChtSyncError as error:
             if str(error) != self._refused:
                 self._refused = str(error)
-                log.warning("the package is not renewed: %s", error)
+                extra = fields(event="package_failed", error=sentences(error))
+                log.warning("the package is not renewed: %s", error, extra=extra)
             return
         if package is not None:
             self._refused = ""

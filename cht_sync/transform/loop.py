@@ -12,6 +12,7 @@ import psycopg2
 
 from cht_sync.backoff import delays
 from cht_sync.errors import ChtSyncError, SettingsError
+from cht_sync.logs import fields
 from cht_sync.transform.changes import connected, sole_runner
 from cht_sync.transform.follower import LOOK_EVERY, Follower
 from cht_sync.transform.health import Health
@@ -51,7 +52,7 @@ def loop(options: TransformOptions, stop: threading.Event, *, metrics_host: str 
     built anew until that has succeeded once. Raises ChtSyncError where there is no package, or dbt is
     not installed.
     """
-    metrics, health = Metrics(), Health()
+    metrics, health = Metrics(options.work_folder), Health()
     with serving(metrics_host, options.metrics_port, metrics, health):
         follower = Follower(options, stop, metrics, health)
         away = _Away(stop, metrics, health)
@@ -105,6 +106,7 @@ class _Away:
         self._metrics = metrics
         self._health = health
         self._reason = ""
+        self._began = 0.0
         self._waits = _new_waits()
 
     def wait(self, error: psycopg2.Error) -> None:
@@ -113,14 +115,18 @@ class _Away:
         self._metrics.postgres(up=not lost)
         self._health.turn()
         self._health.trouble("postgres", reason)
+        if not self._reason:
+            self._began = time.monotonic()
         if reason != self._reason:
             self._reason = reason
-            log.warning("%s; trying again", reason)
+            log.warning("%s; trying again", reason, extra=fields(event="postgres_lost", error=reason))
         self._stop.wait(next(self._waits))
 
     def over(self) -> None:
         if self._reason:
-            log.info("PostgreSQL is back")
+            lasted = time.monotonic() - self._began
+            extra = fields(event="postgres_regained", duration_seconds=lasted)
+            log.info("PostgreSQL is back after %.1f s", lasted, extra=extra)
             self._reason = ""
             self._health.well("postgres")
             self._waits = _new_waits()

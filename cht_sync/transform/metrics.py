@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Collection
+from pathlib import Path
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
+from cht_sync import __version__
+from cht_sync.files import existing
 from cht_sync.transform.freshness import Freshness
 from cht_sync.transform.package import Package
 from cht_sync.transform.results import RunOutcome
@@ -19,13 +31,22 @@ PREFIX = "cht_sync_dbt"
 class Metrics:
     """The figures of one loop, in a registry of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, work_folder: Path = Path()) -> None:
+        """`work_folder` is where packages and dbt's files are; of its disk the figures tell."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._work_folder = work_folder
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
+        self._gauge("info", "Version of cht-sync", ("version",)).labels(__version__).set(1)
+        self._gauge(
+            "disk_free_bytes", "Bytes that may still be written to the disk of the models' folder"
+        ).set_function(lambda: self._disk().free)
+        self._gauge("disk_size_bytes", "Size of that disk").set_function(lambda: self._disk().total)
         self._runs = self._counter("runs", "Runs of dbt by their result", ("result",))
         for result in ("success", "failed"):
             self._runs.labels(result)
         self._seconds = self._gauge("run_seconds", "Duration of the last run")
+        self._last_succeeded = self._gauge("last_run_success", "1 if nothing failed in the last run, else 0")
         self._model_seconds = self._gauge("model_seconds", "Duration of a model's last build", ("model",))
         self._rows = self._counter("rows", "Rows that PostgreSQL said a model changed", ("model",))
         self._failing = self._gauge("models_failing", "Models that fail now")
@@ -41,7 +62,7 @@ class Metrics:
             ("of",),
         )
         self._pipeline = self._gauge("pipeline_behind_seconds", "How far the pipelines were behind CouchDB")
-        self._waiting = self._gauge("waiting_seconds", "Since when changes wait that no run has covered")
+        self._waiting = self._gauge("waiting_seconds", "For how long changes wait that no run has covered")
         self._waiting.set_function(self._waiting_seconds)
         self._tests = self._gauge("tests", "Tests of the last pass by their result", ("result",))
         self._last_tests = self._gauge("last_tests_timestamp_seconds", "End of the last pass of tests")
@@ -82,6 +103,7 @@ class Metrics:
         self._runs.labels(outcome.result).inc()
         self._seconds.set(outcome.seconds)
         self._last_run.set(time.time())
+        self._last_succeeded.set(outcome.succeeded)
         if outcome.succeeded and not failing:
             self._last_success.set(time.time())
         for node in outcome.nodes:
@@ -106,12 +128,15 @@ class Metrics:
         self._tests.labels("failed").set(found.count("fail") + found.count("error"))
         self._last_tests.set(time.time())
 
+    def _disk(self) -> Any:
+        return shutil.disk_usage(existing(self._work_folder))
+
     def _waiting_seconds(self) -> float:
         with self._lock:
             return 0.0 if self._waiting_since is None else time.monotonic() - self._waiting_since
 
     def _counter(self, name: str, text: str, labels: Collection[str] = ()) -> Counter:
-        return Counter(f"{PREFIX}_{name}", text, labels, registry=self._registry)
+        return Counter(f"{PREFIX}_{name}", f"{text}.", labels, registry=self._registry)
 
     def _gauge(self, name: str, text: str, labels: Collection[str] = ()) -> Gauge:
-        return Gauge(f"{PREFIX}_{name}", text, labels, registry=self._registry)
+        return Gauge(f"{PREFIX}_{name}", f"{text}.", labels, registry=self._registry)

@@ -7,15 +7,17 @@ from collections import deque
 from collections.abc import Callable, Collection
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
+from cht_sync import logs
 from cht_sync.transform.freshness import Freshness
 from cht_sync.transform.history import History
 from cht_sync.transform.metrics import Metrics
-from cht_sync.transform.results import RunOutcome
-from cht_sync.transform.retries import Failing
+from cht_sync.transform.results import NodeResult, RunOutcome
+from cht_sync.transform.retries import RETRIED, Failing
 
 MOST_UNRECORDED = 100
 """Outcomes that are kept until PostgreSQL is back."""
@@ -46,7 +48,7 @@ class Recorder:
 
         Raises psycopg2.Error where the connection is lost.
         """
-        _tell(outcome)
+        _tell(outcome, freshness)
         if outcome.command == "test":
             self._metrics.tested(outcome)
         else:
@@ -81,16 +83,29 @@ def first_line(error: psycopg2.Error) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _tell(outcome: RunOutcome) -> None:
+def _tell(outcome: RunOutcome, freshness: Freshness | None) -> None:
     what = "tests" if outcome.command == "test" else "models"
     for failure in outcome.failures:
         place = f" (SQL: {failure.compiled_path})" if failure.compiled_path else ""
-        log.error("%s failed: %s%s", failure.name, " ".join(failure.message.split()), place)
+        said = " ".join(failure.message.split())
+        log.error("%s failed: %s%s", failure.name, said, place, extra=_failed(failure, said))
     for node in outcome.nodes:
         if node.status == "warn":
-            log.warning("%s warns: %s", node.name, " ".join(node.message.split()))
+            said = " ".join(node.message.split())
+            extra = logs.fields(event="test_warned", test=node.name, error=said)
+            log.warning("%s warns: %s", node.name, said, extra=extra)
+    figures = logs.fields(
+        event="tests_ran" if outcome.command == "test" else "models_ran",
+        models=None if outcome.command == "test" else outcome.built,
+        tests=outcome.built if outcome.command == "test" else None,
+        failed=len(outcome.failures),
+        not_tried=len(outcome.skipped),
+        duration_seconds=outcome.seconds,
+        result="success" if outcome.succeeded else "failed",
+        documents=None if freshness is None else freshness.documents,
+    )
     if outcome.succeeded:
-        log.info("%d %s in %.1f s", outcome.built, what, outcome.seconds)
+        log.info("%d %s in %.1f s", outcome.built, what, outcome.seconds, extra=figures)
         return
     log.error(
         "%d %s in %.1f s, %d failed, %d not tried",
@@ -99,4 +114,13 @@ def _tell(outcome: RunOutcome) -> None:
         outcome.seconds,
         len(outcome.failures),
         len(outcome.skipped),
+        extra=figures,
     )
+
+
+def _failed(failure: NodeResult, said: str) -> dict[str, Any]:
+    if failure.kind == "test":
+        return logs.fields(event="test_failed", test=failure.name, error=said)
+    if failure.kind in RETRIED:
+        return logs.fields(event="model_failed", model=failure.name, error=said)
+    return logs.fields(event="dbt_failed", error=said)

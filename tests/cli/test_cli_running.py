@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,16 @@ def test_settings_that_are_refused_by_now_are_told_and_the_recorded_ones_count(h
 def test_what_is_printed_for_programs_holds_nothing_else(home: Path) -> None:
     unchanged, changed = run(home, "token"), run(home, "token", COUCHDB_DBS="another")
     assert changed.stdout.count("\n") == unchanged.stdout.count("\n") == 1
+
+
+def test_a_service_of_the_environment_is_not_told_that_its_variables_are_others(home: Path) -> None:
+    variables = {name: text for name, text in os.environ.items() if name not in dict(declared())}
+    done = subprocess.run(
+        [sys.executable, "-m", "cht_sync", "token"],
+        env={**variables, "CHT_SYNC_HOME": str(home), "COUCHDB_DBS": "stranger"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

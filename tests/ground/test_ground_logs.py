@@ -6,6 +6,8 @@ import json
 import logging
 import re
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -84,3 +86,81 @@ def test_configuring_twice_shows_a_line_once(capsys: pytest.CaptureFixture[str])
     assert all(
         getattr(handler, "stream", None) in (sys.stderr, None) for handler in logging.getLogger().handlers
     )
+
+
+def test_fields_stand_beside_the_message_as_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(style="json")
+    extra = logs.fields(
+        event="caught_up",
+        source="couchdb.example.org/a/b",
+        sequence="17-g1AAAACbeJzLYWBgYMpgTmHgz8tPSTV0MDQy1zMAQsMckEQiQ1",
+        documents=3,
+        duration_seconds=1.23456,
+        code=None,
+    )
+    logging.getLogger("part").info("done", extra=extra)
+    entry = json.loads(capsys.readouterr().err)
+    assert {name: entry[name] for name in entry if name not in ("at", "level", "logger", "message")} == {
+        "event": "caught_up",
+        "source": "couchdb.example.org/a/b",
+        "database": "a/b",
+        "sequence": "17",
+        "documents": 3,
+        "duration_seconds": 1.235,
+    }
+
+
+def test_fields_leave_a_text_line_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure()
+    logging.getLogger("part").info("done", extra=logs.fields(event="caught_up", documents=3))
+    assert capsys.readouterr().err.endswith(" part: done\n")
+
+
+@pytest.mark.parametrize(
+    ("sequence", "shown"),
+    [
+        ("0", "0"),
+        ("now", "now"),
+        ("17-g1AAAA", "17"),
+        ("g1AAAACbeJzLYWBgYMpgTmHgz8tPSTV0", "g1AAAACbeJzLYWBgYMpg..."),
+    ],
+)
+def test_of_a_sequence_its_number_is_shown(sequence: str, shown: str) -> None:
+    assert logs.short_sequence(sequence) == shown
+
+
+@pytest.mark.parametrize("style", logs.STYLES)
+def test_a_message_of_several_lines_is_one_line(style: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(style=style)
+    logging.getLogger("part").warning("first\nsecond\r\nthird")
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_warnings_and_the_lines_of_libraries_are_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(style="json")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)
+        logs.configure(style="json")
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    logging.getLogger("waitress").error("a library says")
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [one["logger"] for one in told] == ["py.warnings", "waitress"]
+
+
+def test_what_ends_a_thread_unexpectedly_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(style="json")
+
+    def fail() -> None:
+        raise ValueError("bad\nnews")
+
+    thread = threading.Thread(target=fail, name="a thread")
+    thread.start()
+    thread.join()
+    [line] = capsys.readouterr().err.splitlines()
+    entry = json.loads(line)
+    assert (entry["level"], entry["message"]) == (
+        "critical",
+        "thread a thread ended unexpectedly: ValueError",
+    )
+    assert entry["exception"].endswith("ValueError: bad\nnews")

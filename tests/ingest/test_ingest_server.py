@@ -38,6 +38,9 @@ def test_with_columns_the_body_is_read_by_nobody_but_postgres(
     assert installation.execute("SELECT _id FROM v1.docs") == [("d1",)]
 
 
+TELLING = ("cht_sync.ingest.app", "cht_sync.ingest.failed_requests")
+
+
 @pytest.mark.parametrize(
     ("level", "expected"),
     [
@@ -54,10 +57,24 @@ def test_the_log_has_a_line_for_each_request_of_its_level(
         client = installation.client(port)
         wait_until(lambda: client.get("/docs").status == 200)
         caplog.clear()
-        with caplog.at_level(logging.INFO, logger="cht_sync.ingest.app"):
+        with caplog.at_level(logging.INFO, logger="cht_sync.ingest"):
             client.get("/docs?_id=eq.secret")
             client.get("/nowhere?x=eq.secret")
-    assert [record.message for record in caplog.records if record.name == "cht_sync.ingest.app"] == expected
+    assert [record.message for record in caplog.records if record.name in TELLING] == expected
+
+
+def test_a_hundred_requests_that_fail_alike_are_one_line(
+    installation: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(dataclasses.replace(installation.config, log_level="warn")) as port:
+        client = installation.client(port)
+        wait_until(lambda: client.get("/docs").status == 200)
+        caplog.clear()
+        for _ in range(100):
+            assert client.get("/nowhere").status == 404
+        assert client.get("/elsewhere").status == 404
+    said = [record.message for record in caplog.records if record.name in TELLING]
+    assert said == ["GET /nowhere: 404 PGRST205", "GET /elsewhere: 404 PGRST205"]
 
 
 def test_a_refused_document_is_not_in_the_log(

@@ -99,17 +99,25 @@ class RunningPipeline:
             self.kill()
         assert self.failures == []
 
-    def start_process(self) -> None:
-        """Run it in a process."""
+    def start_process(self, *flags: str) -> None:
+        """Run it in a process, with more flags."""
         command = [sys.executable, "-m", "cht_sync", "pipeline", "run", "-f", str(self.config)]
         with (self._folder / "engine.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--api.enabled", "false"],
+                [*command, "--api.enabled", "false", *flags],
                 env={**self._environment, "PYTHONPATH": str(CHECKOUT)},
                 cwd=self._folder,
                 stdout=log,
                 stderr=log,
             )
+
+    def end_process(self) -> int:
+        """End it in order; returns the exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        code = self._process.wait(PATIENCE)
+        self._process = None
+        return code
 
     @property
     def log(self) -> str:

@@ -527,7 +527,7 @@ def test_the_metrics_parse_and_have_a_type_and_a_help_each(main: Api) -> None:
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     families = list(text_string_to_metric_families(answer.text))
     assert len({one.name for one in families}) == len(families)
-    assert all(one.documentation and one.type in ("counter", "gauge") for one in families)
+    assert all(one.documentation and one.type in ("counter", "gauge", "histogram") for one in families)
     plugins = {
         (sample.labels["plugin"], sample.name): sample.value
         for family in families

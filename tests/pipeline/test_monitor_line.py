@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alerting import assert_firing
 from couchdb_fixture import CouchDBProcess, CouchDBServer
 from fake_couchdb import FakeCouchdb, fake_couchdb
 from monitoring import PATIENCE, Api, api
+from monitoring_table import differences
 from postgres_fixture import PostgresServer
 from running_pipeline import RunningPipeline
 from waiting import eventually
@@ -135,6 +137,11 @@ def test_after_a_load_the_figures_are_those_of_the_documents(
     for name in ("retries_total", "dead_letters_total", "replaced_values_total", "problems"):
         assert samples[f"cht_sync_{name}"] == 0
     assert samples["cht_sync_last_acknowledged_timestamp_seconds"] > 1.7e9
+    assert samples["cht_sync_last_document_timestamp_seconds"] > 1.7e9
+    assert samples["cht_sync_rows_total"] == samples["cht_sync_batch_documents_sum"] == 2500
+    assert samples["cht_sync_batch_documents_count"] == samples["cht_sync_batches_total"]
+    assert samples["cht_sync_request_duration_seconds_count"] == samples["cht_sync_requests_total"]
+    assert samples["cht_sync_request_duration_seconds_sum"] > 0
     plugins = monitor.json("/_node/stats/pipelines/medic")["pipelines"]["medic"]["plugins"]
     assert [(one["name"], one["events"]["in"], one["events"]["out"]) for one in plugins["filters"]] == [
         ("json", 2500, 2500),
@@ -166,6 +173,9 @@ def test_without_postgrest_retries_are_counted_and_the_backlog_grows_and_falls(
     write(client, *(f"first-{n}" for n in range(10)))
     eventually(lambda: monitor.samples()["cht_sync_retries_total"] >= 2)
     samples = monitor.samples()
+    failed = 'cht_sync_failed_requests_total{pipeline="medic",source="127.0.0.1/medic",reason="unavailable"} '
+    [line_of_failed] = [one for one in monitor.get("/metrics").text.splitlines() if one.startswith(failed)]
+    assert int(line_of_failed.removeprefix(failed)) >= 2
     assert samples["cht_sync_pending_changes"] == 10
     assert samples["cht_sync_in_flight_documents"] > 0
     assert samples["cht_sync_problems"] == 1
@@ -239,6 +249,10 @@ def test_another_writer_that_takes_over_is_shown(
             reasons = monitor.get("/readyz").json()["reasons"]
             assert any("standing by until it ends" in reason for reason in reasons)
             assert "medic: is not the writer of 127.0.0.1/medic yet" in reasons
+            ours, theirs = monitor.samples(), second.samples()
+            assert (ours["cht_sync_writer_claimed"], ours["cht_sync_superseded_total"]) == (0, 1)
+            assert (theirs["cht_sync_writer_claimed"], theirs["cht_sync_superseded_total"]) == (1, 0)
+            assert theirs["cht_sync_writer_epoch"] > ours["cht_sync_writer_epoch"]
             assert second.get("/readyz").status_code == 200
     finally:
         other.stop()
@@ -358,3 +372,61 @@ def test_a_problem_is_over_when_postgrest_answers_a_question() -> None:
     assert problem is not None
     assert (problem.serious, metrics.retries) == (False, 1)
     assert metrics.problem.current is None
+
+
+def test_the_page_has_every_metric_of_a_running_engine_and_no_other(
+    line: RunningPipeline, monitor: Api, client: Client
+) -> None:
+    write(client, "ada")
+    eventually(lambda: monitor.samples().get("cht_sync_rows_total") == 1)
+    assert list(differences("logstash", monitor.get("/metrics").text)) == []
+
+
+def test_without_postgrest_the_alerts_fire(
+    line: RunningPipeline, monitor: Api, client: Client, ingest: Ingest, tmp_path: Path
+) -> None:
+    write(client, "before")
+    await_documents(monitor, 1)
+    eventually(lambda: caught_up(monitor))
+    before = monitor.get("/metrics").text
+    ingest.stop()
+    write(client, "after")
+    eventually(lambda: monitor.samples()["cht_sync_retries_total"] >= 2)
+    after = monitor.get("/metrics").text
+    assert_firing(tmp_path, before, after, minutes=12, alerts=["ChtSyncNotReady", "ChtSyncNoProgress"])
+    ingest.start()
+
+
+def test_for_a_dead_letter_an_alert_fires(
+    line: RunningPipeline, monitor: Api, client: Client, tmp_path: Path
+) -> None:
+    write(client, "fine")
+    await_documents(monitor, 1)
+    before = monitor.get("/metrics").text
+    write(client, "zero\0id")
+    eventually(lambda: monitor.samples()["cht_sync_dead_letters_total"] == 1 and caught_up(monitor))
+    after = monitor.get("/metrics").text
+    assert_firing(tmp_path, before, after, minutes=3, alerts=["ChtSyncDeadLetters"])
+    assert_firing(tmp_path, before, before, minutes=3, alerts=[])
+
+
+def test_when_another_writer_takes_over_an_alert_fires(
+    line: RunningPipeline,
+    monitor: Api,
+    served: Served,
+    tmp_path: Path,
+    couchdb: CouchDBServer,
+    client: Client,
+) -> None:
+    before = monitor.get("/metrics").text
+    folder = tmp_path / "other"
+    folder.mkdir()
+    other = RunningPipeline(folder, served, couchdb.port, database=DATABASE)
+    other.start()
+    try:
+        write(client, "one")
+        eventually(lambda: monitor.samples()["cht_sync_superseded_total"] == 1)
+        after = monitor.get("/metrics").text
+        assert_firing(tmp_path, before, after, minutes=3, alerts=["ChtSyncTakenOver"])
+    finally:
+        other.stop()

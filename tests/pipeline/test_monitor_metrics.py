@@ -164,7 +164,7 @@ def test_a_problem_keeps_the_time_of_its_beginning_and_loses_credentials(clock: 
     output.failed("still not: https://user:p%40ss@host", serious=True)
     problem = output.problem.current
     assert problem == metrics.Problem("still not: https://host", True, 1000.0)
-    output.sent(10)
+    output.sent(10, events=1, duration=0)
     assert output.problem.current is None
     assert (output.retries, output.requests, output.bytes) == (2, 1, 10)
 

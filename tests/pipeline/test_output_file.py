@@ -173,3 +173,16 @@ def test_a_pipe_can_be_written_to(tmp_path: Path) -> None:
 def test_what_cannot_work_is_refused_at_start(settings: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         output(settings)
+
+
+@pytest.mark.parametrize("name", ["../../outside", "x" * 300])
+def test_many_events_of_impossible_paths_are_a_line_and_a_count(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    one = output(f'path => "{tmp_path}/%{{name}}.jsonl"')
+    for number in range(100):
+        # Each has a path of its own.
+        assert one.write(Batch([Event({"name": f"{name}{number:03}"})]), threading.Event())
+    one.close()
+    assert len(caplog.messages) == 2
+    assert caplog.messages[1].endswith("(events: 99)")

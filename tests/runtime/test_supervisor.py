@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -294,8 +295,9 @@ def test_a_stop_while_a_service_is_not_ready_yet_stops_it(
 
 
 def test_a_service_that_crashes_is_started_again(
-    supervise: Callable[..., Supervised], tmp_path: Path
+    supervise: Callable[..., Supervised], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     service = Scripted("couchdb", tmp_path)
     running = supervise(Scripted("postgres", tmp_path), service)
     eventually(running.is_running)
@@ -310,6 +312,12 @@ def test_a_service_that_crashes_is_started_again(
 
     service.allow()
     eventually(lambda: running.service("couchdb").state == "running")
+    told = [one.fields for one in caplog.records if hasattr(one, "fields")]
+    [ended] = [one for one in told if one["event"] == "service_ended" and "restarts" in one]
+    assert (ended["service"], ended["exit_code"], ended["restarts"]) == ("couchdb", -signal.SIGKILL, 1)
+    assert ended["pause_seconds"] > 0
+    [again] = [one for one in told if one["event"] == "service_ready" and "restarts" in one]
+    assert again["service"] == "couchdb"
     assert running.service("postgres") == other
     running.end()
     assert running.journal()[-2:] == ["couchdb stopped", "postgres stopped"]

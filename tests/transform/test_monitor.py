@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from monitoring_table import differences
 from prometheus_client.parser import text_string_to_metric_families
 
 from cht_sync.transform.health import SILENT_AFTER, UNABLE_AFTER, Health
@@ -79,6 +80,8 @@ def test_the_metrics_tell_what_became_of_runs(fresh: Warehouse, tmp_path: Path, 
         assert found[f"{name}rows_total{{model=people}}"] == 2
         assert found[f"{name}model_seconds{{model=people}}"] > 0
         assert found[f"{name}postgres_up{{}}"] == 1
+        assert found[f"{name}last_run_success{{}}"] == 0
+        assert 0 < found[f"{name}disk_free_bytes{{}}"] < found[f"{name}disk_size_bytes{{}}"]
         assert f"{name}package_info{{commit=,note=,origin={world.options.url}}}" in found
         assert found[f"{name}waiting_seconds{{}}"] == 0
         assert answer_of(port).status_code == 200
@@ -96,6 +99,22 @@ def test_the_metrics_tell_what_became_of_runs(fresh: Warehouse, tmp_path: Path, 
         )
     with pytest.raises(requests.ConnectionError):
         answer_of(port)
+
+
+def test_the_page_has_every_metric_of_a_running_loop_and_no_other(
+    fresh: Warehouse, tmp_path: Path, port: int
+) -> None:
+    world = small(fresh, tmp_path)
+    world.put("ada", {"type": "person", "name": "Ada", "born": "soon"})
+
+    def differs() -> list[str]:
+        return list(differences("dbt", requests.get(f"http://{HOST}:{port}/metrics", timeout=10).text))
+
+    with looping(replace(world.options, metrics_port=port, test_interval=1e6)):
+        eventually(lambda: world.rows("people", "ada"))
+        # A label is there once it has a value: of freshness after a second change.
+        world.put("amina", {"type": "person", "name": "Amina"})
+        eventually(lambda: world.rows("people", "amina") and not differs())
 
 
 def test_a_loop_that_goes_round_is_well(health: Health, clock: Clock, port: int) -> None:

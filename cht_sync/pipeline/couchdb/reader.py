@@ -20,6 +20,7 @@ from typing import Literal
 
 from cht_sync import backoff
 from cht_sync.errors import LoginRefused, OperatorNeeded, SourceError, SourceUnavailable, sentences
+from cht_sync.logs import fields, short_sequence
 from cht_sync.pipeline.contracts import Position
 from cht_sync.pipeline.couchdb.client import CouchdbClient, Feed, Wait
 from cht_sync.pipeline.couchdb.events import EventMaker
@@ -36,6 +37,7 @@ from cht_sync.pipeline.couchdb.rows import (
     split_lines,
 )
 from cht_sync.pipeline.monitor.metrics import InputMetrics
+from cht_sync.pipeline.outage import Outage
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +106,7 @@ class ChangesReader(threading.Thread):
         self._metrics = metrics or InputMetrics("input", "couchdb_changes", source, shown=False)
         self._in_doubt = True
         self._has_said_where = False
+        self._outage = Outage()
         self._stop_reading = threading.Event()
         self._gatherer = Gatherer(client, make_event, self._position, self._stop_reading, documents=documents)
         self.live = threading.Event()
@@ -182,7 +185,21 @@ class ChangesReader(threading.Thread):
             hint = f" {failure.hint}" if failure.hint else ""
             self._metrics.lost(sentences(failure), serious=isinstance(failure, LoginRefused))
             said = str(failure).rstrip(".")
-            log.warning("%s: %s; next try in %.1f s.%s", self._source, said, seconds, hint)
+            self._outage.failed()
+            log.warning(
+                "%s: %s; next try in %.1f s.%s",
+                self._source,
+                said,
+                seconds,
+                hint,
+                extra=fields(
+                    event="source_unavailable",
+                    source=self._source,
+                    error=sentences(failure),
+                    attempts=self._outage.attempts,
+                    pause_seconds=seconds,
+                ),
+            )
             self._stop_reading.wait(seconds)
 
     def _identify(self) -> bool:
@@ -211,6 +228,7 @@ class ChangesReader(threading.Thread):
                 self._source,
                 found.instance_start_time,
                 before.instance_start_time,
+                extra=fields(event="database_recreated", source=self._source),
             )
             self._hand_over(Gathered(), FROM_THE_START, None)
             return False
@@ -222,7 +240,13 @@ class ChangesReader(threading.Thread):
         if self._has_said_where:
             return
         self._has_said_where = True
-        log.info("%s: reading after %s", self._source, self._since)
+        begins = self._since == FROM_THE_START
+        log.info(
+            "%s: reading %s",
+            self._source,
+            "from the start" if begins else f"after {short_sequence(self._since)}",
+            extra=fields(event="reading_started", source=self._source, sequence=self._since),
+        )
         if not tells:
             log.info(
                 "%s: this server does not tell when a database was deleted and made anew; after that, "
@@ -234,11 +258,26 @@ class ChangesReader(threading.Thread):
         """Read pages until one is not full; True when the live feed can take over."""
         while not self._stop_reading.is_set():
             with self._client.page(self._since, self._pace.page, self._stop_reading) as feed:
-                self._metrics.connected()
+                self._connected()
                 count = self._read_page(feed)
             if count < self._pace.page:
                 return not self._stop_reading.is_set()
         return False
+
+    def _connected(self) -> None:
+        self._metrics.connected()
+        if lasted := self._outage.over():
+            log.info(
+                "%s: CouchDB answers again after %.1f s",
+                self._source,
+                lasted.seconds,
+                extra=fields(
+                    event="source_recovered",
+                    source=self._source,
+                    attempts=lasted.attempts,
+                    duration_seconds=lasted.seconds,
+                ),
+            )
 
     def _read_page(self, feed: Feed) -> int:
         """Hand over the rows of a page and the position at its end; return how many there were."""
@@ -269,7 +308,7 @@ class ChangesReader(threading.Thread):
                 if not self._identify():
                     return
                 self.live.set()
-                self._metrics.connected()
+                self._connected()
                 count = self._read_page(feed)
             if count >= pace.page:
                 return

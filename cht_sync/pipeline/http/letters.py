@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from cht_sync.logs import fields
 from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.dead_letters.line import RefusedEvent, whole_event
 from cht_sync.pipeline.event import Event
@@ -36,7 +37,13 @@ class Letters:
         said = self._unsaid.rest() if at_once else self._unsaid.due()
         if said is not None:
             # Without the reason, which may quote the event.
-            log.error("%s: refused for good (%s); dead letters: %d", self._name, *said)
+            code, letters = said
+            log.error(
+                "%s: refused for good (%s); dead letters: %d",
+                self._name,
+                *said,
+                extra=fields(event="dead_letter", code=code, dead_letters=letters),
+            )
 
 
 def _rejected(event: Event, refusal: Refused) -> RefusedEvent:

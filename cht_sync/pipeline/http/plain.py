@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cht_sync import backoff
+from cht_sync.logs import fields
 from cht_sync.pipeline.contracts import Batch
 from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.event import Event
@@ -22,6 +24,7 @@ from cht_sync.pipeline.http.letters import Letters
 from cht_sync.pipeline.http.refusals import Refused, Streak
 from cht_sync.pipeline.http.requests import Requests
 from cht_sync.pipeline.monitor.metrics import OutputMetrics
+from cht_sync.pipeline.outage import Outage
 from cht_sync.pipeline.tally import Tally
 from cht_sync.tokens import TokenSource
 
@@ -87,6 +90,7 @@ class PlainOutput:
         self._tokens = tokens
         self._refusals = Streak(url_varies=requests.url_varies)
         self._waited = Tally()
+        self._outage = Outage()
 
     def write(self, batch: Batch, stop: threading.Event) -> bool:
         self._letters.say()
@@ -109,11 +113,13 @@ class PlainOutput:
         delays = backoff.delays(first=0.2)
         while True:
             try:
-                later = self._try(request)
+                later = self._try(request, len(events))
             except Refused as refusal:
                 if len(events) > 1 and self._verdicts.may_be_about_one_of_several(refusal):
+                    self._metrics.refused("refused")
                     return self._deliver_halves(events, stop)
                 if not (self._verdicts.retries and self._refusals.is_too_long(refusal)):
+                    self._metrics.refused("refused")
                     self._letters.bury(events, refusal)
                     return True
                 seconds = next(delays)
@@ -122,7 +128,19 @@ class PlainOutput:
                 if later is None:
                     return True
                 seconds = max(next(delays), later.pause)
-                log.warning("%s: %s; next try in %.1f s", self._name, later.problem, seconds)
+                self._outage.failed()
+                log.warning(
+                    "%s: %s; next try in %.1f s",
+                    self._name,
+                    later.problem,
+                    seconds,
+                    extra=fields(
+                        event="delivery_failed",
+                        error=later.problem,
+                        attempts=self._outage.attempts,
+                        pause_seconds=seconds,
+                    ),
+                )
                 self._metrics.failed(later.problem, serious=False)
             if stop.wait(seconds):
                 log.warning("%s: stopped while it waits; the batch in hand is not acknowledged", self._name)
@@ -132,8 +150,9 @@ class PlainOutput:
         half = len(events) // 2
         return self._deliver(events[:half], stop) and self._deliver(events[half:], stop)
 
-    def _try(self, request: Request) -> _Later | None:
+    def _try(self, request: Request, events: int) -> _Later | None:
         """Send a request; None when it was accepted, else why it shall be tried again. Raises Refused."""
+        began = time.perf_counter_ns()
         try:
             answer = self._send(request)
         except Unsendable as error:
@@ -145,7 +164,9 @@ class PlainOutput:
         status = answer.status
         if self._verdicts.accepts(status):
             self._refusals.accepted()
-            self._metrics.sent(len(request.body or b""))
+            self._say_recovered()
+            duration = time.perf_counter_ns() - began
+            self._metrics.sent(len(request.body or b""), events=events, duration=duration)
             return None
         if self._verdicts.may_recover(status):
             return _Later(f"the server answered {status}", answer.pause)
@@ -154,6 +175,18 @@ class PlainOutput:
         if not refusal.is_about_configuration:
             self._metrics.answered()
         raise refusal
+
+    def _say_recovered(self) -> None:
+        if lasted := self._outage.over():
+            log.info(
+                "%s: delivers again after %.1f s and %d tries in vain",
+                self._name,
+                lasted.seconds,
+                lasted.attempts,
+                extra=fields(
+                    event="delivery_recovered", attempts=lasted.attempts, duration_seconds=lasted.seconds
+                ),
+            )
 
     def _send(self, request: Request) -> Answer:
         if self._tokens is None:
@@ -171,7 +204,20 @@ class PlainOutput:
         self._waited.add(refusal.code)
         said = self._waited.due()
         if said is not None:
-            log.error("%s: %s; refused %d times, next try in %.1f s", self._name, problem, said[1], seconds)
+            log.error(
+                "%s: %s; refused %d times, next try in %.1f s",
+                self._name,
+                problem,
+                said[1],
+                seconds,
+                extra=fields(
+                    event="delivery_failed",
+                    code=refusal.code,
+                    error=problem,
+                    attempts=said[1],
+                    pause_seconds=seconds,
+                ),
+            )
 
 
 def _signed(request: Request, tokens: TokenSource) -> Request:

@@ -10,12 +10,15 @@ import gc
 import os
 import platform
 import resource
+import shutil
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from cht_sync.files import existing
 
 MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """What a container may use: cgroup version 2 and 1."""
@@ -24,7 +27,8 @@ MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/
 class Host:
     """Asks the operating system; `sample` keeps the peaks and the use of the processor."""
 
-    def __init__(self) -> None:
+    def __init__(self, data_folder: Path = Path()) -> None:
+        self._data_folder = data_folder
         self._process = psutil.Process()
         self._started_at = self._process.create_time()
         self._limit = _memory_limit()
@@ -132,6 +136,14 @@ class Host:
             "process_start_time_seconds": round(self._started_at, 3),
             "process_virtual_memory_bytes": self._process.memory_info().vms,
         }
+
+    def disk(self) -> dict[str, int]:
+        """The file system of the data folder; nothing where it cannot be asked."""
+        try:
+            found = shutil.disk_usage(existing(self._data_folder))
+        except OSError:
+            return {}
+        return {"cht_sync_disk_free_bytes": found.free, "cht_sync_disk_size_bytes": found.total}
 
     def _cpu_seconds(self) -> float:
         times = self._process.cpu_times()

@@ -21,27 +21,33 @@ from typing import Any, Literal, TypeVar
 from cht_sync.pipeline.monitor.plugin_metrics import (
     LONGEST_PROBLEM,
     Backlog,
+    Histogram,
     InputMetrics,
     OutputMetrics,
     PluginMetrics,
     Problem,
     Problems,
+    Reason,
     presentable,
 )
 
 __all__ = [
     "LONGEST_PROBLEM",
     "Backlog",
+    "Histogram",
     "InputMetrics",
     "OutputMetrics",
     "PipelineMetrics",
     "PipelineState",
     "PluginMetrics",
     "Problem",
+    "Reason",
     "Registry",
     "Reloads",
     "Totals",
 ]
+
+BATCH_EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000)
 
 PipelineState = Literal["loading", "running", "finished", "terminated"]
 
@@ -111,6 +117,11 @@ class PipelineMetrics:
         self.outputs: list[OutputMetrics] = []
         self.codecs: list[PluginMetrics] = []
         self.last_acknowledged_at: float | None = None
+        self.last_event_at: float | None = None
+        """When a batch with events was acknowledged for the last time."""
+        self.batch_sizes = Histogram(BATCH_EVENTS)
+        self.superseded = 0
+        """How often another writer has taken over."""
         self.dead_letters = 0
         """Changes that no output keeps: those are in the pipeline's own file."""
         self.failures = 0
@@ -150,16 +161,20 @@ class PipelineMetrics:
         with self._lock:
             self._filtered += events_in
             self._out += events_out
-            self._batches += events_in > 0
+            if events_in:
+                self._batches += 1
+                self.batch_sizes.observe(events_in)
 
     def ended(self, *, acknowledged: bool) -> None:
         """The batch of this thread is safe and the position says so; or it will be read again."""
         now = time.perf_counter_ns()
         with self._lock:
-            began, _events = self._open.pop(threading.get_ident(), (now, 0))
+            began, events = self._open.pop(threading.get_ident(), (now, 0))
             self._duration += now - began
             if acknowledged:
                 self.last_acknowledged_at = time.time()
+                if events:
+                    self.last_event_at = self.last_acknowledged_at
 
     def input_ended(self) -> None:
         """One of the inputs has nothing more to give, or was stopped."""

@@ -8,8 +8,14 @@ from __future__ import annotations
 import re
 import threading
 import time
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
+Reason = Literal["unavailable", "misconfigured", "refused", "timeout", "internal", "superseded"]
+"""Why a request failed; what each means for the batch is in errors.py."""
+REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 LONGEST_PROBLEM = 500
 """Characters of a problem's text that are kept."""
 
@@ -44,6 +50,21 @@ class Problems:
 
     def clear(self) -> None:
         self.current = None
+
+
+class Histogram:
+    """How often a value was at most each of some bounds; whoever observes holds a lock."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        """The last one is of what is above all bounds."""
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
 
 
 class PluginMetrics:
@@ -197,6 +218,11 @@ class InputMetrics(PluginMetrics):
             if not self._outstanding and self._is_at_end:
                 self._behind_since = None
 
+    @property
+    def knows_backlog(self) -> bool:
+        """Whether it says what waits at the source."""
+        return self._knows_backlog
+
     def backlog(self) -> Backlog:
         """Return how far the input is behind now."""
         with self.lock:
@@ -219,16 +245,23 @@ class OutputMetrics(PluginMetrics):
         super().__init__(kind, name, id, shown=shown)
         self.requests = 0
         self.bytes = 0
+        self.rows = 0
         self.retries = 0
+        self.failures: dict[Reason, int] = dict.fromkeys(get_args(Reason), 0)
+        self.request_seconds = Histogram(REQUEST_SECONDS)
+        self.epoch: int | None = None
+        """With which it writes, where it is to be the only writer."""
         self.dead_letters = 0
         self.replaced_values = 0
         self.problem = Problems()
 
-    def sent(self, size: int) -> None:
+    def sent(self, size: int, *, events: int, duration: int) -> None:
         """Count a request that the destination has accepted."""
         with self.lock:
             self.requests += 1
             self.bytes += size
+            self.rows += events
+            self.request_seconds.observe(duration / 1e9)
             self.problem.clear()
 
     def answered(self) -> None:
@@ -237,11 +270,17 @@ class OutputMetrics(PluginMetrics):
             with self.lock:
                 self.problem.clear()
 
-    def failed(self, problem: str, *, serious: bool) -> None:
+    def failed(self, problem: str, *, serious: bool, reason: Reason | None = None) -> None:
         """Count a try that will be repeated."""
         with self.lock:
             self.retries += 1
+            self.failures[reason or ("misconfigured" if serious else "unavailable")] += 1
             self.problem.set(problem, serious=serious)
+
+    def refused(self, reason: Reason) -> None:
+        """Count a request that will not be repeated as it was."""
+        with self.lock:
+            self.failures[reason] += 1
 
     def waits(self, problem: str, *, serious: bool) -> None:
         """What it has to deliver waits, and nothing is tried meanwhile."""

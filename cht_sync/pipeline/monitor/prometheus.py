@@ -6,12 +6,14 @@ configuration has the name of its database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from cht_sync import __version__
 from cht_sync.pipeline.monitor.host import Host
-from cht_sync.pipeline.monitor.metrics import PipelineMetrics, Registry
+from cht_sync.pipeline.monitor.metrics import Histogram, PipelineMetrics, Reason, Registry
 from cht_sync.pipeline.monitor.readiness import unready
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -96,6 +98,12 @@ FAMILIES = (
         lambda one: sum(output.retries for output in one.outputs),
     ),
     Family(
+        "cht_sync_rows_total",
+        "counter",
+        "Events of accepted requests; what was sent twice counts twice.",
+        lambda one: sum(output.rows for output in one.outputs),
+    ),
+    Family(
         "cht_sync_reconnects_total",
         "counter",
         "Requests to the source that were made again because the one before failed or its feed ended.",
@@ -138,6 +146,30 @@ FAMILIES = (
         lambda one: one.last_acknowledged_at,
     ),
     Family(
+        "cht_sync_last_document_timestamp_seconds",
+        "gauge",
+        "When a batch with documents was stored for the last time.",
+        lambda one: one.last_event_at,
+    ),
+    Family(
+        "cht_sync_writer_claimed",
+        "gauge",
+        "1 while the pipeline is the writer of its database; 0 until it is, and while it stands by.",
+        lambda one: all(source.claimed for source in one.inputs),
+    ),
+    Family(
+        "cht_sync_writer_epoch",
+        "gauge",
+        "The number with which the pipeline became the writer; each time it does, it is a greater one.",
+        lambda one: max((output.epoch for output in one.outputs if output.epoch is not None), default=None),
+    ),
+    Family(
+        "cht_sync_superseded_total",
+        "counter",
+        "How often another writer has taken over.",
+        lambda one: one.superseded,
+    ),
+    Family(
         "cht_sync_working_seconds_total",
         "counter",
         "Time spent on batches: filters, delivery, and waiting for the destination.",
@@ -168,10 +200,36 @@ FAMILIES = (
         lambda one: one.reloads.failures,
     ),
 )
+FAILED_REQUESTS = "cht_sync_failed_requests_total"
+HISTOGRAMS: tuple[tuple[str, str, Callable[[PipelineMetrics], Sequence[Histogram]]], ...] = (
+    (
+        "cht_sync_request_duration_seconds",
+        "From a request to its answer, of accepted requests.",
+        lambda one: [output.request_seconds for output in one.outputs],
+    ),
+    (
+        "cht_sync_batch_documents",
+        "Documents in a batch.",
+        lambda one: [one.batch_sizes],
+    ),
+)
+# The words of Prometheus' clients.
+PROCESS_HELP = {
+    "process_cpu_seconds_total": "Total user and system CPU time spent in seconds.",
+    "process_max_fds": "Maximum number of open file descriptors.",
+    "process_open_fds": "Number of open file descriptors.",
+    "process_resident_memory_bytes": "Resident memory size in bytes.",
+    "process_start_time_seconds": "Start time of the process since unix epoch in seconds.",
+    "process_virtual_memory_bytes": "Virtual memory size in bytes.",
+}
+DISK_HELP = {
+    "cht_sync_disk_free_bytes": "Bytes that this process may still write to the disk of its data folder.",
+    "cht_sync_disk_size_bytes": "Size of that disk.",
+}
 PLUGIN_FAMILIES = (
     ("cht_sync_plugin_events_in_total", "Events that the plugin was given."),
-    ("cht_sync_plugin_events_out_total", "Events that came out of it."),
-    ("cht_sync_plugin_seconds_total", "Time that it took."),
+    ("cht_sync_plugin_events_out_total", "Events that came out of the plugin."),
+    ("cht_sync_plugin_seconds_total", "Time that the plugin took."),
 )
 
 
@@ -181,9 +239,15 @@ def exposition(registry: Registry, host: Host) -> str:
     lines = [*_family("cht_sync_info", "gauge", "Version of cht-sync.", [({"version": __version__}, 1)])]
     for name, value in host.prometheus().items():
         kind = "counter" if name.endswith("_total") else "gauge"
-        lines += _family(name, kind, "Of the process.", [({}, value)])
+        lines += _family(name, kind, PROCESS_HELP[name], [({}, value)])
+    for name, value in host.disk().items():
+        lines += _family(name, "gauge", DISK_HELP[name], [({}, value)])
     for one in FAMILIES:
         lines += _family(one.name, one.type, one.help, _samples(one, pipelines))
+    help = "Requests to the destination that failed, by why; all but those that are split are tried again."
+    lines += _family(FAILED_REQUESTS, "counter", help, _failed_requests(pipelines))
+    for name, help, of in HISTOGRAMS:
+        lines += _histogram(name, help, [(_labels(one), of(one)) for one in pipelines])
     for name, help in PLUGIN_FAMILIES:
         lines += _family(name, "counter", help, _plugin_samples(name, pipelines))
     return "\n".join(lines) + "\n"
@@ -211,6 +275,30 @@ def _plugin_samples(
                 yield labels, values[name]
 
 
+def _failed_requests(pipelines: Iterable[PipelineMetrics]) -> Iterator[tuple[dict[str, str], float]]:
+    for pipeline in pipelines:
+        for reason in get_args(Reason):
+            failed = sum(output.failures[reason] for output in pipeline.outputs)
+            yield {**_labels(pipeline), "reason": reason}, failed
+
+
+def _histogram(
+    name: str, help: str, found: Iterable[tuple[dict[str, str], Sequence[Histogram]]]
+) -> list[str]:
+    lines = [f"# HELP {name} {help}", f"# TYPE {name} histogram"]
+    for labels, parts in found:
+        if not parts:
+            continue
+        total = 0
+        for place, bound in enumerate((*parts[0].bounds, math.inf)):
+            total += sum(part.counts[place] for part in parts)
+            shown = "+Inf" if bound == math.inf else f"{bound:g}"
+            lines.append(_sample(f"{name}_bucket", {**labels, "le": shown}, total))
+        lines.append(_sample(f"{name}_sum", labels, sum(part.sum for part in parts)))
+        lines.append(_sample(f"{name}_count", labels, total))
+    return lines
+
+
 def _labels(pipeline: PipelineMetrics) -> dict[str, str]:
     sources = [one.source for one in pipeline.inputs if one.source is not None]
     return {"pipeline": pipeline.id, "source": " ".join(sources)}
@@ -219,9 +307,13 @@ def _labels(pipeline: PipelineMetrics) -> dict[str, str]:
 def _family(name: str, type: str, help: str, samples: Iterable[tuple[Mapping[str, str], float]]) -> list[str]:
     lines = [f"# HELP {name} {help}", f"# TYPE {name} {type}"]
     for labels, value in samples:
-        text = ",".join(f'{label}="{_escaped(content)}"' for label, content in labels.items())
-        lines.append(f"{name}{{{text}}} {_number(value)}" if text else f"{name} {_number(value)}")
+        lines.append(_sample(name, labels, value))
     return lines
+
+
+def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
+    text = ",".join(f'{label}="{_escaped(content)}"' for label, content in labels.items())
+    return f"{name}{{{text}}} {_number(value)}" if text else f"{name} {_number(value)}"
 
 
 def _escaped(text: str) -> str:

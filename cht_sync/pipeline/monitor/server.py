@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,6 +18,7 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 from cht_sync.errors import ServiceError
+from cht_sync.logs import fields
 from cht_sync.pipeline.monitor.app import MonitorApp
 from cht_sync.pipeline.monitor.flows import Flows
 from cht_sync.pipeline.monitor.host import Host
@@ -71,16 +73,23 @@ def serve_monitor(
     host: str = DEFAULT_HOST,
     ports: Sequence[int] = DEFAULT_PORTS,
     node: Node | None = None,
+    data_folder: Path = Path(),
 ) -> Iterator[Monitor]:
     """Serve the API on the first free one of `ports` until the block ends.
 
-    `node` is how it shows itself. Raises ServiceError when no port can be had.
+    `node` is how it shows itself, `data_folder` where the pipelines write. Raises ServiceError when no port
+    can be had.
     """
     listener = _listen(host, ports)
     port = listener.getsockname()[1]
     shown = replace(node or Node(""), http_address=f"{host}:{port}")
-    thread = _Thread(registry, shown, listener)
-    log.info("monitoring API on %s port %d", host, port)
+    thread = _Thread(registry, shown, listener, Host(data_folder))
+    log.info(
+        "monitoring API on %s port %d",
+        host,
+        port,
+        extra=fields(event="listening", host=host, port=port),
+    )
     if host not in LOOPBACK:
         log.warning("the monitoring API has no login; whoever reaches %s port %d reads it", host, port)
     thread.start()
@@ -93,11 +102,11 @@ def serve_monitor(
 class _Thread(threading.Thread):
     """Runs the server's loop, and captures the counters in between."""
 
-    def __init__(self, registry: Registry, node: Node, listener: socket.socket) -> None:
+    def __init__(self, registry: Registry, node: Node, listener: socket.socket, host: Host) -> None:
         super().__init__(name="monitoring API", daemon=True)
         # Says of every request that waits for a thread that it does.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        self._host = Host()
+        self._host = host
         self._flows = Flows(registry)
         self._app = MonitorApp(registry, node, self._flows, self._host)
         self._sockets: Any = {}

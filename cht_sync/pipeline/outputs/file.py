@@ -35,6 +35,7 @@ from cht_sync.pipeline.plugins import (
     option,
     register_output,
 )
+from cht_sync.pipeline.tally import Tally
 from cht_sync.pipeline.templates import compile_template
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ class Files:
         self._options = options
         self._codec = codec
         self._metrics = metrics
+        self._misplaced = Tally()
         path = os.path.abspath(Path(options.path).expanduser())  # noqa: PTH100 (`..` is to be resolved)
         self._depends_on_event = "%{" in path
         self._path_of = compile_template(path)
@@ -115,7 +117,8 @@ class Files:
         return all(self._deliver(path, texts, stop) for path, texts in shares.items())
 
     def close(self) -> None:
-        """Nothing to let go of: no file stays open."""
+        """Say what was not said yet; no file stays open."""
+        self._say_misplaced(self._misplaced.rest())
 
     def _path(self, event: Event) -> Path:
         if not self._depends_on_event:
@@ -123,7 +126,7 @@ class Files:
         else:
             path = Path(os.path.abspath(self._path_of(event)))  # noqa: PTH100 (as above)
             if self._root not in path.parents or "\0" in str(path):
-                log.warning("an event's path lies outside of %s; it goes to filename_failure", self._root)
+                self._tell_of_failures(f"lies outside of {self._root}")
                 return self._failures
         if not self._options.create_if_deleted and not _exists(path):
             return self._failures
@@ -133,6 +136,14 @@ class Files:
     def _failures(self) -> Path:
         return self._root / self._options.filename_failure
 
+    def _tell_of_failures(self, why: str, events: int = 1) -> None:
+        self._misplaced.add(why, events)
+        self._say_misplaced(self._misplaced.due())
+
+    def _say_misplaced(self, said: tuple[str, int] | None) -> None:
+        if said is not None:
+            log.warning("an event's path %s; it goes to filename_failure (events: %d)", *said)
+
     def _deliver(self, path: Path, texts: Sequence[bytes], stop: threading.Event) -> bool:
         delays = backoff.delays()
         while True:
@@ -140,15 +151,13 @@ class Files:
                 self._write(path, texts)
             except OSError as error:
                 if self._depends_on_event and error.errno in IMPOSSIBLE and path != self._failures:
-                    log.warning(
-                        "an event's path is impossible: %s; it goes to filename_failure", error.strerror
-                    )
+                    self._tell_of_failures(f"is impossible: {error.strerror}", len(texts))
                     return self._deliver(self._failures, texts, stop)
                 seconds = next(delays)
                 log.error("%s cannot be written: %s; next try in %.1f s", path, error, seconds)
                 # As it was written in the configuration: what an event holds is not for everybody.
                 problem = f"{self._options.path} cannot be written: {error.strerror}"
-                self._metrics.failed(problem, serious=True)
+                self._metrics.failed(problem, serious=True, reason="unavailable")
                 if stop.wait(seconds):
                     log.warning("%s: stopped while it waits; the batch in hand is not acknowledged", path)
                     return False

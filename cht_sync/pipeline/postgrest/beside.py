@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 
 from cht_sync.errors import DeliveryError
+from cht_sync.logs import Event, fields
 from cht_sync.pipeline.contracts import Rejected
 from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.monitor.metrics import OutputMetrics
@@ -29,11 +31,15 @@ from cht_sync.pipeline.postgrest.letters import (
 from cht_sync.pipeline.postgrest.retry import refusal_of, until_done
 from cht_sync.pipeline.postgrest.row import Row
 from cht_sync.pipeline.postgrest.splitting import blaming, send_in_parts
+from cht_sync.pipeline.tally import SAY_AGAIN, Tally
 
 log = logging.getLogger(__name__)
 
-NAMED_AT_ONCE = 10
-"""Documents that the log names when many are refused, or stored with replacements, at once."""
+NAMED = 10
+"""Documents that the log names in SAY_AGAIN seconds when many are refused, or stored with replacements."""
+
+LONGEST_ID = 200
+"""Characters of a document's id that are shown."""
 
 Entry = Mapping[str, Any]
 
@@ -52,21 +58,24 @@ class Beside:
         self._base_url = base_url
         self._dead_letters = dead_letters
         self._metrics = metrics
+        self._refused = _Named(
+            "dead_letter",
+            logging.ERROR,
+            "cannot be stored ({what}) and is now a dead letter; see: cht-sync dead-letters list",
+        )
+        self._replaced = _Named(
+            "value_replaced",
+            logging.WARNING,
+            "is stored with {what} times U+FFFD for what PostgreSQL cannot hold; "
+            f"{REPLACED_VALUES} has the original",
+        )
 
     def reject(self, source: str, rejected: Sequence[Rejected], stop: threading.Event) -> None:
         """Store dead letters; one that is there already stays as it is. Raises GivenUp."""
         if not rejected:
             return
         # Without the reason, which may quote the document.
-        _say_each(
-            source,
-            [
-                f"document {_named(letter.document_id)} cannot be stored ({letter.code}) and is now a dead "
-                "letter; see: cht-sync dead-letters list"
-                for letter in rejected
-            ],
-            logging.ERROR,
-        )
+        self._refused.say(source, [(letter.document_id, letter.code) for letter in rejected])
         letters = {fingerprint(source, letter): letter for letter in rejected}
         if self._dead_letters is not None:
             try:
@@ -82,21 +91,18 @@ class Beside:
         replaced = [row for row in rows if row.replaced]
         if not replaced:
             return
-        _say_each(
-            source,
-            [
-                f"document {_named(row.document_id)} is stored with {row.replaced} times U+FFFD for what "
-                f"PostgreSQL cannot hold; {REPLACED_VALUES} has the original"
-                for row in replaced
-            ],
-            logging.WARNING,
-        )
+        self._replaced.say(source, [(row.document_id, row.replaced) for row in replaced])
         notes = [
             replaced_value(source, row.document_id, row.revision, row.sequence, row.replaced, row.original)
             for row in replaced
         ]
         self._store(source, REPLACED_VALUES, notes, _without_original, stop)
         self._metrics.replaced(len(notes))
+
+    def close(self) -> None:
+        """Say of whom nothing was said yet."""
+        self._refused.close()
+        self._replaced.close()
 
     def _store(
         self,
@@ -130,17 +136,66 @@ class Beside:
         send_in_parts(entries, send, remedy)
 
 
-def _say_each(source: str, texts: Sequence[str], level: int) -> None:
-    for text in texts[:NAMED_AT_ONCE]:
-        log.log(level, "%s: %s", source, text)
-    if len(texts) > NAMED_AT_ONCE:
-        log.log(level, "%s: and so for %d more documents", source, len(texts) - NAMED_AT_ONCE)
+class _Named:
+    """Names documents in the log, NAMED in a row of them at most; of others it says how many there are.
+
+    What comes within SAY_AGAIN seconds after that is said together, when they are over or at the end.
+    """
+
+    def __init__(self, event: Event, level: int, text: str) -> None:
+        self._event = event
+        self._level = level
+        self._text = text
+        self._left = NAMED
+        self._began = 0.0
+        self._others = Tally()
+
+    def say(self, source: str, documents: Sequence[tuple[str | None, object]]) -> None:
+        """Name documents by their ids, with what is to be said of each: a code, or a count."""
+        if time.monotonic() - self._began >= SAY_AGAIN:
+            self._left, self._began = NAMED, time.monotonic()
+        now, later = documents[: self._left], len(documents) - self._left
+        self._left -= len(now)
+        for document_id, what in now:
+            log.log(
+                self._level,
+                "%s: document %s %s",
+                source,
+                _named(document_id),
+                self._text.format(what=what),
+                extra=fields(
+                    event=self._event,
+                    source=source,
+                    document_id=None if document_id is None else document_id[:LONGEST_ID],
+                    code=what if isinstance(what, str) else None,
+                    replaced_values=what if isinstance(what, int) else None,
+                    documents=1,
+                ),
+            )
+        if later > 0:
+            self._others.add(source, later)
+        self._say_others(self._others.due())
+
+    def close(self) -> None:
+        """Say what was not said yet."""
+        self._say_others(self._others.rest())
+
+    def _say_others(self, said: tuple[str, int] | None) -> None:
+        if said is not None:
+            source, count = said
+            log.log(
+                self._level,
+                "%s: and so for %d more documents",
+                source,
+                count,
+                extra=fields(event=self._event, source=source, documents=count),
+            )
 
 
 def _named(document_id: str | None) -> str:
     if document_id is None:
         return "(unreadable)"
-    return repr(document_id) if len(document_id) <= 200 else f"{document_id[:200]!r}..."
+    return repr(document_id) if len(document_id) <= LONGEST_ID else f"{document_id[:LONGEST_ID]!r}..."
 
 
 def _without_document(letter: Entry, refusal: DeliveryError) -> Entry:

@@ -13,9 +13,14 @@ from cht_sync.errors import (
     DestinationMisconfigured,
     DestinationUnavailable,
     DocumentRefused,
+    InternalFailure,
+    StatementTimeout,
+    Superseded,
     sentences,
 )
-from cht_sync.pipeline.monitor.metrics import OutputMetrics
+from cht_sync.logs import fields
+from cht_sync.pipeline.monitor.metrics import OutputMetrics, Reason
+from cht_sync.pipeline.outage import Outage
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +29,21 @@ LONGEST_WAIT = 30.0
 
 Result = TypeVar("Result")
 Errors = tuple[type[DeliveryError], ...]
+
+
+REASONS: dict[type[DeliveryError], Reason] = {
+    StatementTimeout: "timeout",
+    InternalFailure: "internal",
+    DestinationUnavailable: "unavailable",
+    DocumentRefused: "refused",
+    DestinationMisconfigured: "misconfigured",
+    Superseded: "superseded",
+}
+
+
+def reason_of(error: DeliveryError) -> Reason:
+    """Why a request failed, in a word of the metrics."""
+    return REASONS.get(type(error), "unavailable")
 
 
 class GivenUp(Exception):
@@ -44,25 +64,56 @@ def until_done(
     Errors of the classes `never` are raised; those of `also` are retried beside the usual ones.
     """
     delays = backoff.delays(first=0.05, most=LONGEST_WAIT)
+    outage = Outage()
     retried: Errors = (DestinationUnavailable, DestinationMisconfigured, DocumentRefused, *also)
     while True:
         try:
             done = work()
-        except never:
+        except never as error:
+            metrics.refused(reason_of(error))
             raise
         except retried as error:
             seconds = max(next(delays), error.pause)
             loudness = logging.WARNING if isinstance(error, DestinationUnavailable) else logging.ERROR
             hint = f" {error.hint}" if error.hint else ""
             reason = str(error).rstrip(".")
-            log.log(loudness, "%s: %s; next try in %.2g s.%s", source, reason, seconds, hint)
             # What a refusal says may quote the document.
             said = error.code if isinstance(error, DocumentRefused) else sentences(error)
-            metrics.failed(said, serious=loudness == logging.ERROR)
+            outage.failed()
+            log.log(
+                loudness,
+                "%s: %s; next try in %.2g s.%s",
+                source,
+                reason,
+                seconds,
+                hint,
+                extra=fields(
+                    event="delivery_failed",
+                    source=source,
+                    code=error.code or None,
+                    error=said,
+                    attempts=outage.attempts,
+                    pause_seconds=seconds,
+                ),
+            )
+            metrics.failed(said, serious=loudness == logging.ERROR, reason=reason_of(error))
             if stop.wait(seconds):
                 raise GivenUp from None
         else:
             metrics.answered()
+            if lasted := outage.over():
+                log.info(
+                    "%s: delivers again after %.1f s and %d tries in vain",
+                    source,
+                    lasted.seconds,
+                    lasted.attempts,
+                    extra=fields(
+                        event="delivery_recovered",
+                        source=source,
+                        attempts=lasted.attempts,
+                        duration_seconds=lasted.seconds,
+                    ),
+                )
             return done
 
 

@@ -32,6 +32,7 @@ from cht_sync.pipeline.postgrest.beside import Beside
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection
 from cht_sync.pipeline.postgrest.retry import Errors, GivenUp, Result, refusal_of, until_done
 from cht_sync.pipeline.postgrest.row import Row, mended, rejected
+from cht_sync.pipeline.postgrest.split_batch import SplitBatch
 from cht_sync.pipeline.postgrest.splitting import blaming, send_in_parts
 from cht_sync.pipeline.postgrest.storable import REFUSALS
 
@@ -132,11 +133,13 @@ class Writer:
     def _write(self, rows: Sequence[Row], position: Position | None, stop: threading.Event) -> None:
         self._beside.note(self._source, rows, stop)
         letters: list[Rejected] = []
+        batch = SplitBatch(self._source, len(rows))
 
         def send(part: Sequence[Row], last: bool) -> DeliveryError | None:
             if last or sum(len(letter.document or "") for letter in letters) > LETTERS_AT_ONCE:
                 self._beside.reject(self._source, letters, stop)
                 letters.clear()
+            batch.sent()
             # The position moves only with the last part, when all else is safe.
             work = partial(self._send, part, position if last else None)
             blame = blaming(len(part), sum(len(row.body) for row in part))
@@ -149,14 +152,18 @@ class Writer:
                 self._beside.note(self._source, changed, stop)
                 return better
             if len(part) > 1:
+                batch.split(refusal)
                 return None
             letters.append(rejected(part[0], refusal))
+            batch.buried()
             return []
 
         send_in_parts(rows, send, remedy)
+        batch.ended()
 
     def release(self) -> None:
         """Say that nothing more comes, so that another may write at once; tried only once."""
+        self._beside.close()
         if self._epoch == 0:
             return
         try:
@@ -172,6 +179,7 @@ class Writer:
         known = max([self._epoch, *(int(row["epoch"]) for row in rows)])
         self._epoch = known + 1 + secrets.randbelow(EPOCHS)
         self._number = self._stored = 0
+        self._metrics.epoch = self._epoch
         self._send([], None)
 
     def _saved_position(self) -> Position | None:
@@ -210,9 +218,10 @@ class Writer:
         if release:
             headers["cht-sync-release"] = "true"
         body = b"".join((b"[", b",".join([row.body for row in rows]), b"]"))
+        began = time.perf_counter_ns()
         self._connection.insert(self._table_url, body, headers)
         self._stored = self._number
-        self._metrics.sent(len(body))
+        self._metrics.sent(len(body), events=len(rows), duration=time.perf_counter_ns() - began)
 
     def _retry(self, work: Callable[[], Result], stop: threading.Event, *, also: Errors = ()) -> Result:
         return until_done(work, stop, self._source, self._metrics, also=also)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cht_sync.errors import ChtSyncError
+from cht_sync.logs import fields
 from cht_sync.transform.options import TransformOptions
 from cht_sync.transform.package.address import OWN, Address, Kind, parse_address
 from cht_sync.transform.package.dependencies import Dependencies
@@ -205,9 +206,12 @@ class PackageStore:
         """Say once what is new of the package: its version, its note."""
         before = self._package
         if before is None or before.project != package.project:
-            log.info("package %s%s", package.origin, f" at {package.commit[:12]}" if package.commit else "")
+            where = f" at {package.commit[:12]}" if package.commit else ""
+            changed = fields(event="package_changed", package=package.origin)
+            log.info("package %s%s", package.origin, where, extra=changed)
         if package.note and (before is None or _cause(before.note) != _cause(package.note)):
-            log.warning("package %s: %s", package.origin, package.note)
+            failed = fields(event="package_failed", package=package.origin, error=package.note)
+            log.warning("package %s: %s", package.origin, package.note, extra=failed)
         elif before is not None and before.note and not package.note:
             log.info("package %s: all is well again", package.origin)
         return package
