@@ -16,6 +16,7 @@ MODULES = {
     "containers": ("hand-out-settings", "couchdb-setup"),
     "dead_letters": ("dead-letters",),
     "docker": ("gather",),
+    "doctor": ("doctor", "examine-inside"),
     "engine": ("pipeline",),
     "environment": ("up", "down", "status", "logs", "init", "supervise"),
     "forms": ("forms",),

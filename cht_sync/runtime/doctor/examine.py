@@ -1,0 +1,152 @@
+"""Running the checks: one after the other, each with an end, none of which stops the others."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from cht_sync.errors import ChtSyncError
+from cht_sync.runtime.doctor import (
+    couchdb,
+    dbt,
+    docker,
+    given,
+    machine,
+    pipelines,
+    postgresql,
+    postgrest,
+    superset,
+)
+from cht_sync.runtime.doctor.finding import Check, Finding, Result, failed, skipped
+from cht_sync.runtime.doctor.situation import Situation
+
+HERE = (*machine.CHECKS, *given.CHECKS)
+SERVERS = (
+    *couchdb.CHECKS,
+    *postgresql.CHECKS,
+    *postgrest.CHECKS,
+    *pipelines.CHECKS,
+    *dbt.CHECKS,
+    *superset.CHECKS,
+)
+"""With containers they are run inside the network."""
+AFTERWARDS = docker.CHECKS
+ELSEWHERE = "See what it may mean: docs/operating.md, When something is wrong"
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A finding and of which check it is: the shape of an entry of `doctor --json`."""
+
+    check: str
+    group: str
+    result: Result
+    message: str
+    remedy: str
+
+
+AskInside = Callable[[], Sequence[Examined]]
+
+
+def examine(situation: Situation, ask_inside: AskInside | None = None) -> Iterator[Examined]:
+    """Yield what is found, in the order of the groups.
+
+    `ask_inside` runs the checks of servers elsewhere. Raises nothing.
+    """
+    yield from run(HERE, situation)
+    if ask_inside is None:
+        yield from run(SERVERS, situation)
+    else:
+        yield from _from_inside(ask_inside)
+    yield from run(AFTERWARDS, situation)
+
+
+def run(checks: Sequence[Check], situation: Situation) -> Iterator[Examined]:
+    """Yield what these checks find; one that depends on a failed one is skipped."""
+    out: set[str] = set()
+    for check in checks:
+        why_not = _why_not(check, situation, out)
+        results = set()
+        for finding in [skipped(why_not)] if why_not else _found(check, situation):
+            results.add(finding.result)
+            yield Examined(
+                check.name, check.group, finding.result, _one_line(finding.message), _one_line(finding.remedy)
+            )
+        if Result.FAILED in results or results <= {Result.SKIPPED}:
+            out.add(check.name)
+
+
+def as_json(found: Sequence[Examined]) -> str:
+    return json.dumps([asdict(one) for one in found], indent=2)
+
+
+def from_json(text: str) -> list[Examined]:
+    """The reverse of `as_json`. Raises ValueError for what is none."""
+    try:
+        return [Examined(**{**one, "result": Result(one["result"])}) for one in json.loads(text)]
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"no findings: {error}") from error
+
+
+def _from_inside(ask_inside: AskInside) -> Iterator[Examined]:
+    try:
+        yield from ask_inside()
+    except (ChtSyncError, ValueError) as error:
+        yield Examined(
+            "inside",
+            docker.GROUP,
+            Result.FAILED,
+            f"servers cannot be asked from inside the network: {_one_line(str(error))[-300:]}",
+            "See: cht-sync status, cht-sync logs. No such command: CHT_SYNC_IMAGE is of another version",
+        )
+
+
+def _why_not(check: Check, situation: Situation, out: set[str]) -> str | None:
+    for service in check.running:
+        if service in situation.services and not situation.is_running(service):
+            return f"{service} is not running"
+        if service == "logstash" and service not in situation.services:
+            return "logstash is none of the services here"
+    if check.settings and situation.settings is None:
+        return "the settings cannot be read"
+    if refused := [name for name in situation.refused if name.startswith(check.settings or ("\0",))]:
+        return f"{', '.join(sorted(refused))} must be set right first"
+    if failed_before := [name for name in check.after if name in out]:
+        return f"it needs {failed_before[0]}"
+    return None
+
+
+def _found(check: Check, situation: Situation) -> Iterator[Finding]:
+    """What a check finds, in a thread of its own that is left alone when its time is over."""
+    findings: queue.Queue[Finding | None] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            for finding in check.ask(situation):
+                findings.put(finding)
+        except ChtSyncError as error:
+            findings.put(failed(error.message, error.hint or ELSEWHERE))
+        except Exception as error:
+            # Its text may hold anything; the check, and where it failed, are what can be mended.
+            findings.put(failed(f"this check itself failed ({type(error).__name__})", ELSEWHERE))
+        findings.put(None)
+
+    threading.Thread(target=ask, name=f"check {check.name}", daemon=True).start()
+    ends = time.monotonic() + check.limit
+    while True:
+        try:
+            finding = findings.get(timeout=max(0.0, ends - time.monotonic()))
+        except queue.Empty:
+            yield failed(f"no end after {check.limit:g} s", ELSEWHERE)
+            return
+        if finding is None:
+            return
+        yield finding
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
