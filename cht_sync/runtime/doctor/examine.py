@@ -86,8 +86,11 @@ def as_json(found: Sequence[Examined]) -> str:
 
 def from_json(text: str) -> list[Examined]:
     """The reverse of `as_json`. Raises ValueError for what is none."""
+    found = json.loads(text)
+    if not isinstance(found, list):
+        raise ValueError("no list of findings")
     try:
-        return [Examined(**{**one, "result": Result(one["result"])}) for one in json.loads(text)]
+        return [Examined(**{**one, "result": Result(one["result"])}) for one in found]
     except (TypeError, KeyError) as error:
         raise ValueError(f"no findings: {error}") from error
 

@@ -62,14 +62,20 @@ def from_inside(settings: Settings, services: Collection[str], runs: Collection[
 
 def _resting(environment: Environment, runtime: str, home: Path, others: Sequence[Environment]) -> Situation:
     given = _given(environment, home, without=(), docker=runtime == DOCKER)
+    services = chosen.names(environment, ())
+    settings = given.settings
+    if settings is not None:
+        # As `up` would place them: `local` never asks the servers of others that a `.env` names.
+        address = settings.publish_address if runtime == DOCKER else embedded.LOOPBACK
+        settings = embedded.placed(preflight.from_here(settings), services, address)
     return Situation(
         environment,
         home,
         runtime,
-        given.settings and preflight.from_here(given.settings),
+        settings,
         problems=given.problems,
         refused=given.refused,
-        services=chosen.names(environment, ()),
+        services=services,
         others=others,
     )
 
