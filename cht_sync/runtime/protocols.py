@@ -27,17 +27,19 @@ class Protocol(StrEnum):
 
 
 def spoken(host: str, port: int) -> Protocol | None:
-    """Return what answers; None where nobody listens, or the host is not found or not reached."""
+    """Return what answers; None where nobody does: nobody listens, is reached, or says anything."""
     try:
         if _speaks_tls(host, port):
             return Protocol.HTTPS
-        if _answer(host, port, b"GET / HTTP/1.0\r\n\r\n", 5) == b"HTTP/":
+        as_http = _answer(host, port, b"GET / HTTP/1.0\r\n\r\n", 5)
+        if as_http == b"HTTP/":
             return Protocol.HTTP
-        if _answer(host, port, SSL_REQUEST, 1) in (b"S", b"N"):
-            return Protocol.POSTGRESQL
+        as_postgresql = _answer(host, port, SSL_REQUEST, 1)
     except OSError:
         return None
-    return Protocol.OTHER
+    if as_postgresql in (b"S", b"N"):
+        return Protocol.POSTGRESQL
+    return Protocol.OTHER if as_http or as_postgresql else None
 
 
 def _speaks_tls(host: str, port: int) -> bool:

@@ -116,6 +116,23 @@ def test_what_is_run_inside_is_a_command_that_takes_these_words(
     assert [one for one in found if one["result"] in ("failed", "warning")] == []
 
 
+def test_inside_a_container_the_doctor_asks_the_servers_alone(patient: Patient) -> None:
+    """As with Compose alone: `docker compose run --rm cht-sync doctor`."""
+    names = {name: None for name, _variable in declared()}
+    environ = {**names, **patient.environment(), "CHT_SYNC_ENVIRONMENT": "prod"}
+    done = CliRunner().invoke(main, ["doctor", "--json"], env=environ, catch_exceptions=False)
+    found = json.loads(done.stdout)
+    assert {one["group"] for one in found} == {
+        "CouchDB",
+        "PostgreSQL",
+        "PostgREST",
+        "pipelines",
+        "dbt",
+        "Superset",
+    }
+    assert {one["check"]: one["result"] for one in found}["token"] == "ok"
+
+
 def test_a_container_that_cannot_be_started_is_a_finding(
     asked: list[Sequence[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +157,18 @@ def test_containers_whose_engine_is_gone_are_told_without_a_traceback(
     found = json.loads(doctor(tmp_path).stdout)
     (one,) = (each for each in found if each["check"] == "docker")
     assert (one["result"], one["message"]) == ("failed", "no Docker engine at here")
+
+
+def test_a_service_without_a_container_is_told(
+    asked: list[Sequence[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = [ServiceState(name, state="waiting" if name == "dbt" else "running") for name in PROD]
+    found_now = EnvironmentState(Environment.PROD, "docker", 0, 0, services=states)
+    monkeypatch.setattr(running, "state", lambda _installation, _engine: found_now)
+    found = json.loads(doctor(tmp_path).stdout)
+    (one,) = (each for each in found if each["check"] == "services")
+    assert (one["result"], one["message"]) == ("failed", "dbt is without a container")
+    assert one["remedy"].endswith("cht-sync up")
 
 
 def test_a_setting_that_has_changed_since_is_told(asked: list[Sequence[str]], tmp_path: Path) -> None:

@@ -144,6 +144,19 @@ def test_before_the_first_start_of_local_nothing_is_wrong_and_nothing_is_made(pa
     assert list(patient.world.home.glob(".cht-sync/local")) == []
 
 
+@pytest.mark.parametrize("file", ["docker.json", "state.json"])
+def test_a_record_that_cannot_be_read_leaves_the_machine_to_look_at(patient: Patient, file: str) -> None:
+    folder = Path(patient.world.home, ".cht-sync")
+    folder.mkdir(exist_ok=True)
+    Path(folder, file).write_text("{")
+    found = patient.examine()
+    message, remedy = found.the("services")
+    assert f"{file} cannot be read" in message
+    assert remedy.startswith("Delete that file")
+    assert found.the("memory", "ok")
+    assert found.the("schema", "skipped")[0] == "the settings cannot be read"
+
+
 def test_a_dead_letter_that_is_open_is_to_be_looked_at(patient: Patient) -> None:
     patient.world.installation.query(
         "insert into v1.dead_letters (fingerprint, source, database, code, reason) "

@@ -6,10 +6,12 @@ import json
 import os
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import jwt
 import pytest
 from loopback_server import serving
 from postgres_fixture import free_port
@@ -17,7 +19,9 @@ from transform.git_server import Repository
 from transform.git_server import serving as serving_git
 from warehouse.installation import Installation
 
+from cht_sync.runtime import postgrest_access
 from cht_sync.runtime.doctor import disk
+from cht_sync.warehouse import inspection
 from doctor.before_couchdb import BeforeCouchdb
 from doctor.patient import Patient
 
@@ -287,6 +291,27 @@ def test_clocks_that_differ_are_found(
     assert words in message
     assert "timedatectl" in remedy
     assert found.code == (1 if result == "failed" else 0)
+
+
+def test_a_token_that_postgrest_takes_for_one_of_the_future_is_the_clocks_fault(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_a_machine_that_is_ahead(secret: str, role: str) -> str:
+        now = int(time.time()) + 120
+        return jwt.encode({"role": role, "iat": now, "exp": now + 600}, secret, algorithm="HS256")
+
+    monkeypatch.setattr(postgrest_access, "make_token", of_a_machine_that_is_ahead)
+    message, remedy = patient.examine().the("token")
+    assert "issued at future (PGRST303)" in message
+    assert "timedatectl" in remedy
+
+
+def test_a_clock_of_postgresql_that_is_behind_is_found(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "clock", lambda _connection: time.time() - 90)
+    message, _remedy = patient.examine().the("postgresql-clock")
+    assert message.startswith("that of PostgreSQL is 90 s behind ours")
 
 
 # 10: the disk.

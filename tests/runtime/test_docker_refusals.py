@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from cht_sync.cli import docker as commands
 from cht_sync.environments import SERVICES, Environment
 from cht_sync.errors import ChtSyncError, SettingsError
 from cht_sync.runtime import runtimes

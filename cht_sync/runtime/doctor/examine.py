@@ -21,7 +21,7 @@ from cht_sync.runtime.doctor import (
     postgrest,
     superset,
 )
-from cht_sync.runtime.doctor.finding import Check, Finding, Result, failed, skipped
+from cht_sync.runtime.doctor.finding import ELSEWHERE, Check, Finding, Result, failed, skipped
 from cht_sync.runtime.doctor.situation import Situation
 
 HERE = (*machine.CHECKS, *given.CHECKS)
@@ -35,7 +35,6 @@ SERVERS = (
 )
 """With containers they are run inside the network."""
 AFTERWARDS = docker.CHECKS
-ELSEWHERE = "See what it may mean: docs/operating.md, When something is wrong"
 
 
 @dataclass(frozen=True)
@@ -109,11 +108,11 @@ def _from_inside(ask_inside: AskInside) -> Iterator[Examined]:
 
 
 def _why_not(check: Check, situation: Situation, out: set[str]) -> str | None:
-    for service in check.running:
+    if check.about and check.about not in situation.services:
+        return f"{check.about} is none of the services here"
+    for service in (*check.running, *((check.about,) if check.about else ())):
         if service in situation.services and not situation.is_running(service):
             return f"{service} is not running"
-        if service == "logstash" and service not in situation.services:
-            return "logstash is none of the services here"
     if check.settings and situation.settings is None:
         return "the settings cannot be read"
     if refused := [name for name in situation.refused if name.startswith(check.settings or ("\0",))]:
@@ -133,6 +132,8 @@ def _found(check: Check, situation: Situation) -> Iterator[Finding]:
                 findings.put(finding)
         except ChtSyncError as error:
             findings.put(failed(error.message, error.hint or ELSEWHERE))
+        except OSError as error:
+            findings.put(failed(f"{error.filename or check.name}: {error.strerror}", ELSEWHERE))
         except Exception as error:
             # Its text may hold anything; the check, and where it failed, are what can be mended.
             findings.put(failed(f"this check itself failed ({type(error).__name__})", ELSEWHERE))

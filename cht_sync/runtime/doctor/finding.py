@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cht_sync.runtime.doctor.situation import Situation
 
+ELSEWHERE = "See what it may mean: docs/operating.md, When something is wrong"
 LIMIT = 30.0
 """Seconds after which a check is given up."""
 
@@ -42,7 +43,8 @@ class Check:
     `ask` gives one finding or several, one for each database for instance; a ChtSyncError counts as a
     failed one. It is skipped where a check of `after` has failed or was skipped, where a setting that begins
     with one of `settings` is refused or missing, and where a service of `running` belongs to the environment
-    and does not run. After `limit` seconds it is given up.
+    and does not run; also where `about` names a service that does not belong to it or does not run. After
+    `limit` seconds it is given up.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Check:
     after: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     running: tuple[str, ...] = ()
+    about: str = ""
     limit: float = LIMIT
 
 

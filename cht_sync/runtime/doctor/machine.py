@@ -19,7 +19,9 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 LITTLE_MEMORY = 500 << 20
 """Bytes that can be had; with less a service may be ended by the kernel."""
 FEW_FILES = 1024
-NOT_YET = ("waiting", "starting", "restarting")
+BEGINNING = ("waiting", "starting")
+ABSENT = "without a container"
+"""What a container that waits is: Compose starts none of them later."""
 
 
 def _programs(situation: Situation) -> Findings:
@@ -48,23 +50,33 @@ def _services(situation: Situation) -> Findings:
         )
     for other in situation.others:
         yield warning(f"{other} is running here, and one environment runs at a time", "End it: cht-sync down")
-    if not situation.runs:
+    if situation.trouble is not None:
+        yield failed(*situation.trouble)
+    elif situation.ended:
+        yield failed(
+            f"{situation.environment} was started and has ended without `down`, as after a restart of the "
+            "machine",
+            f"Start it again: cht-sync up{situation.env}",
+        )
+    elif not situation.runs:
         yield skipped(f"nothing of {situation.environment} runs here")
-        return
-    yield from _not_running(situation)
+    else:
+        yield from _not_running(situation)
 
 
 def _not_running(situation: Situation) -> Findings:
-    absent = False
-    for name, one in situation.states.items():
-        state = one["state"]
-        if state == "running":
-            continue
-        absent = True
-        remedy = f"See why: cht-sync logs {name}. Then again: cht-sync up"
-        yield (warning if state in NOT_YET else failed)(f"{name} is {state}", remedy)
-    if not absent:
-        yield ok(f"{len(situation.states)} run ({situation.runtime})")
+    states = {name: str(one["state"]) for name, one in situation.states.items()}
+    if situation.runtime == DOCKER:
+        states = {name: ABSENT if state == "waiting" else state for name, state in states.items()}
+    not_yet = [f"{name} is {state}" for name, state in states.items() if state in BEGINNING]
+    if not_yet:
+        yield warning(", ".join(not_yet), "Ask again when it is done; its progress: cht-sync status --watch")
+    for name, state in states.items():
+        if state != "running" and state not in BEGINNING:
+            say = warning if state == "restarting" else failed
+            yield say(f"{name} is {state}", f"See why: cht-sync logs {name}. Then: cht-sync up")
+    if {*states.values()} == {"running"}:
+        yield ok(f"{len(states)} run ({situation.runtime})")
 
 
 def _memory(_situation: Situation) -> Findings:

@@ -122,7 +122,7 @@ def _ago(seconds: float) -> str:
 
 
 CHECKS = (
-    Check("engine", GROUP, _engine, settings=SETTINGS, running=("logstash",)),
+    Check("engine", GROUP, _engine, about="logstash"),
     Check(
         "positions",
         GROUP,

@@ -22,7 +22,7 @@ def taken(situation: Situation) -> Findings:
     wanted = {
         service: int(getattr(settings, named[service]))
         for service in situation.services
-        if service in named and not situation.is_running(service)
+        if service in named and not situation.has_its_port(service)
     }
     found = False
     for service, port in wanted.items():

@@ -49,19 +49,28 @@ def _answers(situation: Situation) -> Findings:
 def _token(situation: Situation) -> Findings:
     settings = situation.given
     place = postgrest_access.place_of(settings)
-    before = time.time()
     try:
         answer = postgrest_access.ask(place, settings)
     except requests.RequestException as error:
         yield _no_answer(place, error)
         return
-    yield clock.judged("PostgREST", seconds_ahead(answer, before))
     if answer.status_code == requests.codes.ok:
         yield ok("takes a token of PGRST_JWT_SECRET")
         return
     said = _said(answer)
     code, message = str(said.get("code")), " ".join(str(said.get("message")).split())[:200]
     yield failed(f"PostgREST at {place} refuses the pipelines: {message} ({code})", _remedy(code, situation))
+
+
+def _clock(situation: Situation) -> Findings:
+    place = postgrest_access.place_of(situation.given)
+    before = time.time()
+    try:
+        answer = postgrest_access.ask(place, situation.given)
+    except requests.RequestException as error:
+        yield _no_answer(place, error)
+        return
+    yield clock.judged("PostgREST", seconds_ahead(answer, before))
 
 
 def _remedy(code: str, situation: Situation) -> str:
@@ -102,4 +111,5 @@ ANSWERS = "postgrest"
 CHECKS = (
     Check(ANSWERS, GROUP, _answers, settings=SETTINGS),
     Check("token", GROUP, _token, after=(ANSWERS,), settings=SETTINGS),
+    Check("postgrest-clock", GROUP, _clock, after=(ANSWERS,), settings=SETTINGS),
 )

@@ -16,6 +16,7 @@ from cht_sync.runtime.containers import engine as engines
 from cht_sync.runtime.containers import inside, recorded, running
 from cht_sync.runtime.containers.handed_out import PORTS
 from cht_sync.runtime.containers.running import Installation
+from cht_sync.runtime.doctor.finding import ELSEWHERE
 from cht_sync.runtime.doctor.situation import DOCKER, EMBEDDED, Situation
 from cht_sync.runtime.supervisor import is_supervised
 from cht_sync.settings import STATE_FOLDER, Settings, declared, load
@@ -33,19 +34,35 @@ class _Given:
 def look(environment: Environment | None, runtime: str, home: Path) -> tuple[Situation, Installation | None]:
     """Return the situation, and the containers where the environment runs as such.
 
-    What runs is examined, unless another environment is named. Raises ChtSyncError where what is recorded of
-    it cannot be read.
+    What runs is examined, unless another environment is named.
     """
+    try:
+        return _seen(environment, runtime, home)
+    except ChtSyncError as error:
+        trouble = error.message, error.hint or ELSEWHERE
+    except OSError as error:
+        trouble = (
+            f"{error.filename}: {error.strerror}",
+            f"Give it to you: sudo chown -R $USER {error.filename}",
+        )
+    wanted = environment or Environment.LOCAL
+    services = chosen.names(wanted, ())
+    return Situation(wanted, home, runtime, None, trouble=trouble, services=services), None
+
+
+def _seen(environment: Environment | None, runtime: str, home: Path) -> tuple[Situation, Installation | None]:
     record = recorded.read(home / STATE_FOLDER)
     if record is not None and environment in (None, record.environment):
         return _containers(running.of(record, home), home)
     state = states.read(home / STATE_FOLDER)
+    ended = None
     if state is not None and not (is_supervised(state) or state.leftovers()):
-        state = None
+        ended, state = state.environment, None
     if state is not None and environment in (None, state.environment):
         return _processes(state, home), None
     others = [one.environment for one in (record, state) if one is not None]
-    return _resting(environment or Environment.LOCAL, runtime, home, others), None
+    resting = _resting(environment or ended or Environment.LOCAL, runtime, home)
+    return dataclasses.replace(resting, others=others, ended=resting.environment is ended), None
 
 
 def from_inside(settings: Settings, services: Collection[str], runs: Collection[str]) -> Situation:
@@ -60,7 +77,7 @@ def from_inside(settings: Settings, services: Collection[str], runs: Collection[
     )
 
 
-def _resting(environment: Environment, runtime: str, home: Path, others: Sequence[Environment]) -> Situation:
+def _resting(environment: Environment, runtime: str, home: Path) -> Situation:
     given = _given(environment, home, without=(), docker=runtime == DOCKER)
     services = chosen.names(environment, ())
     settings = given.settings
@@ -76,7 +93,6 @@ def _resting(environment: Environment, runtime: str, home: Path, others: Sequenc
         problems=given.problems,
         refused=given.refused,
         services=services,
-        others=others,
     )
 
 

@@ -38,6 +38,10 @@ class Situation:
     services: Collection[str] = ()
     states: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     supervised: bool = True
+    trouble: tuple[str, str] | None = None
+    """Why what is recorded of the environment cannot be read, and what to do."""
+    ended: bool = False
+    """Whether it ran as local processes and all of them have ended without `down`."""
     others: Collection[Environment] = ()
     """Other environments that run in this folder."""
 
@@ -55,6 +59,10 @@ class Situation:
     def is_running(self, service: str) -> bool:
         """Whether a service of this environment runs."""
         return self.states.get(service, {}).get("state") == "running"
+
+    def has_its_port(self, service: str) -> bool:
+        """Whether a service runs, or its port is kept for it until it does."""
+        return self.states.get(service, {}).get("state", "stopped") not in ("stopped", "failed")
 
     def place(self, service: str) -> str:
         """The host:port of a service that runs, as seen from here."""

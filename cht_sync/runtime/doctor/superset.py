@@ -42,5 +42,5 @@ def _answers(situation: Situation) -> Findings:
 
 CHECKS = (
     Check("superset-secrets", GROUP, _secrets, settings=SECRETS),
-    Check("superset", GROUP, _answers, settings=("SUPERSET_PORT",), running=("superset",)),
+    Check("superset", GROUP, _answers, about="superset"),
 )
