@@ -40,9 +40,23 @@ def layout_there(connection: Connection, schema: str) -> str | None:
     return None if row is None else str(row[0])
 
 
-def missing_tables(connection: Connection, schema: str, databases: Sequence[str]) -> list[str]:
-    """The tables that are not there, of our own and of these databases."""
-    return [name for name in (*OWN_TABLES, *databases) if not _exists(connection, schema, name)]
+def missing_relations(connection: Connection, settings: Settings) -> list[str]:
+    """The tables and views that are not there: our own, those of the databases, and what models read."""
+    wanted = (*OWN_TABLES, *settings.couchdb_dbs, *_views(settings))
+    return [name for name in wanted if not _exists(connection, settings.postgres_schema, name)]
+
+
+def has_schema(connection: Connection, schema: str) -> bool:
+    """Whether there is a schema of that name."""
+    with connection.cursor() as cursor:
+        cursor.execute("select to_regnamespace(quote_ident(%s)) is not null", (schema,))
+        return cursor.fetchone() == (True,)
+
+
+def _views(settings: Settings) -> tuple[str, ...]:
+    """The views over all databases: one, and POSTGRES_TABLE where that names no database."""
+    named = settings.postgres_table
+    return ("all_documents",) if named in settings.couchdb_dbs else ("all_documents", named)
 
 
 def missing_roles(connection: Connection, settings: Settings) -> list[str]:
@@ -145,7 +159,7 @@ def _wanted(
         (ingest, raw, settings.couchdb_dbs, written),
         (ingest, raw, ("couchdb_progress",), ("select",)),
         (ingest, raw, ("dead_letters", "replaced_values"), ("select", "insert")),
-        (dbt, raw, (*settings.couchdb_dbs, *OWN_TABLES, "all_documents"), ("select",)),
+        (dbt, raw, (*settings.couchdb_dbs, *OWN_TABLES, *_views(settings)), ("select",)),
         (superset, models, _relations(connection, models, dbt), ("select",)),
     ):
         for table in tables:

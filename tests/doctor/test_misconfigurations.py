@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import jwt
@@ -19,7 +19,8 @@ from transform.git_server import Repository
 from transform.git_server import serving as serving_git
 from warehouse.installation import Installation
 
-from cht_sync.runtime import postgrest_access
+from cht_sync.runtime import couchdb_access, postgrest_access, protocols
+from cht_sync.runtime.containers import engine as engines
 from cht_sync.runtime.doctor import disk
 from cht_sync.warehouse import inspection
 from doctor.before_couchdb import BeforeCouchdb
@@ -93,6 +94,19 @@ def test_a_port_where_nobody_listens_is_found(patient: Patient) -> None:
         ("postgrest", "HTTP_ENDPOINT"),
     ):
         assert variable in found.the(check)[1]
+
+
+def test_a_server_that_hangs_is_no_end_of_the_others(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(couchdb_access, "REQUEST_TIMEOUT", 0.3)
+    monkeypatch.setattr(protocols, "TIMEOUT", 0.1)
+    with listener() as silent:
+        patient.changes["COUCHDB_PORT"] = str(silent)
+        found = patient.examine()
+    assert "does not answer (ReadTimeout)" in found.the("couchdb-login")[0]
+    assert found.failed == {"couchdb-login"}
+    assert found.the("token", "ok")
 
 
 def test_ports_where_something_else_answers_are_found(patient: Patient) -> None:
@@ -212,6 +226,18 @@ def test_a_table_that_is_missing_is_found(patient: Patient, couchdb_door: Before
     message, remedy = found.the("schema")
     assert "has no table medic-new" in message
     assert "cht-sync init-db --env prod" in remedy
+
+
+def test_a_schema_of_models_that_is_missing_is_found(patient: Patient) -> None:
+    patient.changes["DBT_POSTGRES_SCHEMA"] = "models_elsewhere"
+    message, remedy = patient.examine().the("schema")
+    assert message == "there is no schema models_elsewhere for the models"
+    assert "DBT_POSTGRES_SCHEMA" in remedy
+
+
+def test_a_view_that_models_read_and_that_is_missing_is_found(patient: Patient) -> None:
+    patient.changes["POSTGRES_TABLE"] = "documents"
+    assert patient.examine().the("schema")[0] == "schema v1 has no table documents"
 
 
 @pytest.mark.parametrize(("layout", "remedy"), [("0.0.1", "cht-sync init-db"), ("99.0.0", "git pull")])
@@ -500,6 +526,23 @@ def test_docker_that_is_missing_is_found(patient: Patient, runtime: str, result:
     assert message.startswith("no Docker engine at unix:///nowhere/docker.sock")
     assert "sudo systemctl start docker" in remedy
     assert ("docker" in found.failed) is (runtime == "docker")
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [("exit 1", "docker compose: "), ("echo 2.3.4", "docker compose 2.3.4 is older than 2.20")],
+)
+def test_a_compose_that_is_missing_or_old_is_found(
+    patient: Patient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, message: str
+) -> None:
+    program = tmp_path / "docker"
+    program.write_text(f"#!/bin/sh\n{said}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(engines, "connected", lambda: nullcontext(object()))
+    found, remedy = patient.examine(runtime="docker").the("docker")
+    assert found.startswith(message)
+    assert "docker-compose-plugin" in remedy
 
 
 def test_docker_is_not_asked_for_where_processes_are_wanted(patient: Patient) -> None:

@@ -31,10 +31,10 @@ SERVERS = (
     *postgrest.CHECKS,
     *pipelines.CHECKS,
     *dbt.CHECKS,
-    *superset.CHECKS,
 )
 """With containers they are run inside the network."""
-AFTERWARDS = docker.CHECKS
+AFTERWARDS = (*superset.CHECKS, *docker.CHECKS)
+"""Asked from here again: Superset is published, and in no network of the command line's container."""
 
 
 @dataclass(frozen=True)

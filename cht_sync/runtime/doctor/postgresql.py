@@ -79,13 +79,20 @@ def _schema(situation: Situation) -> Findings:
                 f"schema {settings.postgres_schema} has the layout {there}; this version's is {wanted}",
                 f"Upgrade it, after a backup: {init_db}",
             )
-        missing = inspection.missing_tables(connection, settings.postgres_schema, settings.couchdb_dbs)
+        missing = inspection.missing_relations(connection, settings)
+        models = settings.dbt_postgres_schema
+        has_models = inspection.has_schema(connection, models)
     if missing:
         yield failed(
             f"schema {settings.postgres_schema} has no table {', '.join(missing)}",
             f"Make it: {init_db}; or correct COUCHDB_DBS",
         )
-    elif there == wanted:
+    if not has_models:
+        yield failed(
+            f"there is no schema {models} for the models",
+            f"Make it: {init_db}; or correct DBT_POSTGRES_SCHEMA",
+        )
+    if there == wanted and has_models and not missing:
         yield ok(f"schema {settings.postgres_schema} has the layout {there} and a table for each database")
 
 
@@ -114,10 +121,10 @@ def _role_logins(situation: Situation) -> Findings:
     }
     well = []
     for variable, endpoint in wanted.items():
-        if endpoint.user in absent or not endpoint.password:
-            continue
         if variable in situation.refused:
-            yield skipped(f"{endpoint.user}: {variable} is refused")
+            yield skipped(f"{endpoint.user}: {variable} must be set right first")
+            continue
+        if endpoint.user in absent or not endpoint.password:
             continue
         problem = _refusal(endpoint)
         if problem is None:

@@ -128,13 +128,17 @@ def _containers(installation: Installation, home: Path) -> tuple[Situation, Inst
         problems=given.problems,
         changed=_changed(given, record.given),
         services=installation.services,
-        states=_with_addresses([status.service_shape(one, one.state) for one in found]),
+        states=_with_addresses(
+            [status.service_shape(one, one.state) for one in found], installation.settings.publish_address
+        ),
     )
     return situation, installation
 
 
-def _with_addresses(services: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
-    return {one["name"]: {**one, "address": f"127.0.0.1:{one['port']}"} for one in services}
+def _with_addresses(
+    services: Sequence[Mapping[str, Any]], host: str = embedded.LOOPBACK
+) -> Mapping[str, Mapping[str, Any]]:
+    return {one["name"]: {**one, "address": f"{host}:{one['port']}"} for one in services}
 
 
 def _given(environment: Environment, home: Path, *, without: Sequence[str], docker: bool) -> _Given:
