@@ -19,7 +19,9 @@ from transform.git_server import Repository
 from transform.git_server import serving as serving_git
 from warehouse.installation import Installation
 
-from cht_sync.runtime import couchdb_access, postgrest_access, protocols
+from cht_sync.environments import Environment
+from cht_sync.pipeline.couchdb import refusals
+from cht_sync.runtime import couchdb_access, postgrest_access, protocols, runtimes
 from cht_sync.runtime.containers import engine as engines
 from cht_sync.runtime.doctor import disk
 from cht_sync.warehouse import inspection
@@ -54,6 +56,20 @@ def test_a_wrong_password_of_couchdb_costs_one_login(patient: Patient, couchdb_d
     message, _remedy = patient.examine().the("couchdb-login")
     assert "is not asked again for five minutes" in message
     assert len(couchdb_door.asked) == 1
+
+
+def test_a_refused_login_does_not_decide_how_up_runs_the_environment(
+    patient: Patient, couchdb_door: BeforeCouchdb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient.changes["COUCHDB_PASSWORD"] = WRONG
+    patient.examine(runtime="auto")
+    home = patient.world.home
+    assert [one.name for one in (home / ".cht-sync" / "prod").iterdir()] == [refusals.FILE]
+    for name, value in patient.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(runtimes, "unavailable", lambda _settings, _services: None)
+    taken, _why = runtimes.choose("auto", Environment.PROD, home=home, without=())
+    assert taken == runtimes.DOCKER
 
 
 def test_a_wrong_password_of_postgresql_is_found(patient: Patient) -> None:

@@ -57,11 +57,13 @@ def examine(situation: Situation, ask_inside: AskInside | None = None) -> Iterat
     `ask_inside` runs the checks of servers elsewhere. Raises nothing.
     """
     yield from run(HERE, situation)
-    if ask_inside is None:
-        yield from run(SERVERS, situation)
-    else:
-        yield from _from_inside(ask_inside)
+    trouble = []
+    try:
+        yield from run(SERVERS, situation) if ask_inside is None else ask_inside()
+    except (ChtSyncError, ValueError) as error:
+        trouble.append(_not_inside(error))
     yield from run(AFTERWARDS, situation)
+    yield from trouble
 
 
 def run(checks: Sequence[Check], situation: Situation) -> Iterator[Examined]:
@@ -94,17 +96,14 @@ def from_json(text: str) -> list[Examined]:
         raise ValueError(f"no findings: {error}") from error
 
 
-def _from_inside(ask_inside: AskInside) -> Iterator[Examined]:
-    try:
-        yield from ask_inside()
-    except (ChtSyncError, ValueError) as error:
-        yield Examined(
-            "inside",
-            docker.GROUP,
-            Result.FAILED,
-            f"servers cannot be asked from inside the network: {_one_line(str(error))[-300:]}",
-            "See: cht-sync status, cht-sync logs. No such command: CHT_SYNC_IMAGE is of another version",
-        )
+def _not_inside(error: Exception) -> Examined:
+    return Examined(
+        "inside",
+        docker.GROUP,
+        Result.FAILED,
+        f"servers cannot be asked from inside the network: {_one_line(str(error))[-300:]}",
+        "See: cht-sync status, cht-sync logs. No such command: CHT_SYNC_IMAGE is of another version",
+    )
 
 
 def _why_not(check: Check, situation: Situation, out: set[str]) -> str | None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import resource
+import stat
 import sys
 
 import psutil
 
 from cht_sync.errors import ChtSyncError
-from cht_sync.files import OWNER_ONLY_FILE
 from cht_sync.runtime import embedded, node
 from cht_sync.runtime.doctor import disk, port_holders
-from cht_sync.runtime.doctor.finding import Check, Finding, Findings, failed, ok, skipped, warning
+from cht_sync.runtime.doctor.finding import Check, Findings, failed, ok, skipped, warning
 from cht_sync.runtime.doctor.situation import DOCKER, EMBEDDED, Situation
 
 GROUP = "machine"
@@ -19,6 +19,7 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 LITTLE_MEMORY = 500 << 20
 """Bytes that can be had; with less a service may be ended by the kernel."""
 FEW_FILES = 1024
+OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 BEGINNING = ("waiting", "starting")
 ABSENT = "without a container"
 """What a container that waits is: Compose starts none of them later."""
@@ -99,17 +100,14 @@ def _open_files(_situation: Situation) -> Findings:
 def _env_file(situation: Situation) -> Findings:
     file = situation.home / ".env"
     try:
-        mode = file.stat().st_mode & 0o777
+        mode = stat.S_IMODE(file.stat().st_mode)
     except FileNotFoundError:
         yield ok(f"there is no {file}; settings come from the environment, or have their defaults")
         return
-    yield _judged_mode(str(file), mode)
-
-
-def _judged_mode(file: str, mode: int) -> Finding:
-    if mode & ~OWNER_ONLY_FILE & 0o077:
-        return warning(f"others may read {file} (mode {mode:o}), which holds secrets", f"chmod 600 {file}")
-    return ok(f"only its owner may read {file}")
+    if mode & OF_OTHERS:
+        yield warning(f"others may read {file} (mode {mode:o}), which holds secrets", f"chmod 600 {file}")
+    else:
+        yield ok(f"only its owner may read {file}")
 
 
 CHECKS = (

@@ -43,7 +43,7 @@ def look(environment: Environment | None, runtime: str, home: Path) -> tuple[Sit
     except OSError as error:
         trouble = (
             f"{error.filename}: {error.strerror}",
-            f"Give it to you: sudo chown -R $USER {error.filename}",
+            f"Make it yours: sudo chown -R $USER {error.filename}",
         )
     wanted = environment or Environment.LOCAL
     services = chosen.names(wanted, ())
@@ -115,11 +115,12 @@ def _processes(state: states.EnvironmentState, home: Path) -> Situation:
 def _containers(installation: Installation, home: Path) -> tuple[Situation, Installation]:
     record = installation.recorded
     given = _given(record.environment, home, without=record.without, docker=True)
+    trouble = None
     try:
         with engines.connected() as engine:
             found = running.state(installation, engine).services
-    except ChtSyncError:
-        found = []  # the checks of Docker say why
+    except ChtSyncError as error:
+        found, trouble = [], (f"its containers cannot be seen: {error}", error.hint or ELSEWHERE)
     situation = Situation(
         record.environment,
         home,
@@ -131,6 +132,7 @@ def _containers(installation: Installation, home: Path) -> tuple[Situation, Inst
         states=_with_addresses(
             [status.service_shape(one, one.state) for one in found], installation.settings.publish_address
         ),
+        trouble=trouble,
     )
     return situation, installation
 
