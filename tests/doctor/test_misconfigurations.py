@@ -139,6 +139,20 @@ def test_ports_where_something_else_answers_are_found(patient: Patient) -> None:
     assert "speaks PostgreSQL" in found.the("postgrest")[0]
 
 
+@pytest.mark.parametrize("answer", [(200, "<html>sign in"), (200, "{}"), (404, "<html>"), (401, "{}")])
+def test_something_else_that_speaks_http_is_not_taken_for_postgrest(
+    patient: Patient, answer: tuple[int, str]
+) -> None:
+    other = BeforeCouchdb("nowhere")
+    other.answers = lambda _path: answer
+    with serving(other):
+        patient.changes["HTTP_ENDPOINT"] = f"127.0.0.1:{other.port}"
+        message, remedy = (found := patient.examine()).the("postgrest")
+    assert f"is not PostgREST (HTTP {answer[0]})" in message
+    assert "HTTP_ENDPOINT" in remedy
+    assert found.failed == {"postgrest"}
+
+
 def test_http_for_https_is_found(patient: Patient, tls: ssl.SSLContext) -> None:
     server = BeforeCouchdb("nowhere")
     server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)

@@ -52,9 +52,7 @@ def _places(situation: Situation) -> Iterator[_Place]:
 
 def _judged(place: _Place, there: Path) -> Finding:
     if not os.access(there, os.W_OK):
-        return failed(
-            f"{there} ({place.what}) cannot be written", f"Give it to this user: chown $USER {there}"
-        )
+        return failed(f"{there} ({place.what}) cannot be written", f"Make it yours: sudo chown $USER {there}")
     status = os.statvfs(there)
     if status.f_files and status.f_favail < FEW_INODES:
         return failed(

@@ -32,8 +32,7 @@ def _answers(situation: Situation) -> Findings:
     except requests.RequestException as error:
         yield _no_answer(place, error)
         return
-    code = _said(answer).get("code")
-    if answer.status_code != requests.codes.ok and not isinstance(code, str):
+    if not _is_postgrest(answer):
         yield failed(
             f"what answers at {place} is not PostgREST (HTTP {answer.status_code})", "Correct HTTP_ENDPOINT"
         )
@@ -92,6 +91,17 @@ def _no_answer(place: str, error: Exception) -> Finding:
             "Correct HTTP_ENDPOINT, or start what should listen there; ours: cht-sync up",
         )
     return failed(f"what listens at {place} speaks {found}, not http", "Correct HTTP_ENDPOINT")
+
+
+def _is_postgrest(answer: requests.Response) -> bool:
+    """Whether rows were given, or an error of PostgREST's."""
+    try:
+        body = answer.json()
+    except ValueError:
+        return False
+    if answer.status_code == requests.codes.ok:
+        return isinstance(body, list)
+    return isinstance(body, dict) and isinstance(body.get("code"), str)
 
 
 def _is_ours_and_rests(situation: Situation) -> bool:
