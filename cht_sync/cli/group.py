@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from cht_sync import __version__
+from cht_sync.cli.plain import allow_any_encoding
 from cht_sync.errors import ChtSyncError, ServiceError
 from cht_sync.settings import PROJECT_DIR
 
@@ -51,6 +52,10 @@ class Commands(click.Group):
         """Have all commands at hand."""
         for module in MODULES:
             import_module(f"cht_sync.cli.{module}")
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        allow_any_encoding()
+        return super().main(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

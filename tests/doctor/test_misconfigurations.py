@@ -402,14 +402,15 @@ def test_a_disk_without_room_for_more_files_is_found(
 # 11: the saved position.
 
 
-def test_a_position_that_couchdb_refuses_is_found(patient: Patient, couchdb_door: BeforeCouchdb) -> None:
-    refusal = 400, '{"error": "bad_request", "reason": "Malformed sequence supplied in \'since\' parameter."}'
-    couchdb_door.answers = lambda path: (
-        refusal if "_changes" in path and "since=0&" not in path and not path.endswith("since=0") else None
-    )
+def test_a_position_that_couchdb_refuses_is_found_and_the_remedy_mends_it(patient: Patient) -> None:
+    progress(patient, "seq = 'of-nobody'")
     message, remedy = patient.examine().the("positions")
-    assert f"refuses the saved position of {patient.world.database}" in message
-    assert f"cht-sync accept-server --database {patient.world.database} --env prod" in remedy
+    name = patient.world.database
+    assert f"refuses the saved position of {name}" in message
+    told = f"accept-server --database {name} --env prod"
+    assert remedy == f"Read it again: cht-sync {told}"
+    assert patient.run(*told.split()).exit_code == 0
+    assert patient.examine().code == 0
 
 
 def test_a_position_of_another_server_is_found(patient: Patient) -> None:

@@ -51,7 +51,9 @@ def conclusion(found: Sequence[Examined]) -> Text:
     failed = sum(one.result is Result.FAILED for one in found)
     warnings = sum(one.result is Result.WARNING for one in found)
     skipped = sum(one.result is Result.SKIPPED for one in found)
-    parts = [f"{failed} failed", f"{warnings} to look at", f"{skipped} not asked"]
+    rest = f"{warnings} to look at, {skipped} not asked"
     if failed:
-        return Text(", ".join(parts), "red")
-    return Text(f"Nothing is wrong ({', '.join(parts[1:])})", "yellow" if warnings else "green")
+        return Text(f"{failed} failed, {rest}", "red")
+    if warnings:
+        return Text(f"Nothing failed, {rest}", "yellow")
+    return Text(f"All is well, {skipped} not asked", "green")
