@@ -34,7 +34,7 @@ SERVERS = (
 )
 """With containers they are run inside the network."""
 AFTERWARDS = (*superset.CHECKS, *docker.CHECKS)
-"""Asked from here again: Superset is published, and in no network of the command line's container."""
+"""Asked from here again: Superset as people reach it, at the port that is published."""
 
 
 @dataclass(frozen=True)
