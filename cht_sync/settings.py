@@ -433,6 +433,11 @@ class Settings:
         return f"{self.postgres_db}_ingest"
 
     @property
+    def superset_role(self) -> str:
+        """The role that dashboards read the models with."""
+        return f"{self.postgres_db}_superset"
+
+    @property
     def superset_metadata_role(self) -> str:
         """The role that owns Superset's own tables, where they are in PostgreSQL."""
         return f"{self.postgres_db}_superset_metadata"

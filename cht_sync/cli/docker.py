@@ -19,7 +19,8 @@ from cht_sync.errors import ChtSyncError, SettingsError
 from cht_sync.runtime import chosen, ports, preflight, screen, status
 from cht_sync.runtime.containers import compose, recorded, running
 from cht_sync.runtime.containers import engine as engines
-from cht_sync.runtime.containers.running import LITTLE_SPACE, Installation
+from cht_sync.runtime.containers.available import refuse_a_full_disk
+from cht_sync.runtime.containers.running import Installation
 from cht_sync.runtime.pipelines import pipeline_problems
 from cht_sync.settings import STATE_FOLDER, Settings, declared, default_home
 
@@ -58,7 +59,7 @@ def up(environment: Environment, *, without: Sequence[str], why: str, stop: thre
         if before is None or changed:
             names = chosen.service_names(settings, without)
             screen.warn(console, preflight.refuse(preflight.from_here(settings), names))
-        _refuse_a_full_disk(engine)
+        refuse_a_full_disk(engine)
         _refuse_too_many_processors(settings, engine)
         wanted = running.prepare(settings, without, engine, reservations.take)
         console.print(f"Starting {environment} (docker: {why})")
@@ -147,15 +148,6 @@ def _refuse_too_many_processors(settings: Settings, engine: engines.Engine) -> N
     ]
     if problems:
         raise SettingsError(problems, hint="Nothing was started.")
-
-
-def _refuse_a_full_disk(engine: engines.Engine) -> None:
-    free = engine.free_space()
-    if free is not None and free < LITTLE_SPACE:
-        raise ChtSyncError(
-            f"Docker has {free / 1e9:.1f} GB of disk left, and needs {LITTLE_SPACE / 1e9:.0f}",
-            hint="Free some: docker system df, docker system prune",
-        )
 
 
 def _get_images(

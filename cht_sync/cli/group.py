@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from cht_sync import __version__, logs
+from cht_sync.cli.plain import allow_any_encoding
 from cht_sync.errors import ChtSyncError, ServiceError, sentences
 from cht_sync.settings import PROJECT_DIR
 
@@ -20,6 +21,7 @@ MODULES = {
     "containers": ("hand-out-settings", "couchdb-setup"),
     "dead_letters": ("dead-letters",),
     "docker": ("gather",),
+    "doctor": ("doctor", "examine-inside"),
     "engine": ("pipeline",),
     "environment": ("up", "down", "status", "logs", "init", "supervise"),
     "forms": ("forms",),
@@ -55,6 +57,10 @@ class Commands(click.Group):
         """Have all commands at hand."""
         for module in MODULES:
             import_module(f"cht_sync.cli.{module}")
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        allow_any_encoding()
+        return super().main(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

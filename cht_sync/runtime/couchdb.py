@@ -100,12 +100,14 @@ class CouchdbServer(Service):
                 )
 
     def _request(self, method: str, path: str) -> requests.Response:
-        return requests.request(
-            method,
-            f"http://127.0.0.1:{self.port}/{path}",
-            auth=basic(self._settings.couchdb_user, self._settings.couchdb_password),
-            timeout=REQUEST_TIMEOUT,
-        )
+        with requests.Session() as session:
+            session.trust_env = False  # a proxy of the environment is not for this machine
+            return session.request(
+                method,
+                f"http://127.0.0.1:{self.port}/{path}",
+                auth=basic(self._settings.couchdb_user, self._settings.couchdb_password),
+                timeout=REQUEST_TIMEOUT,
+            )
 
 
 def _version() -> str:

@@ -55,7 +55,9 @@ class CouchdbCounts:
         return None, None
 
     def _get(self, address: str, query: dict[str, str]) -> dict[str, int]:
-        answer = requests.get(address, params=query, auth=self._auth, timeout=REQUEST_TIMEOUT)
+        with requests.Session() as session:
+            session.trust_env = False  # as the pipelines ask
+            answer = session.get(address, params=query, auth=self._auth, timeout=REQUEST_TIMEOUT)
         answer.raise_for_status()
         found: dict[str, int] = answer.json()
         return found

@@ -24,18 +24,25 @@ def kept_secrets(folder: Path) -> Mapping[str, str]:
     Raises ChtSyncError when the file of secrets is damaged.
     """
     private_folder(folder)
+    kept = secrets_there(folder)
+    made = missing_secrets(kept)
+    if made:
+        kept |= made
+        write_atomically(folder / SECRETS_FILE, msgspec.json.format(msgspec.json.encode(kept)))
+    return kept
+
+
+def secrets_there(folder: Path) -> dict[str, str]:
+    """Return the secrets that are kept in `folder`; none are made. Raises ChtSyncError as `kept_secrets`."""
     path = folder / SECRETS_FILE
     try:
-        kept = msgspec.json.decode(path.read_bytes(), type=dict[str, str]) if path.exists() else {}
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+    except FileNotFoundError:
+        return {}
     except msgspec.DecodeError as error:
         raise ChtSyncError(
             f"{path} is damaged", hint="Restore it; or begin anew, without the data: cht-sync down --volumes"
         ) from error
-    made = missing_secrets(kept)
-    if made:
-        kept |= made
-        write_atomically(path, msgspec.json.format(msgspec.json.encode(kept)))
-    return kept
 
 
 def write_for_tools(settings: Settings) -> None:

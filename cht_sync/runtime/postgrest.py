@@ -10,16 +10,14 @@ from collections.abc import Mapping
 import requests
 
 from cht_sync.errors import ServiceError
-from cht_sync.runtime import postgres, postgrest_conf
+from cht_sync.runtime import postgres, postgrest_access, postgrest_conf
 from cht_sync.runtime.service import Say, Service
 from cht_sync.settings import Settings
-from cht_sync.tokens import make_token
 from cht_sync.warehouse import schema
 
 log = logging.getLogger(__name__)
 
 PROGRAM = "postgrest"
-REQUEST_TIMEOUT = 5.0
 PLACE_DEPENDENT = ("server-host", "server-port", "admin-server-port")
 """Keys of the configuration file that are for a container."""
 
@@ -63,13 +61,8 @@ class Postgrest(Service):
 
     def ready(self) -> bool:
         # As the pipelines will ask, so that the secret and the role are proven too.
-        token = make_token(self._settings.pgrst_jwt_secret, self._settings.ingest_role)
         try:
-            answer = requests.get(
-                f"http://127.0.0.1:{self.port}/couchdb_progress?limit=1",
-                headers={"Authorization": f"Bearer {token}"},
-                timeout=REQUEST_TIMEOUT,
-            )
+            answer = postgrest_access.ask(f"127.0.0.1:{self.port}", self._settings)
         except requests.RequestException:
             return False
         return answer.status_code == 200

@@ -8,23 +8,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from urllib.parse import quote
-
-import requests
 
 from cht_sync.errors import ChtSyncError, SettingsError, sentences
-from cht_sync.logins import basic
-from cht_sync.pipeline.couchdb.login import NOT_ALLOWED_HERE, REFUSED
-from cht_sync.pipeline.couchdb.refusals import RememberedRefusal
+from cht_sync.runtime import postgresql_access
+from cht_sync.runtime.couchdb_access import CouchdbAccess, Kind, Trouble
 from cht_sync.settings import Settings
-from cht_sync.warehouse import schema
-from cht_sync.warehouse.connection import dbt_endpoint, owner_endpoint
 
-REQUEST_TIMEOUT = 10.0
-FORBIDDEN, NOT_FOUND = 403, 404
-LATER = (408, 425, 429)
-"""Answers, beside those of 500 and more, after which the same request may succeed."""
-TO_CORRECT = "correct COUCHDB_USER and COUCHDB_PASSWORD"
 HOST_OF_CONTAINERS = "host.docker.internal"
 
 
@@ -70,6 +59,11 @@ def loaded(
         raise _with_servers(error, settings_without, services) from error
 
 
+def names_in(problems: Collection[str]) -> set[str]:
+    """The settings that problems are about: each begins with one's name."""
+    return {problem.partition(" ")[0].partition("=")[0] for problem in problems}
+
+
 def _with_servers(
     error: SettingsError, settings_without: Callable[[Collection[str]], Settings], services: Collection[str]
 ) -> SettingsError:
@@ -77,7 +71,7 @@ def _with_servers(
 
     A password must not go where it was refused to go.
     """
-    refused = {problem.partition(" ")[0].partition("=")[0] for problem in error.problems}
+    refused = names_in(error.problems)
     try:
         settings = settings_without(refused)
     except SettingsError:
@@ -102,82 +96,25 @@ def _look_at_postgresql(settings: Settings, services: Collection[str], found: Fo
     if not {"postgrest", "dbt", "superset"} & {*services}:
         return
     try:
-        schema.check_database(owner_endpoint(settings))
+        postgresql_access.check_owner(settings)
     except ChtSyncError as error:
         found.problems.append(sentences(error))
-    other = settings.dbt_postgres_host
-    # The role of the models may still have to be made, so only the server is asked for.
-    asked = "dbt" in services and other and other != settings.postgres_host
-    if asked and (problem := dbt_endpoint(settings).unreachable()):
-        found.problems.append(f"{problem}; check DBT_POSTGRES_HOST")
+    if "dbt" in services and (problem := postgresql_access.models_elsewhere(settings)):
+        found.problems.append(problem)
 
 
 def _look_at_couchdb(settings: Settings, found: Found) -> None:
     """Ask for one database after the other, and for no other after a refused login: six lock the account."""
-    url, user, password = settings.couchdb_url, settings.couchdb_user, settings.couchdb_password
-    refusal = RememberedRefusal(settings.data_folder, url, user, password)
-    if refusal.lasts():
-        found.problems.append(
-            f"CouchDB at {url} has refused the login of {user} and is not asked again for five minutes; "
-            f"{TO_CORRECT}: with others it is asked at once"
-        )
-        return
-    with requests.Session() as session:
-        session.trust_env = False  # as the pipelines ask
-        session.auth = basic(user, password)
+    with CouchdbAccess(settings) as couchdb:
         for database in settings.couchdb_dbs:
-            address = f"{url}/{quote(database, safe='')}"
-            try:
-                answer = session.get(address, timeout=REQUEST_TIMEOUT, allow_redirects=False)
-            except requests.RequestException as error:
-                found.warnings.append(_away(url, type(error).__name__))
+            answer = couchdb.database(database)
+            if not isinstance(answer, Trouble):
+                continue
+            if answer.kind is Kind.AWAY:
+                found.warnings.append(f"{answer.message}; the pipelines wait for it")
                 return
-            if answer.status_code in LATER or answer.status_code >= 500:
-                found.warnings.append(_away(url, f"HTTP {answer.status_code}"))
-                return
-            if _refuses_the_login(answer):
-                refusal.begin()
-                said = _said(answer).get("reason") or f"HTTP {answer.status_code}"
-                found.problems.append(f"CouchDB at {url} refuses the login of {user}: {said}; {TO_CORRECT}")
-                return
-            problem = _problem_of(answer, url, user, database)
-            if problem is not None and problem not in found.problems:
-                found.problems.append(problem)
-
-
-def _refuses_the_login(answer: requests.Response) -> bool:
-    closed = answer.status_code == FORBIDDEN and _said(answer).get("reason") == NOT_ALLOWED_HERE
-    return answer.status_code in REFUSED and not closed
-
-
-def _problem_of(answer: requests.Response, url: str, user: str, database: str) -> str | None:
-    said = _said(answer)
-    if answer.status_code == requests.codes.ok and "doc_count" in said:
-        return None
-    if answer.status_code == FORBIDDEN:
-        return (
-            f"CouchDB at {url}: {user} may not read {database}; add the user to the members in the "
-            "database's security object"
-        )
-    if answer.status_code == NOT_FOUND and said.get("error") == "not_found":
-        return f"CouchDB at {url} has no database {database}; correct COUCHDB_DBS, or make it there"
-    return (
-        f"what answers at {url} is not CouchDB (HTTP {answer.status_code}); check COUCHDB_HOST, "
-        "COUCHDB_PORT, COUCHDB_PATH and COUCHDB_SECURE"
-    )
-
-
-def _away(url: str, why: str) -> str:
-    return f"CouchDB at {url} does not answer ({why}); the pipelines wait for it"
-
-
-def _said(answer: requests.Response) -> dict[str, str]:
-    """The values of the answer, each as one line; none where it is no JSON object."""
-    try:
-        body = answer.json()
-    except ValueError:
-        return {}
-    return {key: " ".join(str(body[key]).split())[:200] for key in body} if isinstance(body, dict) else {}
+            if answer.line not in found.problems:
+                found.problems.append(answer.line)
 
 
 def from_here(settings: Settings) -> Settings:

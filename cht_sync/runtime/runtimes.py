@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cht_sync.environments import Environment
 from cht_sync.errors import ChtSyncError
+from cht_sync.pipeline.couchdb import refusals
 from cht_sync.runtime import chosen, control
 from cht_sync.runtime.containers import recorded, running
 from cht_sync.runtime.containers.available import unavailable
@@ -40,7 +41,12 @@ def _kept(folder: Path, environment: Environment) -> str | None:
     """The one in which an environment was stopped; None where neither or both have its data."""
     found = {
         DOCKER: recorded.read(folder / DOCKER / environment.value) is not None,
-        EMBEDDED: (folder / environment.value).exists(),
+        EMBEDDED: _has_data(folder / environment.value),
     }
     having = [runtime for runtime, there in found.items() if there]
     return having[0] if len(having) == 1 else None
+
+
+def _has_data(folder: Path) -> bool:
+    """Whether something was started there: a refused login is remembered before anything is."""
+    return folder.is_dir() and [one.name for one in folder.iterdir()] != [refusals.FILE]

@@ -22,7 +22,7 @@ from cht_sync.warehouse.progress import DatabaseProgress, read_progress
 
 def gather(state: EnvironmentState, settings: Settings) -> dict[str, Any]:
     """Ask every part; what does not answer is None, with the reason under `problems`."""
-    services = [_service(one) for one in state.services]
+    services = [service(one) for one in state.services]
     found = databases_and_models(settings)
     asked = {"logstash": pipeline_problems, "superset": superset_problems}
     for one in services:
@@ -60,7 +60,8 @@ def nothing_runs() -> dict[str, Any]:
     }
 
 
-def _service(one: ServiceState) -> dict[str, Any]:
+def service(one: ServiceState) -> dict[str, Any]:
+    """A local process as `status --json` shows it: one that is recorded and gone is stopped."""
     alive = one.process is not None and one.process.find() is not None
     shown = one.state if alive or one.state in ("waiting", "starting", "restarting") else "stopped"
     return service_shape(one, shown)

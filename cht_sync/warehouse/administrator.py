@@ -118,7 +118,7 @@ def run(settings: Settings, address: Mapping[str, str]) -> None:
 def _steps(settings: Settings) -> Iterator[_Step]:
     owner, database = settings.postgres_user, settings.postgres_db
     authenticator, ingest = settings.authenticator_role, settings.ingest_role
-    logins = [authenticator, f"{database}_superset"]
+    logins = [authenticator, settings.superset_role]
     if settings.superset_metadata_password:
         logins.append(settings.superset_metadata_role)
     if settings.dbt_role != owner:

@@ -119,6 +119,11 @@ def authenticator_endpoint(settings: Settings) -> Endpoint:
     return _endpoint(settings, settings.authenticator_role, settings.pgrst_db_password)
 
 
+def superset_endpoint(settings: Settings) -> Endpoint:
+    """The database as dashboards see it."""
+    return _endpoint(settings, settings.superset_role, settings.superset_db_password)
+
+
 def metadata_endpoint(settings: Settings) -> Endpoint:
     """The database as Superset sees it for its own tables."""
     return _endpoint(settings, settings.superset_metadata_role, settings.superset_metadata_password)

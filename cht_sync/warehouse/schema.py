@@ -24,6 +24,7 @@ WITH_ERRORS = 'exec sh "$0" 2>&1'
 """Warnings come where the report comes."""
 SAID = re.compile(r"^(?:.*: )?psql:<stdin>:\d+: [^\s:]+: +", re.MULTILINE)
 """What psql puts before a message of the server: where, and how bad."""
+LAYOUT = re.compile(r"^\\set layout (\S+)$", re.MULTILINE)
 PART = re.compile(r"^(DETAIL|HINT|CONTEXT|QUERY|LINE \d+): +", re.MULTILINE)
 
 
@@ -77,7 +78,7 @@ def _refusal(error: ChtSyncError) -> ChtSyncError:
 
 def check_database(endpoint: Endpoint) -> None:
     """Raises ChtSyncError where its owner is not let in, or the database is missing and cannot be made."""
-    if _is_there(endpoint):
+    if is_there(endpoint):
         return
     with endpoint.connect(database=MAINTENANCE_DATABASE) as connection, connection.cursor() as cursor:
         cursor.execute("select rolsuper or rolcreatedb from pg_roles where rolname = current_user")
@@ -91,7 +92,7 @@ def check_database(endpoint: Endpoint) -> None:
 
 def _create_database(endpoint: Endpoint) -> None:
     """Make the database where it is missing; a server that lets us in there needs nothing more."""
-    if _is_there(endpoint):
+    if is_there(endpoint):
         return
     with endpoint.connect(database=MAINTENANCE_DATABASE) as connection, connection.cursor() as cursor:
         try:
@@ -106,7 +107,16 @@ def _create_database(endpoint: Endpoint) -> None:
             ) from error
 
 
-def _is_there(endpoint: Endpoint) -> bool:
+def layout() -> str:
+    """The version of the layout that this release makes, as the script says it."""
+    found = LAYOUT.search(SCRIPT.read_text(encoding="utf-8"))
+    if found is None:
+        raise ChtSyncError(f"{SCRIPT} names no layout", hint="Is the checkout whole? git status")
+    return found[1]
+
+
+def is_there(endpoint: Endpoint) -> bool:
+    """Whether the server has the database. Raises ChtSyncError where it cannot be asked."""
     try:
         with endpoint.connect():
             return True

@@ -32,7 +32,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     engine = SimpleNamespace(processors=lambda: 2)
     monkeypatch.setattr(docker.engines, "connected", lambda: nullcontext(engine))
     monkeypatch.setattr(docker.compose, "version", lambda: "2.40")
-    monkeypatch.setattr(docker, "_refuse_a_full_disk", lambda _engine: None)
+    monkeypatch.setattr(docker, "refuse_a_full_disk", lambda _engine: None)
     monkeypatch.setattr(running, "prepare", prepare)
     return COMPLETE | {
         "COUCHDB_HOST": "host.docker.internal",

@@ -54,6 +54,25 @@ def test_verify_finds_postgresql_equal_to_couchdb(local: ContainerInstallation) 
     assert found["same"]
 
 
+def test_the_doctor_finds_nothing_wrong(local: ContainerInstallation) -> None:
+    local.wait_until_well()
+    done = local.run("doctor", "--json", check=False)
+    found = json.loads(done.stdout)
+    assert [one for one in found if one["result"] == "failed"] == []
+    assert done.returncode == 0
+    well = {one["check"] for one in found if one["result"] == "ok"}
+    assert {
+        "couchdb-changes",
+        "roles",
+        "role-logins",
+        "token",
+        "engine",
+        "positions",
+        "superset",
+        "docker",
+    } <= well
+
+
 def test_superset_answers_with_the_dashboards(local: ContainerInstallation) -> None:
     client = Client(local.superset(), "admin", local.settings.superset_password)
     found = client.ask("GET", "dashboard/").json()["result"]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from cht_sync.cli import docker as commands
 from cht_sync.environments import SERVICES, Environment
 from cht_sync.errors import ChtSyncError, SettingsError
 from cht_sync.runtime import runtimes
@@ -105,8 +104,8 @@ def test_an_engine_that_cannot_be_asked_is_told_by_its_reason(
 
 def test_a_full_disk_is_refused_before_anything_is_pulled() -> None:
     with pytest.raises(ChtSyncError, match=r"Docker has 1\.0 GB of disk left"):
-        commands._refuse_a_full_disk(FakeEngine(free=1_000_000_000))  # type: ignore[arg-type]
-    commands._refuse_a_full_disk(FakeEngine(free=None))  # type: ignore[arg-type]
+        available.refuse_a_full_disk(FakeEngine(free=1_000_000_000))  # type: ignore[arg-type]
+    available.refuse_a_full_disk(FakeEngine(free=None))  # type: ignore[arg-type]
 
 
 def test_auto_takes_docker_only_where_every_image_is_here_or_can_be_had(

@@ -145,6 +145,17 @@ def test_a_couchdb_that_is_away_only_warns(prod: Settings) -> None:
     assert warning.endswith("does not answer (ConnectionError); the pipelines wait for it")
 
 
+def test_https_asked_of_a_couchdb_with_http_is_refused(prod: Settings) -> None:
+    """Waiting would not mend it."""
+    (problem,) = preflight.look(replace(prod, couchdb_secure=True), PROD).problems
+    assert "speaks http, and it is asked by https: COUCHDB_SECURE=true; set COUCHDB_SECURE=false" in problem
+
+
+def test_a_postgresql_on_the_port_of_couchdb_is_refused(prod: Settings) -> None:
+    (problem,) = preflight.look(replace(prod, couchdb_port=prod.postgres_port), PROD).problems
+    assert "is not CouchDB: it speaks PostgreSQL; correct COUCHDB_HOST and COUCHDB_PORT" in problem
+
+
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 def test_a_couchdb_that_is_busy_only_warns(prod: Settings, status: int) -> None:
     with serving(Scripted({"/medic": (status, "<html>")})) as server:

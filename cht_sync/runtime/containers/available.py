@@ -10,6 +10,9 @@ from cht_sync.runtime.containers import compose
 from cht_sync.runtime.containers import engine as engines
 from cht_sync.settings import Settings
 
+LITTLE_SPACE = 3 << 30
+"""Bytes; less is not enough for the images."""
+
 
 def unavailable(settings: Settings, services: Collection[str]) -> str | None:
     """Return why `services` cannot run as containers here; None where they can.
@@ -28,6 +31,16 @@ def unavailable(settings: Settings, services: Collection[str]) -> str | None:
     if absent:
         return f"Docker is here, but not the images {', '.join(absent)}, and no registry has them for us"
     return None
+
+
+def refuse_a_full_disk(engine: engines.Engine) -> None:
+    """Raises ChtSyncError where there is no room for images and volumes."""
+    free = engine.free_space()
+    if free is not None and free < LITTLE_SPACE:
+        raise ChtSyncError(
+            f"Docker has {free / 1e9:.1f} GB of disk left, and needs {LITTLE_SPACE / 1e9:.0f}",
+            hint="Free some: docker system df, docker system prune",
+        )
 
 
 def logstash_image(settings: Settings) -> str:

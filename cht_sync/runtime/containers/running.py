@@ -39,8 +39,6 @@ START_PATIENCE = 600.0
 """Seconds in which every service must be well once its container was started."""
 STOP_TIMEOUT = 300.0
 GATHER_TIMEOUT = 60.0
-LITTLE_SPACE = 3 << 30
-"""Bytes; less is not enough for the images."""
 NOT_BUILT = "not built anew, so the images of the last build run:"
 """What is said where a build fails and there is an earlier image."""
 MANY_RESTARTS = 3

@@ -134,7 +134,8 @@ def _reason(message: str) -> str:
 
 def _hint(message: str) -> str | None:
     if any(
-        sign in message for sign in ("could not read Username", "Authentication failed", "401", "403", "404")
+        sign in message
+        for sign in ("could not read Username", "Authentication failed", "not found", "401", "403", "404")
     ):
         return "Is it private? Then CHT_PIPELINE_TOKEN must be a token that may read it."
     if "error: 30" in message:
