@@ -192,6 +192,8 @@ def configure(*, level: str = "info", style: str = "text") -> None:
     root.handlers[:] = [handler]
     root.setLevel(LEVELS[level.lower()])
     logging.getLogger("urllib3").setLevel(logging.WARNING)
+    # Of an answer whose headers broke off it shows a traceback; whoever made the request says what failed.
+    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)
     if style == "json":
         sys.excepthook = _log_end_of_process

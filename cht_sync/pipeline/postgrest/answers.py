@@ -42,6 +42,12 @@ BY_CODE: tuple[tuple[str, type[DeliveryError]], ...] = (
 )
 """The first beginning that fits decides; a code that fits none may pass with time."""
 
+MISSING = ("3F000", "42501", "42703", "42883", "42P01", "PGRST106", "PGRST202", "PGRST204", "PGRST205")
+"""A schema, a grant, a column, a function or a table that is not there, or not known to PostgREST."""
+TO_MAKE_IT = "Make what is missing with: cht-sync init-db; the pipeline then goes on by itself."
+NO_POSTGRESQL = "PGRST0"
+TO_LOOK = "PostgREST's log says why: cht-sync logs postgrest."
+
 BY_STATUS: Mapping[int, type[DeliveryError]] = {
     413: DocumentRefused,
     401: DestinationMisconfigured,
@@ -84,7 +90,15 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, resolution: st
         return kind(f"answered {status}: {shown}", code=f"HTTP {status}", pause=pause)
     text = error.message + (f" ({error.details})" if error.details else "")
     kind = DestinationMisconfigured if status in LOGIN_FAILED else _by_code(error.code)
-    return kind(f"{error.code}: {text}", code=error.code, hint=error.hint, pause=pause)
+    hint = error.hint or _hint(error.code)
+    return kind(f"{error.code}: {text}", code=error.code, hint=hint, pause=pause)
+
+
+def _hint(code: str) -> str | None:
+    """What to do next, where PostgREST does not say it."""
+    if code in MISSING:
+        return TO_MAKE_IT
+    return TO_LOOK if code.startswith(NO_POSTGRESQL) else None
 
 
 def _by_code(code: str) -> type[DeliveryError]:

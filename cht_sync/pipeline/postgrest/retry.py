@@ -24,8 +24,9 @@ from cht_sync.pipeline.outage import Outage
 
 log = logging.getLogger(__name__)
 
-LONGEST_WAIT = 30.0
-"""Seconds between two tries, where the destination does not ask for more."""
+LONGEST_WAIT = 10.0
+"""Seconds between two tries, where the destination does not ask for more: so long, at most, goes by unused
+after an outage of hours."""
 
 Result = TypeVar("Result")
 Errors = tuple[type[DeliveryError], ...]
