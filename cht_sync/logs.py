@@ -69,6 +69,8 @@ Event = Literal[
     "schema_loaded",
     "requests_failing",
     "requests_recovered",
+    "connections_refused",
+    "connections_recovered",
     "documents_generated",
     "service_starting",
     "service_ready",

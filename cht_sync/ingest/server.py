@@ -17,6 +17,7 @@ from waitress.server import create_server
 
 from cht_sync.errors import ServiceError
 from cht_sync.ingest import connections
+from cht_sync.ingest.accepting import PatientAccepting
 from cht_sync.ingest.admin import AdminApp
 from cht_sync.ingest.app import IngestApp
 from cht_sync.ingest.config import MEBIBYTE, IngestConfig
@@ -94,6 +95,7 @@ def serve(config: IngestConfig, stop: threading.Event, on_ready: Callable[[int],
             servers.append(
                 create_server(admin, map=sockets, sockets=[admin_listener], ident=IDENT, threads=1)
             )
+        doors = [PatientAccepting(one) for one in servers]
         follower.start()
         logger.info(
             "listening on %s port %d",
@@ -107,6 +109,8 @@ def serve(config: IngestConfig, stop: threading.Event, on_ready: Callable[[int],
             while not stop.is_set():
                 wasyncore.loop(LOOP_TIMEOUT, use_poll=True, map=sockets, count=1)
                 connections.make_room(server, limit)
+                for door in doors:
+                    door.look()
                 if not follower.is_alive() and not stop.is_set():
                     raise ServiceError(SERVICE, "the thread that follows the schema ended unexpectedly")
         finally:

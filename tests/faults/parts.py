@@ -113,11 +113,9 @@ class Part:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
-def at_another_time(folder: Path) -> tuple[Path, dict[str, str]]:
-    """A file that sets the clock of processes which have these variables: write `+3600` or `-1d` to it."""
-    clock = folder / "clock"
-    clock.write_text("+0")
-    return clock, {
+def with_clock(clock: Path) -> dict[str, str]:
+    """Variables of a process whose clock a file sets: write `+1d` or `-2h` to it, also while it runs."""
+    return {
         "LD_PRELOAD": str(FAKETIME),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
         "FAKETIME_CACHE_DURATION": "1",
