@@ -43,10 +43,14 @@ class Part:
     def start(self, **more: str) -> None:
         """Start it; returns at once. `more` are variables of this one process."""
         assert not self.lives(), f"{self.name} runs already"
+        command = self.service.command()
+        # Behind `setpriv`: what is loaded before it would belong to another user.
+        place = command.index("--") + 1 if command[0] == "setpriv" else 0
+        words = ["env", *(f"{name}={value}" for name, value in more.items())] if more else []
         self._running = process.start(
-            [*self.service.command(), *self._words],
+            [*command[:place], *words, *command[place:], *self._words],
             log=self.log,
-            env={**inherited_environment(), **self.service.environment(), **self._environment(), **more},
+            env={**inherited_environment(), **self.service.environment(), **self._environment()},
             cwd=self.service.work_folder(),
         )
         self._identity = process.ProcessId.of(self._running.pid)

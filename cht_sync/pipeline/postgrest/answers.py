@@ -47,6 +47,11 @@ MISSING = ("3F000", "42501", "42703", "42883", "42P01", "PGRST106", "PGRST202", 
 TO_MAKE_IT = "Make what is missing with: cht-sync init-db; the pipeline then goes on by itself."
 NO_POSTGRESQL = "PGRST0"
 TO_LOOK = "PostgREST's log says why: cht-sync logs postgrest."
+OF_TOKENS = {
+    "PGRST301": "PGRST_JWT_SECRET is not the one that PostgREST has; cht-sync doctor says more.",
+    "PGRST303": "The clocks of this machine and of PostgREST's differ; have both set by NTP.",
+}
+"""Of a refused token, after it was made anew."""
 
 BY_STATUS: Mapping[int, type[DeliveryError]] = {
     413: DocumentRefused,
@@ -98,6 +103,8 @@ def _hint(code: str) -> str | None:
     """What to do next, where PostgREST does not say it."""
     if code in MISSING:
         return TO_MAKE_IT
+    if code in OF_TOKENS:
+        return OF_TOKENS[code]
     return TO_LOOK if code.startswith(NO_POSTGRESQL) else None
 
 
