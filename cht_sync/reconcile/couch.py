@@ -225,7 +225,7 @@ def _decoded(answer: bytes, kind: type[Answer]) -> Answer:
         return msgspec.Raw(answer)  # type: ignore[return-value]
     try:
         return msgspec.json.decode(answer, type=kind)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         pass  # an id with a lone surrogate, which JSON allows and this decoder refuses
     try:
         return msgspec.convert(decode_json(answer), kind)

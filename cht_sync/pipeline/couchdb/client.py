@@ -359,7 +359,7 @@ def _reason(response: requests.Response) -> str:
         return ""
     try:
         answer = response.json()
-    except (requests.RequestException, ValueError):
+    except (requests.RequestException, ValueError, RecursionError):
         return "no JSON in the answer"
     return str(answer.get("reason", ""))[:300] if isinstance(answer, dict) else ""
 
