@@ -101,7 +101,13 @@ class Couch:
         address, _, path = settings.couchdb_url.partition("://")
         host, _, prefix = path.partition("/")
         user, password = settings.couchdb_user, settings.couchdb_password
-        server = Server(f"{address}://{host}", f"{prefix}/{file_name(database)}".lstrip("/"), user, password)
+        server = Server(
+            f"{address}://{host}",
+            f"{prefix}/{file_name(database)}".lstrip("/"),
+            user,
+            password,
+            settings.couchdb_ca_file or None,
+        )
         self._client = CouchdbClient(server, gate_for(server.address, user, password))
         self._refusal = RememberedRefusal(settings.data_folder, settings.couchdb_url, user, password)
         self._user = user

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import requests
 
+from cht_sync import authorities
 from cht_sync.errors import ChtSyncError, SettingsError, sentences
 from cht_sync.logins import basic
 from cht_sync.pipeline.couchdb.login import NOT_ALLOWED_HERE, REFUSED
@@ -125,12 +126,14 @@ def _look_at_couchdb(settings: Settings, found: Found) -> None:
     with requests.Session() as session:
         session.trust_env = False  # as the pipelines ask
         session.auth = basic(user, password)
+        session.verify = settings.couchdb_ca_file or True
         for database in settings.couchdb_dbs:
             address = f"{url}/{quote(database, safe='')}"
             try:
                 answer = session.get(address, timeout=REQUEST_TIMEOUT, allow_redirects=False)
             except requests.RequestException as error:
-                found.warnings.append(_away(url, type(error).__name__))
+                told = authorities.refusal(error, file="COUCHDB_CA_FILE", host="COUCHDB_HOST")
+                found.warnings.append(_away(url, ". ".join(told) if told else type(error).__name__))
                 return
             if answer.status_code in LATER or answer.status_code >= 500:
                 found.warnings.append(_away(url, f"HTTP {answer.status_code}"))

@@ -18,7 +18,12 @@ LETTER = Rejected("a", "1-a", "7-x", "malformed", "no object", '["Achieng"]')
 
 @pytest.mark.parametrize(
     ("database", "keep", "document"),
-    [("medic", True, '["Achieng"]'), ("medic", False, None), ("_users", True, None), ("%5Fusers", True, None)],
+    [
+        ("medic", True, '["Achieng"]'),
+        ("medic", False, None),
+        ("_users", True, None),
+        ("%5Fusers", True, None),
+    ],
 )
 def test_it_stays_unless_keep_rejected_is_false_and_never_for_users(
     tmp_path: Path, database: str, keep: bool, document: str | None

@@ -18,7 +18,7 @@ import msgspec
 import requests
 import urllib3
 
-from cht_sync import backoff
+from cht_sync import authorities, backoff
 from cht_sync.errors import LoginRefused, OperatorNeeded, SourceError, SourceUnavailable
 from cht_sync.logins import basic
 from cht_sync.pipeline.couchdb.hints import to_correct
@@ -294,7 +294,9 @@ class CouchdbClient:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            raise SourceUnavailable(f"{self._server!r} does not answer: {_short(error)}") from error
+            file, host = to_correct("COUCHDB_CA_FILE", "ca_file"), to_correct("COUCHDB_HOST", "host")
+            why, hint = authorities.refusal(error, file=file, host=host) or (_short(error), None)
+            raise SourceUnavailable(f"{self._server!r} does not answer: {why}", hint=hint) from error
 
     def _signed_in(self, verdict: Verdict, refused: str | None) -> str | None:
         """Return the cookie that all clients of this login share, another one than `refused`.

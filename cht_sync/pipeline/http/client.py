@@ -18,7 +18,7 @@ import urllib3
 from requests.cookies import RequestsCookieJar, extract_cookies_to_jar, get_cookie_header
 from urllib3.util import make_headers
 
-from cht_sync import backoff
+from cht_sync import authorities, backoff
 from cht_sync.pipeline.http.failed import let_go
 from cht_sync.pipeline.http.proxy import Proxy
 
@@ -120,7 +120,10 @@ class HttpClient:
                 repeats -= 1
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 let_go(error)
-                raise NoAnswer(f"no answer: {_short(error)}") from error
+                told = authorities.refusal(
+                    error, file="ssl_certificate_authorities of http", host="url of http"
+                )
+                raise NoAnswer(f"no answer: {'. '.join(told) if told else _short(error)}") from error
 
     def _once(self, request: Request) -> tuple[Answer, str | None]:
         check_address(request.url)

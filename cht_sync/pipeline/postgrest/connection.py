@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,9 @@ from urllib.parse import quote
 import msgspec
 import requests
 
+from cht_sync import authorities
 from cht_sync.errors import DeliveryError, DestinationUnavailable
+from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
 from cht_sync.pipeline.http.failed import let_go
 from cht_sync.pipeline.postgrest.answers import LOGIN_FAILED, SUCCESS, failure
 from cht_sync.tokens import TokenSource
@@ -117,7 +120,11 @@ class PostgrestConnection:
             )
         except requests.RequestException as error:
             let_go(error)
-            raise DestinationUnavailable(f"PostgREST does not answer: {_short(error)}") from error
+            file, host = "HTTP_ENDPOINT_CA_FILE", "HTTP_ENDPOINT"
+            if not os.environ.get(ENVIRONMENT):
+                file, host = "ssl_certificate_authorities of http", "url of http"
+            why, hint = authorities.refusal(error, file=file, host=host) or (_short(error), None)
+            raise DestinationUnavailable(f"PostgREST does not answer: {why}", hint=hint) from error
 
 
 def _short(error: requests.RequestException) -> str:
