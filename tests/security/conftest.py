@@ -1,14 +1,15 @@
-"""Servers with certificates that are made here: by an authority of tests, expired, for another host."""
+"""Certificates that are made here (good, expired, for another host), and an ingest server."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import trustme
+from ingest.ingest_support import Client, Installation, installed, running, wait_until
 
 
 class Certificate(NamedTuple):
@@ -51,3 +52,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Certificates]:
         issue("expired", "127.0.0.1", "localhost", not_after=datetime(2020, 1, 1, tzinfo=UTC)),
         issue("other_host", "couchdb.example.org"),
     )
+
+
+@pytest.fixture(scope="module")
+def database(postgres_server: Any) -> Iterator[Installation]:
+    """A database with tables and roles of its own."""
+    with installed(postgres_server) as one:
+        one.execute(f"ALTER ROLE {one.ingest_role} RESET lock_timeout")
+        yield one
+
+
+@pytest.fixture(scope="module")
+def ingest(database: Installation) -> Iterator[Client]:
+    """The ingest server on it."""
+    with running(database.config) as port:
+        client = database.client(port)
+        wait_until(lambda: client.get("/").status == 200)
+        yield client
