@@ -31,6 +31,7 @@ MOST_DISCARDED = 1 << 20
 """Bytes of an answer that are read past to use its connection again."""
 
 _ILLEGAL = re.compile(r'[\x00-\x20\x7f"<>\\^`{|}]|%(?![0-9A-Fa-f]{2})')
+_ENDS_A_LINE = re.compile(r"[\r\n\0]")
 
 
 class Unsendable(ValueError):
@@ -127,6 +128,7 @@ class HttpClient:
 
     def _once(self, request: Request) -> tuple[Answer, str | None]:
         check_address(request.url)
+        _check_headers(request.headers)
         headers: dict[str, str | bytes] = {"User-Agent": "cht-sync"}
         # As bytes: text would have to be Latin-1.
         headers |= {name: value.encode(errors="replace") for name, value in request.headers.items()}
@@ -165,6 +167,13 @@ def check_characters(url: str) -> None:
     found = _ILLEGAL.search(url)
     if found is not None:
         raise Unsendable(f"the address has {found[0]!r} at character {found.start() + 1}")
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    """Refuse what would end a header: the library lets a line go on in the next one (obsolete folding)."""
+    for name, value in headers.items():
+        if _ENDS_A_LINE.search(name) or _ENDS_A_LINE.search(value):
+            raise Unsendable("a header is malformed: it holds the end of a line, or NUL")
 
 
 def check_address(url: str) -> None:
