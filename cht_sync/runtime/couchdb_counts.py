@@ -60,7 +60,9 @@ class CouchdbCounts:
         with requests.Session() as session:
             session.trust_env = False  # as the pipelines ask
             session.verify = self._settings.couchdb_ca_file or True
-            answer = session.get(address, params=query, auth=self._auth, timeout=REQUEST_TIMEOUT)
+            answer = session.get(
+                address, params=query, auth=self._auth, timeout=REQUEST_TIMEOUT, allow_redirects=False
+            )
         answer.raise_for_status()
         found: dict[str, int] = answer.json()
         return found
