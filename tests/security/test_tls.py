@@ -6,13 +6,9 @@ Each refusal is one line that says what to do, and the server has got no request
 from __future__ import annotations
 
 import dataclasses
-import os
-import secrets
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,10 +19,9 @@ import requests
 from loopback_server import serving
 from pipeline.fake_couchdb import FakeCouchdb
 from pipeline.http_server import http_server
-from postgres_fixture import DEBIAN, free_port, programs_of
-from waiting import eventually
+from postgres_fixture import PostgresServer
+from tls_servers import Certificate, Certificates, server_context, tls_postgres
 
-from cht_sync import process
 from cht_sync.environments import SERVICES, Environment
 from cht_sync.errors import ChtSyncError, DestinationUnavailable, SettingsError, SourceUnavailable, sentences
 from cht_sync.pipeline.config import load as load_pipeline
@@ -42,14 +37,10 @@ from cht_sync.runtime import preflight
 from cht_sync.runtime.containers import handed_out, inside, running
 from cht_sync.runtime.couchdb_counts import CouchdbCounts
 from cht_sync.runtime.dbt import transform_options
-from cht_sync.runtime.postgres import Postgres
-from cht_sync.runtime.service import inherited_environment
 from cht_sync.runtime.superset import provisioning_variables
 from cht_sync.settings import Settings, load, missing_secrets
 from cht_sync.tokens import TokenSource
 from cht_sync.warehouse.connection import Endpoint, owner_endpoint
-
-from .conftest import Certificate, Certificates
 
 NEVER = threading.Event()
 PATIENCE = 20.0
@@ -64,18 +55,12 @@ WHAT_TO_DO = {
 wrong = pytest.mark.parametrize(("shown", "trusted", "named"), WHAT_TO_DO.values(), ids=[*WHAT_TO_DO])
 
 
-def context(certificate: Certificate) -> ssl.SSLContext:
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.load_cert_chain(certificate.chain, certificate.key)
-    return made
-
-
 @contextmanager
 def couchdb(certificate: Certificate) -> Iterator[FakeCouchdb]:
     server = FakeCouchdb()
     server.create()
     server.write("a")
-    server.socket = context(certificate).wrap_socket(
+    server.socket = server_context(certificate).wrap_socket(
         server.socket, server_side=True, do_handshake_on_connect=False
     )
     with serving(server):
@@ -221,7 +206,7 @@ def test_no_row_and_no_token_is_sent_to_a_postgrest_that_is_not_trusted(
     monkeypatch.setenv(ENVIRONMENT, "prod")
     session = requests.Session()
     Tls(authority(made, trusted)).apply(session)
-    with http_server(tls=context(getattr(made, shown))) as server:
+    with http_server(tls=server_context(getattr(made, shown))) as server:
         url = f"https://127.0.0.1:{server.port}"
         connection = PostgrestConnection(url, TokenSource(SECRET, "ingest"), Timeouts(5, PATIENCE), session)
         with pytest.raises(DestinationUnavailable) as refused:
@@ -242,7 +227,7 @@ def test_no_event_is_sent_to_a_server_that_is_not_trusted(
         repeats_all=False, follows_redirects=False, cookies=False, proxy=None,
         tls=Tls(authority(made, trusted)).context(),
     )  # fmt: skip
-    with http_server(tls=context(getattr(made, shown))) as server:
+    with http_server(tls=server_context(getattr(made, shown))) as server:
         with pytest.raises(NoAnswer) as refused:
             HttpClient(behaviour).send(Request("POST", f"https://127.0.0.1:{server.port}/", {}, b"secret"))
         assert server.requests == []
@@ -250,57 +235,24 @@ def test_no_event_is_sent_to_a_server_that_is_not_trusted(
     assert "its certificate is refused" in str(refused.value) and named in str(refused.value)
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """A PostgreSQL with TLS, for one certificate."""
-
-    port: int
-    password: str
-
-    def endpoint(self, **options: Any) -> Endpoint:
-        return Endpoint("127.0.0.1", self.port, "postgres", "owner", self.password, **options)
-
-
 @pytest.fixture(scope="module", params=["good", "expired", "other_host"])
 def cluster(
     request: pytest.FixtureRequest, made: Certificates, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, Cluster]]:
-    """What it shows, and the server: Debian's, since the wheel's is built without TLS."""
-    programs = programs_of(DEBIAN)
-    if programs is None:
-        pytest.skip("needs a PostgreSQL of Debian: the wheel's is built without TLS")
-    folder = tmp_path_factory.mktemp("postgres")
-    found = Cluster(free_port(), secrets.token_hex(8))
-    certificate = getattr(made, request.param)
-    service = Postgres(
-        folder / "cluster", port=found.port, user="owner", password=found.password, programs=programs
-    )
-    service.prepare(lambda _text: None)
-    data = folder / "cluster" / "data"
-    owner = data.stat()
-    for source, name in ((certificate.chain, "server.crt"), (certificate.key, "server.key")):
-        (data / name).write_bytes(source.read_bytes())
-        (data / name).chmod(0o600)
-        os.chown(data / name, owner.st_uid, owner.st_gid)
-    running = process.start(
-        [*service.command(), "-c", "ssl=on", "-c", "fsync=off"],
-        log=folder / "postgres.log",
-        env={**inherited_environment(), **service.environment()},
-    )
-    identity = process.ProcessId.of(running.pid)
-    try:
-        eventually(service.ready)
-        yield request.param, found
-    finally:
-        process.stop(identity, ask=service.stop_signal, patience=service.patience)
-        running.wait()
+) -> Iterator[tuple[str, PostgresServer]]:
+    """What it shows, and the server."""
+    with tls_postgres(tmp_path_factory.mktemp("postgres"), getattr(made, request.param)) as server:
+        yield request.param, server
+
+
+def endpoint(server: PostgresServer, **options: Any) -> Endpoint:
+    return Endpoint(server.host, server.port, "postgres", server.user, server.password, **options)
 
 
 def test_verify_full_connects_only_where_authority_host_and_time_are_right(
-    made: Certificates, cluster: tuple[str, Cluster]
+    made: Certificates, cluster: tuple[str, PostgresServer]
 ) -> None:
     shown, server = cluster
-    wanted = server.endpoint(sslmode="verify-full", sslrootcert=str(made.authority))
+    wanted = endpoint(server, sslmode="verify-full", sslrootcert=str(made.authority))
     if shown == "good":
         with wanted.connect() as connection, connection.cursor() as cursor:
             cursor.execute("select ssl from pg_stat_ssl where pid = pg_backend_pid()")
@@ -317,7 +269,7 @@ def test_verify_full_connects_only_where_authority_host_and_time_are_right(
 @pytest.mark.parametrize("root", ["stranger", None])
 def test_another_authority_and_none_are_refused(
     made: Certificates,
-    cluster: tuple[str, Cluster],
+    cluster: tuple[str, PostgresServer],
     root: str | None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -327,7 +279,7 @@ def test_another_authority_and_none_are_refused(
     path = str(getattr(made, root)) if root else ""
     with (
         pytest.raises(ChtSyncError) as refused,
-        server.endpoint(sslmode="verify-full", sslrootcert=path).connect(),
+        endpoint(server, sslmode="verify-full", sslrootcert=path).connect(),
     ):
         pass
     said = sentences(refused.value)
