@@ -5,7 +5,9 @@ The reader is the real one; what is replaced is the server's answer, byte for by
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,14 +18,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cht_sync.errors import SourceError, SourceUnavailable
+from cht_sync.errors import SourceError, SourceUnavailable, sentences
 from cht_sync.pipeline.contracts import Position
-from cht_sync.pipeline.couchdb.client import Wait
+from cht_sync.pipeline.couchdb.client import CouchdbClient, Server, Wait
 from cht_sync.pipeline.couchdb.events import EventShape, bare_event_maker, event_maker
 from cht_sync.pipeline.couchdb.gatherer import Gatherer
 from cht_sync.pipeline.couchdb.handoff import Gathered, Handoff
 from cht_sync.pipeline.couchdb.identity import Identity, identity, is_header_value
+from cht_sync.pipeline.couchdb.login import LoginGate
 from cht_sync.pipeline.couchdb.reader import ChangesReader, Pace
+from cht_sync.pipeline.couchdb.rows import page_rows
 from cht_sync.pipeline.document import encode_json
 
 from .searching import TIMEOUT, searches
@@ -315,3 +319,117 @@ def test_any_answer_about_the_server_is_an_identity(welcome: bytes, information:
 def test_what_cannot_be_a_header_is_no_identity() -> None:
     welcome = b'{"couchdb":"Welcome","version":"3.4.3","uuid":"a\\r\\nHost: x","vendor":{"name":"cht-sync"}}'
     assert identity(welcome, b'{"instance_start_time":"1\\u00e9"}') == Identity()
+
+
+class RawServer:
+    """Answers each connection with the same bytes, and closes it."""
+
+    def __init__(self) -> None:
+        self.said = b""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        # Wakes up accept, which a close alone does not.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(PATIENCE)
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.settimeout(PATIENCE)
+                    while b"\r\n\r\n" not in connection.recv(1 << 16):
+                        pass
+                    connection.sendall(self.said)
+
+
+@pytest.fixture(scope="module")
+def raw_server() -> Iterator[RawServer]:
+    server = RawServer()
+    yield server
+    server.close()
+
+
+lines_of_headers = st.sampled_from(
+    [
+        *(
+            b"Content-Length: 5",
+            b"Content-Length: -5",
+            b"Content-Length: x",
+            b"Content-Length: " + b"9" * 400,
+        ),
+        *(
+            b"Transfer-Encoding: chunked",
+            b"Transfer-Encoding: x",
+            b"Content-Encoding: gzip",
+            b"Content-Encoding: br",
+        ),
+        *(
+            b"Retry-After: 9",
+            b"Retry-After: -1",
+            b"Retry-After: " + b"9" * 400,
+            b"Retry-After: Mon, 99 Foo 2020",
+        ),
+        *(
+            b"Retry-After: \xff",
+            b"Set-Cookie: AuthSession=\xff; Max-Age=x",
+            b"Location: http://[",
+            b"\xff\xfe: x",
+            b":",
+        ),
+        *(
+            b"Content-Type: text/html; charset=\xff",
+            b"Content-Type: application/json; charset=nonsense",
+            b"A" * 70_000,
+        ),
+        *(b"X: y\r\n folded", b"\0", b"Connection: close", b"X: " + b"y" * 70_000),
+    ]
+)
+answers = st.builds(
+    lambda first, headers, body: b"\r\n".join([first, *headers, b"", body]),
+    st.sampled_from([200, 201, 204, 206, 301, 304, 400, 401, 403, 404, 429, 500, 503, 599, 99, 1000]).map(
+        lambda status: b"HTTP/1.1 %d Said" % status
+    )
+    | st.sampled_from(
+        [b"HTTP/1.1 x", b"HTTP/9.9 200 OK", b"SSH-2.0-x", b"HTTP/1.1 200", b"HTTP/1.1 100 Continue", b""]
+    ),
+    st.lists(lines_of_headers, max_size=3),
+    pages
+    | values
+    | values.map(lambda value: b'{"reason":%b}' % value)
+    | st.sampled_from([b"5\r\n[1,2]\r\n", b"zz\r\n"]),
+)
+
+
+@searches(250)
+@given(answers | st.binary(max_size=60), st.sampled_from(["basic", "session"]))
+def test_any_bytes_on_the_line_are_an_answer_or_asked_for_again(
+    raw_server: RawServer, said: bytes, authentication: Any
+) -> None:
+    raw_server.said = said
+    address = f"http://127.0.0.1:{raw_server.port}"
+    stop = threading.Event()
+
+    def page(client: CouchdbClient) -> None:
+        with client.page("0", 10, stop) as feed:
+            list(page_rows(feed.chunks()))
+
+    for ask in (
+        page,
+        lambda client: client.ask("", {}, stop),
+        lambda client: client.document("a", "1-a", stop),
+        lambda client: client.identity(stop),
+    ):
+        server = Server(address, "medic", "ada", "secret", authentication=authentication)
+        client = CouchdbClient(server, LoginGate("ada"))
+        try:
+            ask(client)
+        except SourceError as error:
+            assert "\n" not in sentences(error)
+        finally:
+            client.close()
