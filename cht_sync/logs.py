@@ -57,3 +57,5 @@ def configure(*, level: str = "info", style: str = "text") -> None:
     root.handlers[:] = [handler]
     root.setLevel(LEVELS[level.lower()])
     logging.getLogger("urllib3").setLevel(logging.WARNING)
+    # It warns of malformed headers with a traceback; what that leads to we say ourselves.
+    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)

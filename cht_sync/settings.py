@@ -671,6 +671,8 @@ def _problems_of_authorities(values: Mapping[str, Any]) -> list[str]:
         ),
         "http_endpoint_ca_file": (values.get("http_endpoint_secure", True), "HTTP_ENDPOINT_SECURE=true"),
     }
+    if values.get("http_endpoint_secure") and not values.get("http_endpoint", "wrong"):
+        problems.append("HTTP_ENDPOINT_SECURE has no effect without HTTP_ENDPOINT; set that, or unset it")
     for name, (is_used, needed) in without_tls.items():
         if not (path := values.get(name)):
             continue

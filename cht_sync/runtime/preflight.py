@@ -131,7 +131,7 @@ def _look_at_couchdb(settings: Settings, found: Found) -> None:
             address = f"{url}/{quote(database, safe='')}"
             try:
                 answer = session.get(address, timeout=REQUEST_TIMEOUT, allow_redirects=False)
-            except requests.RequestException as error:
+            except (requests.RequestException, ValueError) as error:
                 told = authorities.refusal(error, file="COUCHDB_CA_FILE", host="COUCHDB_HOST")
                 found.warnings.append(_away(url, ". ".join(told) if told else type(error).__name__))
                 return

@@ -5,9 +5,7 @@ The reader is the real one; what is replaced is the server's answer, byte for by
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +28,7 @@ from cht_sync.pipeline.couchdb.reader import ChangesReader, Pace
 from cht_sync.pipeline.couchdb.rows import page_rows
 from cht_sync.pipeline.document import encode_json
 
+from .raw_server import RawServer, answers
 from .searching import TIMEOUT, searches
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
@@ -321,31 +320,7 @@ def test_what_cannot_be_a_header_is_no_identity() -> None:
     assert identity(welcome, b'{"instance_start_time":"1\\u00e9"}') == Identity()
 
 
-class RawServer:
-    """Answers each connection with the same bytes, and closes it."""
-
-    def __init__(self) -> None:
-        self.said = b""
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        # Wakes up accept, which a close alone does not.
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(PATIENCE)
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                with connection, contextlib.suppress(OSError):
-                    connection.settimeout(PATIENCE)
-                    while b"\r\n\r\n" not in connection.recv(1 << 16):
-                        pass
-                    connection.sendall(self.said)
+reasons = values.map(lambda value: b'{"reason":%b}' % value)
 
 
 @pytest.fixture(scope="module")
@@ -355,59 +330,8 @@ def raw_server() -> Iterator[RawServer]:
     server.close()
 
 
-lines_of_headers = st.sampled_from(
-    [
-        *(
-            b"Content-Length: 5",
-            b"Content-Length: -5",
-            b"Content-Length: x",
-            b"Content-Length: " + b"9" * 400,
-        ),
-        *(
-            b"Transfer-Encoding: chunked",
-            b"Transfer-Encoding: x",
-            b"Content-Encoding: gzip",
-            b"Content-Encoding: br",
-        ),
-        *(
-            b"Retry-After: 9",
-            b"Retry-After: -1",
-            b"Retry-After: " + b"9" * 400,
-            b"Retry-After: Mon, 99 Foo 2020",
-        ),
-        *(
-            b"Retry-After: \xff",
-            b"Set-Cookie: AuthSession=\xff; Max-Age=x",
-            b"Location: http://[",
-            b"\xff\xfe: x",
-            b":",
-        ),
-        *(
-            b"Content-Type: text/html; charset=\xff",
-            b"Content-Type: application/json; charset=nonsense",
-            b"A" * 70_000,
-        ),
-        *(b"X: y\r\n folded", b"\0", b"Connection: close", b"X: " + b"y" * 70_000),
-    ]
-)
-answers = st.builds(
-    lambda first, headers, body: b"\r\n".join([first, *headers, b"", body]),
-    st.sampled_from([200, 201, 204, 206, 301, 304, 400, 401, 403, 404, 429, 500, 503, 599, 99, 1000]).map(
-        lambda status: b"HTTP/1.1 %d Said" % status
-    )
-    | st.sampled_from(
-        [b"HTTP/1.1 x", b"HTTP/9.9 200 OK", b"SSH-2.0-x", b"HTTP/1.1 200", b"HTTP/1.1 100 Continue", b""]
-    ),
-    st.lists(lines_of_headers, max_size=3),
-    pages
-    | values
-    | values.map(lambda value: b'{"reason":%b}' % value)
-    | st.sampled_from([b"5\r\n[1,2]\r\n", b"zz\r\n"]),
-)
-
-
 @searches(250)
-@given(answers | st.binary(max_size=60), st.sampled_from(["basic", "session"]))
+@given(answers(pages | values | reasons) | st.binary(max_size=60), st.sampled_from(["basic", "session"]))
 def test_any_bytes_on_the_line_are_an_answer_or_asked_for_again(
     raw_server: RawServer, said: bytes, authentication: Any
 ) -> None:

@@ -84,3 +84,9 @@ def test_configuring_twice_shows_a_line_once(capsys: pytest.CaptureFixture[str])
     assert all(
         getattr(handler, "stream", None) in (sys.stderr, None) for handler in logging.getLogger().handlers
     )
+
+
+def test_malformed_headers_of_a_server_leave_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(level="debug")
+    logging.getLogger("urllib3.connection").warning("Failed to parse headers", exc_info=ValueError("x"))
+    assert capsys.readouterr().err == ""

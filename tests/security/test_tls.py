@@ -302,6 +302,7 @@ def test_psql_and_dbt_are_told_of_the_authority(made: Certificates, tmp_path: Pa
         ({"COUCHDB_SECURE": "true", "COUCHDB_CA_FILE": "."}, "cannot be read"),
         ({"COUCHDB_CA_FILE": "ca.pem"}, "COUCHDB_SECURE=true"),
         ({"HTTP_ENDPOINT": "h:1", "HTTP_ENDPOINT_CA_FILE": "ca.pem"}, "HTTP_ENDPOINT_SECURE=true"),
+        ({"HTTP_ENDPOINT_SECURE": "true"}, "without HTTP_ENDPOINT"),
         ({"POSTGRES_SSLROOTCERT": "ca.pem"}, "POSTGRES_SSLMODE=verify-full"),
         ({"POSTGRES_SSLMODE": "require", "POSTGRES_SSLROOTCERT": "ca.pem"}, "POSTGRES_SSLMODE=verify-full"),
     ],

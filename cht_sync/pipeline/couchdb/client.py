@@ -293,7 +293,8 @@ class CouchdbClient:
                 stream=stream,
                 allow_redirects=False,
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:
+            # A ValueError is said of a redirection to what is no address, though none is followed.
             file, host = to_correct("COUCHDB_CA_FILE", "ca_file"), to_correct("COUCHDB_HOST", "host")
             why, hint = authorities.refusal(error, file=file, host=host) or (_short(error), None)
             raise SourceUnavailable(f"{self._server!r} does not answer: {why}", hint=hint) from error

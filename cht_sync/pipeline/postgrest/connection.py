@@ -98,7 +98,7 @@ class PostgrestConnection:
         if response.status_code in SUCCESS:
             try:
                 return msgspec.json.decode(response.content, type=list[dict[str, Any]])
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 raise DestinationUnavailable(f"{table}: the answer is no list of rows") from error
         refusal = failure(response.status_code, response.headers, response.content, "")
         raise refusal or DestinationUnavailable(f"{table}: answered {response.status_code}")
@@ -118,7 +118,8 @@ class PostgrestConnection:
             return self._session.request(
                 method, url, data=body, headers=headers, timeout=self._timeouts, allow_redirects=False
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:
+            # A ValueError is said of a redirection to what is no address, though none is followed.
             let_go(error)
             file, host = "HTTP_ENDPOINT_CA_FILE", "HTTP_ENDPOINT"
             if not os.environ.get(ENVIRONMENT):
@@ -127,6 +128,6 @@ class PostgrestConnection:
             raise DestinationUnavailable(f"PostgREST does not answer: {why}", hint=hint) from error
 
 
-def _short(error: requests.RequestException) -> str:
+def _short(error: Exception) -> str:
     reason = error.args[0] if error.args else error
     return str(getattr(reason, "reason", reason))[:200]
