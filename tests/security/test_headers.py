@@ -6,7 +6,7 @@ import pytest
 from ingest.ingest_support import Client
 from pipeline.http_server import http_server
 
-from cht_sync.pipeline.http.client import Behaviour, HttpClient, Request, Unsendable
+from cht_sync.pipeline.http.client import Behaviour, HttpClient, NoAnswer, Request, Unsendable
 from cht_sync.pipeline.http.tls import Tls
 
 SPLITTING = [
@@ -64,3 +64,14 @@ def test_a_preference_that_is_unknown_cannot_split_an_answer(ingest: Client) -> 
     for name in ("Prefer", "Accept-Profile", "Accept", "Origin", "Access-Control-Request-Headers"):
         answer = ingest.send("GET", "/docs", headers={name: "handling=strict, x\x85X-Injected: 1"})
         assert "X-Injected" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "location", ["http://[", "http://[::1", "//[", "http://a:b/", "\xff", "http://", "ftp://x/"]
+)
+def test_a_redirection_to_what_is_no_address_is_an_answer_in_words(client: HttpClient, location: str) -> None:
+    with http_server([{"status": 302, "headers": {"Location": location}}, {"status": 200}]) as server:
+        try:
+            client.send(Request("GET", f"{server.url}/", {}, None))
+        except (Unsendable, NoAnswer) as error:
+            assert "\n" not in str(error)

@@ -200,7 +200,11 @@ def _pools(behaviour: Behaviour) -> urllib3.PoolManager:
 
 
 def _redirected(request: Request, location: str) -> Request:
-    url = urljoin(request.url, location)
+    """Raises Unsendable where it leads to no address."""
+    try:
+        url = urljoin(request.url, location)
+    except ValueError:
+        raise Unsendable("the server redirects to what is no address") from None
     headers = request.headers
     if urlsplit(url)[:2] != urlsplit(request.url)[:2]:
         # Another server has no business with the login.

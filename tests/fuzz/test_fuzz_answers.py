@@ -1,4 +1,4 @@
-"""Whatever answers in the place of PostgREST, rows count as stored only when PostgREST has said so."""
+"""Whatever answers in the place of PostgREST or another server is an answer, or an error in words."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cht_sync.errors import DeliveryError, sentences
+from cht_sync.pipeline.http.client import Answer, Behaviour, HttpClient, NoAnswer, Request, Unsendable
+from cht_sync.pipeline.http.tls import Tls
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection, Timeouts
 from cht_sync.tokens import TokenSource
 
@@ -59,3 +61,21 @@ def test_any_bytes_on_the_line_are_an_answer_or_an_error_in_words(raw_server: Ra
     except DeliveryError as error:
         assert "\n" not in sentences(error)
     connection.close()
+
+
+@searches(200)
+@given(answers(bodies) | st.binary(max_size=60), st.sampled_from(["GET", "POST", "HEAD"]))
+def test_any_bytes_are_an_answer_of_a_server_or_none(raw_server: RawServer, said: bytes, method: str) -> None:
+    raw_server.said = said
+    client = HttpClient(
+        Behaviour(
+            connect_timeout=5, socket_timeout=5, hosts=1, per_host=1, keepalive=True, repeats=0,
+            repeats_all=False, follows_redirects=True, cookies=True, proxy=None, tls=Tls().context(),
+        )
+    )  # fmt: skip
+    try:
+        answer = client.send(Request(method, f"http://127.0.0.1:{raw_server.port}/", {}, None))
+        assert isinstance(answer, Answer)
+    except (NoAnswer, Unsendable) as error:
+        assert str(error)
+    client.close()
