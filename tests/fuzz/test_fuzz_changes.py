@@ -219,6 +219,20 @@ def test_rows_before_one_that_is_asked_for_again_are_kept_and_so_is_their_positi
     assert portion.position == (positions[-1] if positions else None)
 
 
+def test_what_is_asked_for_again_is_told_without_its_document() -> None:
+    gatherer = Gatherer(
+        Answers([]),  # type: ignore[arg-type]
+        MAKERS["users"],
+        lambda sequence: Position("couch/_users", sequence),
+        threading.Event(),
+        documents=True,
+    )
+    row = b'{"id":7,"doc":{"_id":"a","derived_key":"5ec1237d"},"seq":"1-x"}'
+    with pytest.raises(SourceUnavailable) as told:
+        gatherer.gather([row], Gathered())
+    assert "5ec1237d" not in str(told.value)
+
+
 def cut(text: bytes, places: list[int]) -> list[bytes]:
     """The text as it may come from the network."""
     ends = [*sorted({place % (len(text) + 1) for place in places}), len(text)]
