@@ -16,7 +16,7 @@ TEST_PROCESSES ?= 2
 SHARED = --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder
 PIP_INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help local gamma prod down status logs test test-fast lint format env-template plugin-docs pictures bench constraints clean
+.PHONY: help local gamma prod down status logs test test-fast lint format env-template plugin-docs pictures bench constraints audit clean
 
 help: ## Show this list
 	@echo "cht-sync: CouchDB to PostgreSQL for the Community Health Toolkit"
@@ -53,7 +53,7 @@ lint: $(VENV)/.dev ## Check form, types and layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/sqlfluff lint --disable-progress-bar dbt/packages/cht_pipeline/models
-	@$(BIN)/shellcheck postgres/*.sh data-generator/*.sh superset/start .ci/* \
+	@$(BIN)/shellcheck postgres/*.sh data-generator/*.sh superset/start .ci/run .ci/with-docker .ci/compose-plugin \
 	    cht_sync/runtime/containers/with-settings \
 	    tests/docker/build-images tests/docker/images/*/docker-entrypoint.sh tests/docker/images/couchdb/couchdb
 	@$(BIN)/hadolint --no-color */Dockerfile tests/docker/images/*/Dockerfile
@@ -82,6 +82,10 @@ constraints: $(VENV)/.dev ## Pin the newest versions that fit together, with has
 	@$(HASHED) --constraints constraints.txt setup.cfg --output-file logstash/requirements.txt
 	@$(HASHED) --constraints constraints.txt --extra dbt setup.cfg --output-file dbt/requirements.txt
 	@echo 'setuptools>=70' | $(HASHED) --upgrade - --output-file build-requirements.txt
+
+audit: $(VENV)/.dev ## Ask the registries for known vulnerabilities of what is pinned
+	@$(BIN)/pip install --quiet pip-audit || true
+	@$(BIN)/python .ci/audit.py
 
 clean: ## Delete what was installed and built (not the data)
 	rm -rf $(VENV) build dist *.egg-info

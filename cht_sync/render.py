@@ -49,6 +49,9 @@ def render(settings: Settings, *, engine: str) -> dict[str, str]:
             table_path=name["file"],
             source=settings.source(name["database"]),
             secure=str(settings.couchdb_secure).lower(),
+            couchdb_authority=settings.couchdb_secure and bool(settings.couchdb_ca_file),
+            endpoint_scheme="https" if _is_secure(settings) else "http",
+            endpoint_authority=_is_secure(settings) and bool(settings.http_endpoint_ca_file),
             begin_now=settings.couchdb_seq == "now",
             batch_size=settings.pipeline_batch_size,
             ingest_role=settings.ingest_role,
@@ -76,7 +79,14 @@ def variables(settings: Settings) -> dict[str, str]:
         "HTTP_ENDPOINT": settings.http_endpoint or f"127.0.0.1:{settings.postgrest_port}",
         "PGRST_JWT_SECRET": settings.pgrst_jwt_secret,
         "REDACT_HASH_SECRET": settings.redact_hash_secret,
+        "COUCHDB_CA_FILE": settings.couchdb_ca_file,
+        "HTTP_ENDPOINT_CA_FILE": settings.http_endpoint_ca_file,
     }
+
+
+def _is_secure(settings: Settings) -> bool:
+    """Whether rows travel by https: the PostgREST that is started here is near, and speaks http."""
+    return bool(settings.http_endpoint) and settings.http_endpoint_secure
 
 
 def _reference(path: str) -> str:

@@ -21,8 +21,8 @@ from urllib.parse import quote
 
 from dotenv.parser import parse_stream
 
+from cht_sync import authorities, weak_secrets
 from cht_sync import values as checks
-from cht_sync import weak_secrets
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 
@@ -65,6 +65,8 @@ DOCKER = "Docker: images, limits, what is published"
 OUTSIDE_LOCAL = frozenset({Environment.GAMMA, Environment.PROD})
 ROLE_PARTS = ("authenticator", "anon", "ingest", "superset", "superset_metadata")
 """What the names of our roles end in, after the database's."""
+AUTHORITIES = ("couchdb_ca_file", "postgres_sslrootcert", "http_endpoint_ca_file")
+"""Files of certificates; loaded, each is an absolute path."""
 CHOSEN_ELSEWHERE = {"COUCHDB_PASSWORD": "CouchDB", "POSTGRES_PASSWORD": "PostgreSQL"}
 """Passwords of servers that somebody else may run: only what everybody knows is refused of these."""
 
@@ -149,6 +151,12 @@ class Settings:
     couchdb_secure: bool = _variable(
         "CouchDB: what is read", "true: https", parse=checks.yes_or_no, default="false"
     )
+    couchdb_ca_file: str = _variable(
+        "CouchDB: what is read",
+        "With https: PEM file of the authority that has signed the server's certificate, relative to this "
+        "file; unset: the public authorities",
+        parse=checks.certificates, example="couchdb-ca.pem",
+    )  # fmt: skip
     couchdb_allow_plain_http: bool = _variable(
         "CouchDB: what is read",
         "true: gamma and prod accept COUCHDB_SECURE=false for a host outside; whoever is on the way then "
@@ -190,6 +198,12 @@ class Settings:
         parse=checks.one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
         default="prefer",
     )  # fmt: skip
+    postgres_sslrootcert: str = _variable(
+        "PostgreSQL: where it goes",
+        "With POSTGRES_SSLMODE=verify-full or verify-ca: PEM file of the authority that has signed the "
+        "server's certificate, relative to this file; unset: libpq's (local processes only)",
+        parse=checks.certificates, example="postgres-ca.pem",
+    )  # fmt: skip
     postgres_db: str = _variable(
         "PostgreSQL: where it goes", "Database", parse=checks.database_that_names_roles, default="data"
     )
@@ -218,6 +232,15 @@ class Settings:
     http_endpoint: str = _variable(
         "PostgREST: the way in", "host:port[/path] of another PostgREST; unset: the one that cht-sync starts",
         parse=checks.endpoint, example="postgrest.example.org:3000",
+    )  # fmt: skip
+    http_endpoint_secure: bool = _variable(
+        "PostgREST: the way in", "true: https to HTTP_ENDPOINT", parse=checks.yes_or_no, default="false"
+    )
+    http_endpoint_ca_file: str = _variable(
+        "PostgREST: the way in",
+        "With https: PEM file of the authority that has signed its certificate, relative to this file; "
+        "unset: the public authorities",
+        parse=checks.certificates, example="postgrest-ca.pem",
     )  # fmt: skip
     postgrest_bin: str = _variable(
         "PostgREST: the way in", "Program to run instead of the embedded ingest server", example="postgrest"
@@ -517,8 +540,13 @@ def load(
             values[item.name] = variable.parse(text) if text or _empty_is_wrong(variable) else variable.absent
         except checks.Invalid as wrong:
             problems.append(_refused(name, variable, text, wrong))
+    for name in AUTHORITIES:
+        if values.get(name):
+            values[name] = str(home / values[name])
     problems += _problems_of_redaction(values)
     problems += _problems_of_roles(values)
+    if not accepted:
+        problems += _problems_of_authorities(values)
     if environment is not Environment.LOCAL and not accepted:
         judged = {name: value for name, value in values.items() if needs is None or name.upper() in needs}
         problems += _problems_of_secrets(values, judged, environment)
@@ -652,6 +680,31 @@ def _problems_of_redaction(values: Mapping[str, Any]) -> list[str]:
             "REDACT_HASH_SECRET is required with REDACT_HASH_FIELDS; "
             "for example REDACT_HASH_SECRET=a long random text"
         )
+    return problems
+
+
+def _problems_of_authorities(values: Mapping[str, Any]) -> list[str]:
+    """Files that hold no certificates, or that nothing would look at: whoever names one wants to be safe."""
+    problems = []
+    without_tls = {
+        "couchdb_ca_file": (values.get("couchdb_secure", True), "COUCHDB_SECURE=true"),
+        "postgres_sslrootcert": (
+            values.get("postgres_sslmode", "verify-").startswith("verify-"),
+            "POSTGRES_SSLMODE=verify-full",
+        ),
+        "http_endpoint_ca_file": (values.get("http_endpoint_secure", True), "HTTP_ENDPOINT_SECURE=true"),
+    }
+    if values.get("http_endpoint_secure") and not values.get("http_endpoint", "wrong"):
+        problems.append("HTTP_ENDPOINT_SECURE has no effect without HTTP_ENDPOINT; set that, or unset it")
+    for name, (is_used, needed) in without_tls.items():
+        if not (path := values.get(name)):
+            continue
+        if not is_used:
+            problems.append(f"{name.upper()} has no effect without {needed}; set that, or unset it")
+        elif problem := authorities.problem_of(Path(path)):
+            problems.append(
+                f"{name.upper()} {checks.shown(path)} {problem}; for containers it lies in the folder of .env"
+            )
     return problems
 
 

@@ -158,6 +158,13 @@ def cpus(value: str) -> float:
     return float(value)
 
 
+def certificates(value: str) -> str:
+    """A path; whether certificates are there is looked at where it is known what it is relative to."""
+    if not value.isprintable():
+        raise Invalid("is no path of a file")
+    return value
+
+
 def project_name(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", value):
         raise Invalid("is no name of a Compose project (a-z, 0-9, _ and -)")

@@ -88,7 +88,7 @@ def generate(
         configured_types=contact_types,
     )
     for database in databases or settings.couchdb_dbs:
-        client = Client(settings.couchdb_url, settings.couchdb_user, settings.couchdb_password)
+        client = _client(settings)
         with bar() as progress:
             count = content_of(database).count(docs)
             task = progress.add_task(database, total=count + round(count * updates) + round(count * deletes))
@@ -127,6 +127,11 @@ def ingest_serve(port: int | None, log_format: str | None, log_level: str | None
         serve(IngestConfig.from_env(environ), stop)
 
 
+def _client(settings: Settings) -> Client:
+    user, password = settings.couchdb_user, settings.couchdb_password
+    return Client(settings.couchdb_url, user, password, settings.couchdb_ca_file)
+
+
 def _starts_couchdb() -> bool:
     if (handed_out := handed_out_settings()) is not None:
         # Somebody else's may have the same name.
@@ -150,7 +155,7 @@ def _steady(
         threading.Thread(
             target=steady,
             args=(
-                Client(settings.couchdb_url, settings.couchdb_user, settings.couchdb_password),
+                _client(settings),
                 database,
                 options,
                 stop,

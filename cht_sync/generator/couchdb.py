@@ -39,12 +39,13 @@ class Client:
     missing database.
     """
 
-    def __init__(self, url: str, user: str, password: str) -> None:
+    def __init__(self, url: str, user: str, password: str, ca_file: str = "") -> None:
         self.url = url.rstrip("/")
         self._session = requests.Session()
         # Told outright, or a .netrc or a proxy of the environment would have its say.
         self._session.trust_env = False
         self._session.auth = basic(user, password)
+        self._session.verify = ca_file or True
         self._session.headers["Accept"] = "application/json"
 
     def close(self) -> None:

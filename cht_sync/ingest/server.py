@@ -13,6 +13,8 @@ from typing import Any
 
 import psycopg2.extensions
 from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.server import create_server
 
 from cht_sync.errors import ServiceError
@@ -90,6 +92,7 @@ def serve(config: IngestConfig, stop: threading.Event, on_ready: Callable[[int],
             channel_request_lookahead=1,
         )
         servers = [server]
+        server.channel_class = _Channel
         if admin_listener is not None:
             admin = AdminApp(cache, metrics)
             servers.append(
@@ -116,6 +119,15 @@ def serve(config: IngestConfig, stop: threading.Event, on_ready: Callable[[int],
         finally:
             _drain(servers, sockets)
     follower.join()
+
+
+class _Parser(HTTPRequestParser):  # type: ignore[misc, unused-ignore]
+    path = ""
+    """waitress names it in its log, also of a request that was no HTTP and has none."""
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc, unused-ignore]
+    parser_class = _Parser
 
 
 def _listen(host: str, port: int, variable: str) -> socket.socket:

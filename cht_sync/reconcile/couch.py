@@ -119,7 +119,13 @@ class Couch:
         address, _, path = settings.couchdb_url.partition("://")
         host, _, prefix = path.partition("/")
         user, password = settings.couchdb_user, settings.couchdb_password
-        server = Server(f"{address}://{host}", f"{prefix}/{file_name(database)}".lstrip("/"), user, password)
+        server = Server(
+            f"{address}://{host}",
+            f"{prefix}/{file_name(database)}".lstrip("/"),
+            user,
+            password,
+            settings.couchdb_ca_file or None,
+        )
         self._client = CouchdbClient(server, gate_for(server.address, user, password))
         self._refusal = RememberedRefusal(settings.data_folder, settings.couchdb_url, user, password)
         self._user = user
@@ -296,7 +302,7 @@ def _decoded(answer: bytes, kind: type[Answer]) -> Answer:
         return msgspec.Raw(answer)  # type: ignore[return-value]
     try:
         return msgspec.json.decode(answer, type=kind)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         pass  # an id with a lone surrogate, which JSON allows and this decoder refuses
     try:
         return msgspec.convert(decode_json(answer), kind)

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import requests
 
+from cht_sync import authorities
 from cht_sync.logins import basic
 from cht_sync.pipeline.couchdb.login import NOT_ALLOWED_HERE, REFUSED
 from cht_sync.pipeline.couchdb.refusals import RememberedRefusal
@@ -78,6 +79,7 @@ class CouchdbAccess:
         self._session = requests.Session()
         self._session.trust_env = False  # as the pipelines ask
         self._session.auth = basic(user, password)
+        self._session.verify = settings.couchdb_ca_file or True
         self._works = False
         self.trouble: Trouble | None = None
         self.seconds_ahead: float | None = None
@@ -142,7 +144,7 @@ class CouchdbAccess:
             answer = self._session.get(
                 f"{self._url}{path}", params=query, timeout=REQUEST_TIMEOUT, allow_redirects=False
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:
             self.trouble = self._wrong_scheme() or self._untrusted(error) or self._away(type(error).__name__)
             return None
         self.seconds_ahead = seconds_ahead(answer, before)
@@ -219,12 +221,12 @@ class CouchdbAccess:
         )
 
     def _untrusted(self, error: Exception) -> Trouble | None:
-        if not isinstance(error, requests.exceptions.SSLError):
+        refusal = authorities.refusal(error, file="COUCHDB_CA_FILE", host="COUCHDB_HOST")
+        if refusal is None:
             return None
+        why, remedy = refusal
         return Trouble(
-            Kind.SCHEME,
-            f"the certificate of CouchDB at {self._url} is not accepted: {_innermost(error)}",
-            "name the server in COUCHDB_HOST as its certificate does, signed by a known authority",
+            Kind.SCHEME, f"CouchDB at {self._url}: {why}", remedy[:1].lower() + remedy[1:].rstrip(".")
         )
 
     def _away(self, why: str) -> Trouble:
@@ -260,10 +262,3 @@ def _json(answer: requests.Response) -> Any:
 
 def _line(value: object) -> str:
     return " ".join(str(value).split())[:200]
-
-
-def _innermost(error: BaseException) -> str:
-    while error.args and isinstance(error.args[-1], BaseException):
-        error = error.args[-1]
-    reason = getattr(error, "reason", None)
-    return _line(getattr(reason, "args", [reason])[-1] if reason is not None else error)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import requests
 
+from cht_sync import authorities
 from cht_sync.logins import basic
 from cht_sync.pipeline.couchdb.refusals import RememberedRefusal
 from cht_sync.settings import Settings
@@ -47,7 +48,8 @@ class CouchdbCounts:
                 return self.ask(database, sequence)
             self._complain(f"CouchDB answers {status} for {database}")
         except requests.RequestException as error:
-            self._complain(f"CouchDB does not answer: {type(error).__name__}")
+            told = authorities.refusal(error, file="COUCHDB_CA_FILE", host="COUCHDB_HOST")
+            self._complain(f"CouchDB does not answer: {'. '.join(told) if told else type(error).__name__}")
         except (ValueError, KeyError, AttributeError):
             self._complain(f"what answers for {database} is not CouchDB")
         else:
@@ -57,7 +59,10 @@ class CouchdbCounts:
     def _get(self, address: str, query: dict[str, str]) -> dict[str, int]:
         with requests.Session() as session:
             session.trust_env = False  # as the pipelines ask
-            answer = session.get(address, params=query, auth=self._auth, timeout=REQUEST_TIMEOUT)
+            session.verify = self._settings.couchdb_ca_file or True
+            answer = session.get(
+                address, params=query, auth=self._auth, timeout=REQUEST_TIMEOUT, allow_redirects=False
+            )
         answer.raise_for_status()
         found: dict[str, int] = answer.json()
         return found

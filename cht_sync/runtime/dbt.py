@@ -38,6 +38,7 @@ def transform_options(settings: Settings) -> TransformOptions:
         password=endpoint.password,
         database=endpoint.database,
         sslmode=endpoint.sslmode,
+        sslrootcert=endpoint.sslrootcert,
         schema=settings.dbt_postgres_schema,
         raw_schema=settings.postgres_schema,
         model_table=settings.postgres_table,

@@ -53,8 +53,10 @@ def placed(settings: Settings, names: Collection[str], address: str = LOOPBACK) 
     places: dict[str, Any] = {"publish_address": address}
     if "couchdb" in names:
         places |= {"couchdb_host": address, "couchdb_secure": False, "couchdb_path": ""}
+        places |= {"couchdb_ca_file": ""}
     if "postgres" in names:
         places |= {"postgres_host": address, "dbt_postgres_host": address, "postgres_sslmode": "disable"}
+        places |= {"postgres_sslrootcert": ""}
     if "postgrest" in names and settings.environment is Environment.LOCAL:
         places |= {"http_endpoint": ""}
     return dataclasses.replace(settings, **places)

@@ -62,7 +62,7 @@ class Postgrest(Service):
     def ready(self) -> bool:
         # As the pipelines will ask, so that the secret and the role are proven too.
         try:
-            answer = postgrest_access.ask(f"127.0.0.1:{self.port}", self._settings)
+            answer = postgrest_access.ask(f"http://127.0.0.1:{self.port}", self._settings)
         except requests.RequestException:
             return False
         return answer.status_code == 200

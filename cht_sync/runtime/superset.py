@@ -176,6 +176,7 @@ def provisioning_variables(settings: Settings) -> dict[str, str]:
         "POSTGRES_HOST": endpoint.host,
         "POSTGRES_PORT": str(endpoint.port),
         "POSTGRES_SSLMODE": endpoint.sslmode,
+        "POSTGRES_SSLROOTCERT": endpoint.sslrootcert,
         "POSTGRES_DB": settings.postgres_db,
         "DBT_POSTGRES_SCHEMA": settings.dbt_postgres_schema,
     }

@@ -30,6 +30,7 @@ def connected(options: TransformOptions) -> Iterator[Connection]:
             password=options.password,
             dbname=options.database,
             sslmode=options.sslmode,
+            sslrootcert=options.sslrootcert or None,
             application_name="cht-sync dbt loop",
             connect_timeout=10,
             keepalives_idle=30,

@@ -34,6 +34,7 @@ class TransformOptions:
     password: str = field(repr=False)
     database: str
     sslmode: str = "prefer"
+    sslrootcert: str = ""
     schema: str = "dbt"
     raw_schema: str = "v1"
     model_table: str = "couchdb"
@@ -74,6 +75,7 @@ class TransformOptions:
             "DBT_POSTGRES_PASSWORD": self.password,
             "POSTGRES_DB": self.database,
             "POSTGRES_SSLMODE": self.sslmode,
+            "POSTGRES_SSLROOTCERT": self.sslrootcert,
             "DBT_POSTGRES_SCHEMA": self.schema,
             "POSTGRES_SCHEMA": self.raw_schema,
             "ROOT_POSTGRES_SCHEMA": self.raw_schema,

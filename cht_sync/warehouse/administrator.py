@@ -84,6 +84,7 @@ def run(settings: Settings, address: Mapping[str, str]) -> None:
         "host": settings.postgres_host,
         "port": str(settings.postgres_port),
         "sslmode": settings.postgres_sslmode,
+        **({"sslrootcert": settings.postgres_sslrootcert} if settings.postgres_sslrootcert else {}),
         "dbname": MAINTENANCE_DATABASE,
         "connect_timeout": str(CONNECT_TIMEOUT),
         "application_name": "cht-sync",

@@ -19,6 +19,9 @@ CONNECT_TIMEOUT = 5
 ANSWER = re.compile(r"FATAL: +|fe_sendauth: ")
 """What stands before the reason where a server was reached and did not let us in."""
 
+ADVICE = "Either provide the file"
+"""How libpq's own advice begins, under its line on a missing root certificate."""
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -30,6 +33,7 @@ class Endpoint:
     user: str
     password: str = field(repr=False)
     sslmode: str = "prefer"
+    sslrootcert: str = ""
 
     @contextmanager
     def connect(self, *, database: str | None = None) -> Iterator[Connection]:
@@ -61,12 +65,15 @@ class Endpoint:
             user=self.user,
             password=self.password,
             sslmode=self.sslmode,
+            sslrootcert=self.sslrootcert or None,
             connect_timeout=CONNECT_TIMEOUT,
             application_name="cht-sync",
         )
 
     def _not_connected(self, said: str) -> ChtSyncError:
         answered, reason = why_not(said)
+        if hint := _about_tls(reason):
+            return ChtSyncError(f"PostgreSQL at {self.host}:{self.port}: {reason}", hint=hint)
         if answered:
             return ChtSyncError(
                 f"PostgreSQL at {self.host}:{self.port} refuses {self.user}: {reason}",
@@ -87,12 +94,14 @@ class Endpoint:
             "PGDATABASE": self.database,
             "PGSSLMODE": self.sslmode,
             "PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT),
+            **({"PGSSLROOTCERT": self.sslrootcert} if self.sslrootcert else {}),
         }
 
     def uri(self) -> str:
         """The address with the password in it, for an environment variable."""
         user, password = quote(self.user, safe=""), quote(self.password, safe="")
-        query = urlencode({"sslmode": self.sslmode})
+        root = {"sslrootcert": self.sslrootcert} if self.sslrootcert else {}
+        query = urlencode({"sslmode": self.sslmode, **root}, safe="/")
         return (
             f"postgresql://{user}:{password}@{self.host}:{self.port}/{quote(self.database, safe='')}?{query}"
         )
@@ -103,10 +112,25 @@ def why_not(said: str) -> tuple[bool, str]:
 
     That is a line for each address that it tried, and under it, indented, what may be wrong.
     """
-    tried = [line for line in said.splitlines() if line and not line[0].isspace()] or ["no reason given"]
+    lines = [line for line in said.splitlines() if line and not line[0].isspace()]
+    tried = [line for line in lines if not line.startswith(ADVICE)] or ["no reason given"]
     if answers := [line for line in tried if ANSWER.search(line)]:
         return True, ANSWER.split(answers[-1])[-1]
     return False, tried[-1].split(" failed: ")[-1]
+
+
+def _about_tls(reason: str) -> str | None:
+    """What to do where TLS is why there is no connection; None where it is not. The words are libpq's."""
+    if "does not match host name" in reason:
+        return "Give POSTGRES_HOST (DBT_POSTGRES_HOST) a name that is in the certificate."
+    if "root certificate file" in reason or "certificate verify failed" in reason:
+        return (
+            "Name the PEM file of the authority that has signed its certificate: POSTGRES_SSLROOTCERT; "
+            "or has the certificate expired?"
+        )
+    if "server does not support SSL" in reason:
+        return "Switch TLS on there, or correct POSTGRES_SSLMODE."
+    return None
 
 
 def owner_endpoint(settings: Settings) -> Endpoint:
@@ -143,4 +167,5 @@ def _endpoint(settings: Settings, user: str, password: str, *, host: str = "") -
         user,
         password,
         settings.postgres_sslmode,
+        settings.postgres_sslrootcert,
     )

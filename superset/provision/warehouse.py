@@ -43,6 +43,7 @@ def address() -> str:
         database=given["POSTGRES_DB"],
         query={
             "sslmode": given["POSTGRES_SSLMODE"],
+            **({"sslrootcert": root} if (root := given.get("POSTGRES_SSLROOTCERT")) else {}),
             "options": f"-csearch_path={_escaped(path)} -ctimezone=UTC "
             f"-cstatement_timeout={LONGEST_QUERY} {READ_ONLY}",
         },

@@ -164,3 +164,9 @@ def test_what_ends_a_thread_unexpectedly_is_one_line_of_json(capsys: pytest.Capt
         "thread a thread ended unexpectedly: ValueError",
     )
     assert entry["exception"].endswith("ValueError: bad\nnews")
+
+
+def test_malformed_headers_of_a_server_leave_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(level="debug")
+    logging.getLogger("urllib3.connection").warning("Failed to parse headers", exc_info=ValueError("x"))
+    assert capsys.readouterr().err == ""

@@ -177,3 +177,12 @@ def test_empty_windows_are_refused(text: str, header: str | None, details: str) 
         wanted(parameters.parse(text).window, header)
     assert (caught.value.status, caught.value.code) == (416, "PGRST103")
     assert str(caught.value.details).startswith(details)
+
+
+@pytest.mark.parametrize(
+    "deep", ["(and" * 3_000, "(and" * 3_000 + "(a.eq.1)" + ")" * 3_000, "(not.or" * 3_000]
+)
+def test_nesting_beyond_what_can_be_followed_is_the_requests_fault(deep: str) -> None:
+    error = refusal(f"and={deep}")
+    assert (error.status, error.code) == (400, "PGRST100")
+    assert len(error.message) < 100

@@ -16,9 +16,19 @@ PATIENCE = 20.0
 LETTER = Rejected("a", "1-a", "7-x", "malformed", "no object", '["Achieng"]')
 
 
-@pytest.mark.parametrize(("keep", "document"), [(True, '["Achieng"]'), (False, None)])
-def test_it_stays_unless_keep_rejected_is_false(tmp_path: Path, keep: bool, document: str | None) -> None:
-    options = Options(db="medic", port=1, sequence_path=str(tmp_path / "seq"), keep_rejected=keep)
+@pytest.mark.parametrize(
+    ("database", "keep", "document"),
+    [
+        ("medic", True, '["Achieng"]'),
+        ("medic", False, None),
+        ("_users", True, None),
+        ("%5Fusers", True, None),
+    ],
+)
+def test_it_stays_unless_keep_rejected_is_false_and_never_for_users(
+    tmp_path: Path, database: str, keep: bool, document: str | None
+) -> None:
+    options = Options(db=database, port=1, sequence_path=str(tmp_path / "seq"), keep_rejected=keep)
     source = CouchdbChanges(options, PluginContext("medic", tmp_path))
     source.start(None, threading.Event())
     try:

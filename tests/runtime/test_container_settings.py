@@ -93,6 +93,20 @@ def test_with_settings_makes_variables_of_files_as_they_are(tmp_path: Path) -> N
     assert done.stdout == value
 
 
+def test_with_settings_leaves_certificates_files(tmp_path: Path) -> None:
+    (tmp_path / "COUCHDB_CA_FILE").write_text("/run/cht-sync/couchdb_ca_file.pem")
+    (tmp_path / "couchdb_ca_file.pem").write_text("-----BEGIN CERTIFICATE-----")
+    done = subprocess.run(
+        [WITH_SETTINGS, "env"],
+        env={"PATH": os.environ["PATH"], "CHT_SYNC_HANDED_OUT": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "COUCHDB_CA_FILE=/run/cht-sync/couchdb_ca_file.pem" in done.stdout.splitlines()
+    assert "BEGIN CERTIFICATE" not in done.stdout
+
+
 def test_a_container_that_was_handed_nothing_does_not_start(tmp_path: Path) -> None:
     done = subprocess.run(
         [WITH_SETTINGS, "true"],

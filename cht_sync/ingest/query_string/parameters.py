@@ -156,6 +156,8 @@ def _read(reader: Callable[[str], T], text: str, subject: str, *, shown: str | N
             f" column {failure.position - text.rfind(chr(10), 0, failure.position)})",
             details=failure.details,
         ) from failure
+    except RecursionError:
+        raise outside_subset(f"So deep a {subject}") from None
 
 
 def _ending(pairs: Iterable[tuple[str, str]], words: Iterable[str]) -> list[tuple[str, str]]:

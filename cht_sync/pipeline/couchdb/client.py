@@ -18,7 +18,7 @@ import msgspec
 import requests
 import urllib3
 
-from cht_sync import backoff
+from cht_sync import authorities, backoff
 from cht_sync.errors import LoginRefused, OperatorNeeded, SourceError, SourceUnavailable
 from cht_sync.logins import basic
 from cht_sync.pipeline.couchdb.hints import to_correct
@@ -293,8 +293,11 @@ class CouchdbClient:
                 stream=stream,
                 allow_redirects=False,
             )
-        except requests.RequestException as error:
-            raise SourceUnavailable(f"{self._server!r} does not answer: {_short(error)}") from error
+        except (requests.RequestException, ValueError) as error:
+            # A ValueError is said of a redirection to what is no address, though none is followed.
+            file, host = to_correct("COUCHDB_CA_FILE", "ca_file"), to_correct("COUCHDB_HOST", "host")
+            why, hint = authorities.refusal(error, file=file, host=host) or (_short(error), None)
+            raise SourceUnavailable(f"{self._server!r} does not answer: {why}", hint=hint) from error
 
     def _signed_in(self, verdict: Verdict, refused: str | None) -> str | None:
         """Return the cookie that all clients of this login share, another one than `refused`.
@@ -359,7 +362,7 @@ def _reason(response: requests.Response) -> str:
         return ""
     try:
         answer = response.json()
-    except (requests.RequestException, ValueError):
+    except (requests.RequestException, ValueError, RecursionError):
         return "no JSON in the answer"
     return str(answer.get("reason", ""))[:300] if isinstance(answer, dict) else ""
 

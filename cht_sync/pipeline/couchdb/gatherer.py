@@ -12,6 +12,7 @@ from cht_sync.pipeline.couchdb.events import EventMaker
 from cht_sync.pipeline.couchdb.handoff import Gathered
 from cht_sync.pipeline.couchdb.rows import NO_DOCUMENT, NO_SEQUENCE, ROW_START, Row, decode_row, sequence_text
 
+DOCUMENT = b'"doc"'
 FETCHES = 5
 """So often a document that the feed left out is asked for, each time with the feed read anew before."""
 
@@ -51,7 +52,9 @@ class Gatherer:
                     row = decode_row(line)
                 except ValueError as error:
                     if not line.startswith(ROW_START):
-                        shown = line[:120].decode(errors="replace")
+                        # What holds a document is not for a log.
+                        said = b"a row that cannot be read" if DOCUMENT in line else line[:120]
+                        shown = said.decode(errors="replace")
                         raise SourceUnavailable(f"the feed said {shown!r}") from error
                     portion.reject(_malformed(line, error))
                     continue

@@ -63,16 +63,25 @@ def identity(welcome: bytes, information: bytes) -> Identity:
     try:
         server = msgspec.json.decode(welcome, type=_Welcome)
         database = msgspec.json.decode(information, type=_Information)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return Identity()
     born = database.instance_start_time if _tells_creation(server) else None
-    return Identity(server.uuid or None, None if born == NOT_TOLD else born or None)
+    return Identity(_told(server.uuid), None if born == NOT_TOLD else _told(born))
+
+
+def is_header_value(text: str) -> bool:
+    """Whether a text can travel as the value of an HTTP header as it is: one line of printable ASCII."""
+    return text.isascii() and text.isprintable() and text == text.strip()
+
+
+def _told(text: str | None) -> str | None:
+    return text if text and is_header_value(text) else None
 
 
 def _tells_creation(server: _Welcome) -> bool:
     if server.vendor.name == EMBEDDED:
         return True
-    found = re.match(r"(\d+)\.(\d+)", server.version)
+    found = re.match(r"(\d{1,9})\.(\d{1,9})", server.version)
     return (
         "Apache" in server.vendor.name
         and bool(server.couchdb)

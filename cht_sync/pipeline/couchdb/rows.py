@@ -9,6 +9,7 @@ opaque texts (other servers of the protocol: integers).
 from __future__ import annotations
 
 import operator
+import string
 from collections.abc import Iterable, Iterator
 from itertools import chain, dropwhile
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 
 from cht_sync.errors import SourceUnavailable
+from cht_sync.pipeline.couchdb.identity import is_header_value
 from cht_sync.pipeline.document import decode_json
 
 ROW_START = b'{"seq":'
@@ -23,6 +25,8 @@ PAGE_START = b'{"results":['
 NO_DOCUMENT = (b"", b"null")
 NO_SEQUENCE = msgspec.Raw(b"null")
 """What stands in a row where `seq_interval` leaves the sequence out."""
+USUAL = f'"{string.ascii_letters}{string.digits}-_'.encode()
+"""What the sequences of CouchDB and of the embedded server are made of, for a quick look at each row."""
 WHOLE_WITHOUT_LINE_END = (b'{"results"', b"],", b'"last_seq"', b'{"last_seq"')
 """What may stand at the end of an answer without a line end; a row there has been cut off."""
 
@@ -74,13 +78,13 @@ _decode_page_end = msgspec.json.Decoder(PageEnd).decode
 
 
 def decode_row(line: bytes) -> Row:
-    """Return the change of one line. Raises ValueError where it is none.
+    """Return the change of one line. Raises ValueError where it is none, or its sequence cannot be read.
 
     A document that cannot be decoded (lone surrogates, nesting beyond what Python holds) is no
     reason to forget which document it is.
     """
     try:
-        return _decode_row(line)
+        row = _decode_row(line)
     except (msgspec.DecodeError, RecursionError) as error:
         head, found, document = line.partition(_DOC_MEMBER)
         if not found or not document.endswith(b"}"):
@@ -91,7 +95,8 @@ def decode_row(line: bytes) -> Row:
         sequence = msgspec.Raw(msgspec.json.encode(members.pop("seq", None)))
         row = msgspec.convert(members, Row)
         row.seq, row.doc = sequence, msgspec.Raw(document[:-1])
-        return row
+    _check_sequence(row.seq)
+    return row
 
 
 def decode_head(row: Row, document: bytes) -> Head:
@@ -161,8 +166,8 @@ def page_rows(chunks: Iterable[bytes]) -> Iterator[list[bytes] | PageEnd]:
             yield rows
     text = bytes(end).lstrip(b"],\r\n ")
     try:
-        yield _decode_page_end(b"{" + text)
-    except msgspec.DecodeError as error:
+        yield _page_end(b"{" + text)
+    except ValueError as error:
         raise SourceUnavailable("the page of changes ended before its end") from error
 
 
@@ -171,7 +176,7 @@ def page_pending(answer: bytes) -> int | None:
 
     Raises ValueError where the answer is no page.
     """
-    return _decode_page_end(answer).pending
+    return _page_end(answer).pending
 
 
 def continuous_end(line: bytes) -> PageEnd | None:
@@ -179,8 +184,8 @@ def continuous_end(line: bytes) -> PageEnd | None:
     if not line.startswith(b'{"last_seq"'):
         return None
     try:
-        return _decode_page_end(line)
-    except msgspec.DecodeError:
+        return _page_end(line)
+    except ValueError:
         return None
 
 
@@ -188,8 +193,34 @@ def _page_in_one(groups: Iterable[list[bytes]]) -> Iterator[list[bytes] | PageEn
     text = b"\n".join(line for group in groups for line in group)
     try:
         page = _decode_page(text)
-    except msgspec.DecodeError as error:
+        _check_sequence(page.last_seq)
+    except (ValueError, RecursionError) as error:
         shown = text[:80].decode(errors="replace")
         raise SourceUnavailable(f"the answer is no page of changes; it begins {shown!r}") from error
     yield [bytes(row) for row in page.results]
     yield PageEnd(page.last_seq, page.pending)
+
+
+def _page_end(text: bytes) -> PageEnd:
+    """Raises ValueError where it is none."""
+    try:
+        end = _decode_page_end(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    _check_sequence(end.last_seq)
+    return end
+
+
+def _check_sequence(raw: msgspec.Raw) -> None:
+    """Raises ValueError for what cannot be a header, as which sequences travel; CouchDB's all can.
+
+    The decoder passes over what it is not asked for without looking into its texts.
+    """
+    if not bytes(raw).translate(None, USUAL):
+        return
+    try:
+        value = msgspec.json.decode(raw)
+    except RecursionError as error:
+        raise ValueError("the sequence is nested too deeply") from error
+    if not is_header_value(value if isinstance(value, str) else bytes(raw).decode()):
+        raise ValueError("the sequence is not of printable ASCII")

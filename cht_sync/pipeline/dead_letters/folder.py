@@ -24,11 +24,13 @@ def problems_with(data_folder: Path, folder: Path | None, pipeline_id: str) -> l
     path = file_of(folder or data_folder / "dead_letter_queue", pipeline_id)
     try:
         _try(path)
-    except OSError as error:
-        named = Path(os.fsdecode(error.filename)) if error.filename else path
+    except (OSError, ValueError) as error:
+        # A ValueError is said of a name that no file can have: NUL, a lone surrogate.
+        failed = error if isinstance(error, OSError) else OSError(0, "is no name of a file")
+        named = Path(os.fsdecode(failed.filename)) if failed.filename else path
         where = named if named in (path, _lock(path), *path.parents) else path.parent
         problem = ConfigError(
-            f"pipeline {pipeline_id}: {setting}: dead letters cannot be kept: {where}: {error.strerror}",
+            f"pipeline {pipeline_id}: {setting}: dead letters cannot be kept: {where}: {failed.strerror}",
             hint=f"Name a folder that can be written with --{setting} or in {files}, or mend this one.",
         )
         return [problem]

@@ -18,7 +18,7 @@ import urllib3
 from requests.cookies import RequestsCookieJar, extract_cookies_to_jar, get_cookie_header
 from urllib3.util import make_headers
 
-from cht_sync import backoff
+from cht_sync import authorities, backoff
 from cht_sync.pipeline.http.failed import let_go
 from cht_sync.pipeline.http.proxy import Proxy
 
@@ -31,6 +31,7 @@ MOST_DISCARDED = 1 << 20
 """Bytes of an answer that are read past to use its connection again."""
 
 _ILLEGAL = re.compile(r'[\x00-\x20\x7f"<>\\^`{|}]|%(?![0-9A-Fa-f]{2})')
+_ENDS_A_LINE = re.compile(r"[\r\n\0]")
 
 
 class Unsendable(ValueError):
@@ -120,10 +121,14 @@ class HttpClient:
                 repeats -= 1
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 let_go(error)
-                raise NoAnswer(f"no answer: {_short(error)}") from error
+                told = authorities.refusal(
+                    error, file="ssl_certificate_authorities of http", host="url of http"
+                )
+                raise NoAnswer(f"no answer: {'. '.join(told) if told else _short(error)}") from error
 
     def _once(self, request: Request) -> tuple[Answer, str | None]:
         check_address(request.url)
+        _check_headers(request.headers)
         headers: dict[str, str | bytes] = {"User-Agent": "cht-sync"}
         # As bytes: text would have to be Latin-1.
         headers |= {name: value.encode(errors="replace") for name, value in request.headers.items()}
@@ -164,6 +169,13 @@ def check_characters(url: str) -> None:
         raise Unsendable(f"the address has {found[0]!r} at character {found.start() + 1}")
 
 
+def _check_headers(headers: Mapping[str, str]) -> None:
+    """Refuse what would end a header: the library lets a line go on in the next one (obsolete folding)."""
+    for name, value in headers.items():
+        if _ENDS_A_LINE.search(name) or _ENDS_A_LINE.search(value):
+            raise Unsendable("a header is malformed: it holds the end of a line, or NUL")
+
+
 def check_address(url: str) -> None:
     """Refuse what is no address of an HTTP server. Raises Unsendable."""
     check_characters(url)
@@ -188,7 +200,11 @@ def _pools(behaviour: Behaviour) -> urllib3.PoolManager:
 
 
 def _redirected(request: Request, location: str) -> Request:
-    url = urljoin(request.url, location)
+    """Raises Unsendable where it leads to no address."""
+    try:
+        url = urljoin(request.url, location)
+    except ValueError:
+        raise Unsendable("the server redirects to what is no address") from None
     headers = request.headers
     if urlsplit(url)[:2] != urlsplit(request.url)[:2]:
         # Another server has no business with the login.

@@ -34,7 +34,7 @@ import msgspec
 from cht_sync.pipeline.checkpoint import SequenceFile
 from cht_sync.pipeline.contracts import Batch, Position
 from cht_sync.pipeline.couchdb.client import Asked, Authentication, CouchdbClient, Server
-from cht_sync.pipeline.couchdb.events import EventShape, bare_event_maker, event_maker
+from cht_sync.pipeline.couchdb.events import USERS_DATABASE, EventShape, bare_event_maker, event_maker
 from cht_sync.pipeline.couchdb.handoff import Gathered, Handoff
 from cht_sync.pipeline.couchdb.identity import Identity
 from cht_sync.pipeline.couchdb.login import gate_for, gate_for_token
@@ -171,7 +171,8 @@ class Options(InputOptions):
     keep_rejected: bool = option(
         "boolean",
         default=True,
-        help="Keep the text of a change that cannot be read with its dead letter (not in Logstash).",
+        help="Keep the text of a change that cannot be read with its dead letter; never of `_users` (not in "
+        "Logstash).",
     )
 
     def __post_init__(self) -> None:
@@ -225,6 +226,8 @@ class CouchdbChanges:
         self._make_event = (
             event_maker(shape, decorate) if options.include_docs else bare_event_maker(decorate)
         )
+        # What could not be read could not be freed of its password material either.
+        self._keeps_rejected = options.keep_rejected and database != USERS_DATABASE
         self._handoff = Handoff(self._batch_size, MOST_BYTES, self._batch_delay)
         self._server = Server(
             address,
@@ -294,7 +297,7 @@ class CouchdbChanges:
         return Batch(
             list(gathered.events.values()),
             gathered.rejected
-            if self._options.keep_rejected
+            if self._keeps_rejected
             else [replace(one, document=None) for one in gathered.rejected],
             position,
             acknowledge,

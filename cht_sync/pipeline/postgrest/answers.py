@@ -89,7 +89,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, resolution: st
     pause = backoff.requested(status, headers.get("Retry-After"))
     try:
         error = _decode_error(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         shown = body[:120].decode(errors="replace")
         kind = BY_STATUS.get(status, DestinationUnavailable)
         return kind(f"answered {status}: {shown}", code=f"HTTP {status}", pause=pause)

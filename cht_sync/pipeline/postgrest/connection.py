@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,9 @@ from urllib.parse import quote
 import msgspec
 import requests
 
+from cht_sync import authorities
 from cht_sync.errors import DeliveryError, DestinationUnavailable
+from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
 from cht_sync.pipeline.http.failed import let_go
 from cht_sync.pipeline.postgrest.answers import LOGIN_FAILED, SUCCESS, failure
 from cht_sync.tokens import TokenSource
@@ -95,7 +98,7 @@ class PostgrestConnection:
         if response.status_code in SUCCESS:
             try:
                 return msgspec.json.decode(response.content, type=list[dict[str, Any]])
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 raise DestinationUnavailable(f"{table}: the answer is no list of rows") from error
         refusal = failure(response.status_code, response.headers, response.content, "")
         raise refusal or DestinationUnavailable(f"{table}: answered {response.status_code}")
@@ -115,11 +118,16 @@ class PostgrestConnection:
             return self._session.request(
                 method, url, data=body, headers=headers, timeout=self._timeouts, allow_redirects=False
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:
+            # A ValueError is said of a redirection to what is no address, though none is followed.
             let_go(error)
-            raise DestinationUnavailable(f"PostgREST does not answer: {_short(error)}") from error
+            file, host = "HTTP_ENDPOINT_CA_FILE", "HTTP_ENDPOINT"
+            if not os.environ.get(ENVIRONMENT):
+                file, host = "ssl_certificate_authorities of http", "url of http"
+            why, hint = authorities.refusal(error, file=file, host=host) or (_short(error), None)
+            raise DestinationUnavailable(f"PostgREST does not answer: {why}", hint=hint) from error
 
 
-def _short(error: requests.RequestException) -> str:
+def _short(error: Exception) -> str:
     reason = error.args[0] if error.args else error
     return str(getattr(reason, "reason", reason))[:200]

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from cht_sync import render
+from cht_sync.errors import SettingsError
 from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
 from cht_sync.runtime import postgrest_conf
 from cht_sync.runtime.superset import provisioning_variables, server_variables
-from cht_sync.settings import DOCKER, Settings, declared
+from cht_sync.settings import AUTHORITIES, DOCKER, Settings, declared
 from cht_sync.tokens import LONG_LIFE, make_token
 from cht_sync.warehouse.connection import authenticator_endpoint, metadata_endpoint
 
@@ -69,22 +70,33 @@ def placed(settings: Settings, names: Collection[str]) -> Settings:
     }
     if "couchdb" in names:
         places |= {"couchdb_host": COUCHDB, "couchdb_port": PORTS[COUCHDB], "couchdb_secure": False}
-        places |= {"couchdb_path": ""}
+        places |= {"couchdb_path": "", "couchdb_ca_file": ""}
     if "postgres" in names:
         places |= {
             "postgres_host": "postgres",
             "postgres_port": PORTS["postgres"],
             "postgres_sslmode": "disable",
+            "postgres_sslrootcert": "",
         }
         places |= {"dbt_postgres_host": "postgres"}
     if "postgrest" in names and ("postgres" in names or not settings.http_endpoint):
         port = PORTS["postgrest"]
         places |= {"http_endpoint": f"postgrest:{port}", "postgrest_port": port}
+        places |= {"http_endpoint_secure": False, "http_endpoint_ca_file": ""}
     return dataclasses.replace(settings, **places)
 
 
 def handed_out(settings: Settings) -> dict[str, dict[str, str]]:
-    """Return service -> variable -> value, for settings that are placed."""
+    """Return service -> variable -> value, for settings that are placed.
+
+    Among the variables are files of certificates, for the services that a setting tells of them. Raises
+    SettingsError where one cannot be read (any more).
+    """
+    files = {certificates_file(name): path for name in AUTHORITIES if (path := getattr(settings, name))}
+    inside: dict[str, Any] = {
+        name: f"{PLACE}/{certificates_file(name)}" for name in AUTHORITIES if getattr(settings, name)
+    }
+    settings = dataclasses.replace(settings, **inside)
     plain, secrets = _texts(settings, secret=False), _texts(settings, secret=True)
     plain[ENVIRONMENT] = settings.environment.value
     secrets[METADATA_PASSWORD] = settings.superset_metadata_password
@@ -112,7 +124,15 @@ def handed_out(settings: Settings) -> dict[str, dict[str, str]]:
         # With the driver's name, as SQLAlchemy takes it.
         "SUPERSET_METADATA_URI": metadata_endpoint(settings).uri().replace("://", "+psycopg2://", 1),
     }
+    for variables in found.values():
+        named = [file for file in files if any(f"{PLACE}/{file}" in value for value in variables.values())]
+        variables |= {file: _certificates(files[file]) for file in named}
     return found
+
+
+def certificates_file(setting: str) -> str:
+    """The name of the file whose certificates a setting names."""
+    return f"{setting}.pem"
 
 
 def write(found: Mapping[str, Mapping[str, str]], folder: Path) -> None:
@@ -153,6 +173,13 @@ def _texts(settings: Settings, *, secret: bool) -> dict[str, str]:
         else:
             texts[name] = settings.given.get(name, "")
     return {name: text for name, text in texts.items() if text}
+
+
+def _certificates(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise SettingsError([f"{path} cannot be read: {error.strerror}"]) from error
 
 
 def _some(texts: Mapping[str, str], names: Collection[str]) -> dict[str, str]:

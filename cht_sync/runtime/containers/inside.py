@@ -45,10 +45,10 @@ def check(settings: Settings, services: Collection[str]) -> None:
         )
     if settings.postgrest_bin:
         problems.append("POSTGREST_BIN is for local processes; with Docker set POSTGREST_IMAGE")
-    if settings.postgres_sslmode.startswith("verify-"):
+    if _seen_mode(settings, services).startswith("verify-") and not settings.postgres_sslrootcert:
         problems.append(
-            f"POSTGRES_SSLMODE={settings.postgres_sslmode} needs a root certificate, which containers have "
-            "no place for yet; for example POSTGRES_SSLMODE=require"
+            f"POSTGRES_SSLMODE={settings.postgres_sslmode} needs POSTGRES_SSLROOTCERT: containers have no "
+            "root certificate of libpq's; for example POSTGRES_SSLROOTCERT=postgres-ca.pem"
         )
     for name, value in _others(settings, services).items():
         host = THIS_MACHINE.match(value)
@@ -59,6 +59,11 @@ def check(settings: Settings, services: Collection[str]) -> None:
             )
     if problems:
         raise SettingsError(problems, hint="Or run local processes: --runtime embedded")
+
+
+def _seen_mode(settings: Settings, services: Collection[str]) -> str:
+    """The sslmode inside of containers."""
+    return placed(settings, services).postgres_sslmode
 
 
 def _others(settings: Settings, services: Collection[str]) -> Mapping[str, str]:

@@ -21,13 +21,13 @@ from cht_sync.errors import ChtSyncError, ServiceError, SettingsError
 from cht_sync.files import last_lines, private_folder, write_atomically
 from cht_sync.process import ProcessId
 from cht_sync.runtime import chosen, credentials, embedded, ports
-from cht_sync.runtime.containers import command, inside, recorded
+from cht_sync.runtime.containers import command, handed_out, inside, recorded
 from cht_sync.runtime.containers import engine as engines
 from cht_sync.runtime.containers.available import logstash_image
 from cht_sync.runtime.containers.compose import SETTINGS_FILE, Compose, files
 from cht_sync.runtime.containers.recorded import Recorded
 from cht_sync.runtime.state import EnvironmentState, ServiceState
-from cht_sync.settings import DOCKER, Settings, declared, env_template, load
+from cht_sync.settings import AUTHORITIES, DOCKER, Settings, declared, env_template, load
 
 RUNTIME = "docker"
 PUBLISHED = {"postgres": "postgres_port", "couchdb": "couchdb_port", "superset": "superset_port"}
@@ -160,7 +160,13 @@ def prepare(
         for name, variable in declared()
         if variable.secret and getattr(settings, name.lower())
     }
-    write_atomically(folder / ".env", env_template({**settings.given, **secrets}))
+    given = {**settings.given, **secrets}
+    for name in AUTHORITIES:
+        if path := getattr(settings, name):
+            # Beside the settings, which is all that the container sees that hands them out.
+            given[name.upper()] = handed_out.certificates_file(name)
+            write_atomically(folder / given[name.upper()], Path(path).read_bytes())
+    write_atomically(folder / ".env", env_template(given))
     write_atomically(folder / SETTINGS_FILE, _for_compose(settings, record, folder))
     installation = of(record, settings.home)
     if {"postgres", "couchdb"} & {*names}:

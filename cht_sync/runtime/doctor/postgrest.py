@@ -7,15 +7,17 @@ from typing import Any
 
 import requests
 
+from cht_sync import authorities
 from cht_sync.runtime import postgrest_access
 from cht_sync.runtime.couchdb_access import seconds_ahead
 from cht_sync.runtime.doctor import clock
 from cht_sync.runtime.doctor.finding import Check, Finding, Findings, failed, ok, skipped
 from cht_sync.runtime.doctor.situation import Situation
 from cht_sync.runtime.protocols import Protocol, spoken
+from cht_sync.settings import Settings
 
 GROUP = "PostgREST"
-SETTINGS = ("HTTP_ENDPOINT", "PGRST_JWT_SECRET", "POSTGREST_PORT", "POSTGRES_DB")
+SETTINGS = ("HTTP_ENDPOINT", "HTTP_ENDPOINT_SECURE", "PGRST_JWT_SECRET", "POSTGREST_PORT", "POSTGRES_DB")
 WRONG_KEY, WRONG_CLAIM = "PGRST301", "PGRST303"
 NO_TABLE = ("PGRST106", "PGRST205", "42P01", "3F000")
 NO_RIGHT = "42501"
@@ -23,14 +25,14 @@ UNAUTHORIZED, UNAVAILABLE = 401, 503
 
 
 def _answers(situation: Situation) -> Findings:
-    place = postgrest_access.place_of(situation.given)
+    place = postgrest_access.url_of(situation.given)
     if _is_ours_and_rests(situation):
         yield skipped("postgrest is not running")
         return
     try:
         answer = postgrest_access.ask(place, situation.given)
     except requests.RequestException as error:
-        yield _no_answer(place, error)
+        yield _no_answer(situation.given, error)
         return
     if not _is_postgrest(answer):
         yield failed(
@@ -47,11 +49,11 @@ def _answers(situation: Situation) -> Findings:
 
 def _token(situation: Situation) -> Findings:
     settings = situation.given
-    place = postgrest_access.place_of(settings)
+    place = postgrest_access.url_of(settings)
     try:
         answer = postgrest_access.ask(place, settings)
     except requests.RequestException as error:
-        yield _no_answer(place, error)
+        yield _no_answer(situation.given, error)
         return
     if answer.status_code == requests.codes.ok:
         yield ok("takes a token of PGRST_JWT_SECRET")
@@ -62,12 +64,12 @@ def _token(situation: Situation) -> Findings:
 
 
 def _clock(situation: Situation) -> Findings:
-    place = postgrest_access.place_of(situation.given)
+    place = postgrest_access.url_of(situation.given)
     before = time.time()
     try:
         answer = postgrest_access.ask(place, situation.given)
     except requests.RequestException as error:
-        yield _no_answer(place, error)
+        yield _no_answer(situation.given, error)
         return
     yield clock.judged("PostgREST", seconds_ahead(answer, before))
 
@@ -82,15 +84,25 @@ def _remedy(code: str, situation: Situation) -> str:
     return "See: cht-sync logs postgrest"
 
 
-def _no_answer(place: str, error: Exception) -> Finding:
-    host, _colon, rest = place.partition("/")[0].rpartition(":")
-    found = spoken(host, int(rest)) if rest.isdigit() else None
-    if found in (None, Protocol.HTTP):
+def _no_answer(settings: Settings, error: Exception) -> Finding:
+    url = postgrest_access.url_of(settings)
+    host, _colon, port = postgrest_access.place_of(settings).partition("/")[0].rpartition(":")
+    found = spoken(host, int(port)) if port.isdigit() else None
+    wanted = Protocol.HTTPS if postgrest_access.speaks_https(settings) else Protocol.HTTP
+    if found not in (None, wanted):
+        secure = f", or HTTP_ENDPOINT_SECURE={str(found is Protocol.HTTPS).lower()}"
+        other = secure if found in (Protocol.HTTP, Protocol.HTTPS) else ""
         return failed(
-            f"PostgREST at {place} does not answer ({type(error).__name__})",
-            "Correct HTTP_ENDPOINT, or start what should listen there; ours: cht-sync up",
+            f"what listens at {host}:{port} speaks {found}, not {wanted}", f"Correct HTTP_ENDPOINT{other}"
         )
-    return failed(f"what listens at {place} speaks {found}, not http", "Correct HTTP_ENDPOINT")
+    refusal = authorities.refusal(error, file="HTTP_ENDPOINT_CA_FILE", host="HTTP_ENDPOINT")
+    if refusal is not None:
+        why, remedy = refusal
+        return failed(f"PostgREST at {url}: {why}", remedy.rstrip("."))
+    return failed(
+        f"PostgREST at {url} does not answer ({type(error).__name__})",
+        "Correct HTTP_ENDPOINT, or start what should listen there; ours: cht-sync up",
+    )
 
 
 def _is_postgrest(answer: requests.Response) -> bool:
