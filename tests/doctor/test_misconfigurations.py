@@ -180,7 +180,7 @@ def test_a_certificate_that_nobody_knows_is_found(patient: Patient, tls: ssl.SSL
         patient.changes |= {"COUCHDB_PORT": str(server.port), "COUCHDB_SECURE": "true"}
         message, remedy = patient.examine().the("couchdb-login")
     assert "certificate" in message
-    assert "COUCHDB_HOST" in remedy
+    assert "COUCHDB_CA_FILE" in remedy
     assert server.asked == []
 
 

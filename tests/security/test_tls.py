@@ -48,7 +48,7 @@ SECRET = "a-secret-of-tests-that-is-long-enough-0123456789"
 WHAT_TO_DO = {
     "self-signed": ("good", None, "COUCHDB_CA_FILE"),
     "another authority": ("good", "stranger", "COUCHDB_CA_FILE"),
-    "expired": ("expired", "authority", "Renew"),
+    "expired": ("expired", "authority", "enew the server's certificate"),
     "another host": ("other_host", "authority", "COUCHDB_HOST"),
 }
 """What is wrong: the server's certificate, the authority that is trusted, and what the message names."""
