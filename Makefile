@@ -16,7 +16,7 @@ TEST_PROCESSES ?= 2
 SHARED = --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder
 PIP_INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help local gamma prod down status logs test test-fast lint format env-template plugin-docs pictures bench constraints audit clean
+.PHONY: help local gamma prod down status logs test test-all test-fast soak lint format env-template plugin-docs pictures bench constraints audit clean
 
 help: ## Show this list
 	@echo "cht-sync: CouchDB to PostgreSQL for the Community Health Toolkit"
@@ -43,6 +43,12 @@ logs: $(VENV)/.local ## Follow all logs
 
 test: lint ## Check everything, as CI does
 	@$(BIN)/pytest $(SHARED) $(PYTEST_ARGS)
+
+test-all: lint ## The same with every fault, more kills and longer searches (half an hour and more)
+	@FAULTS=all FUZZ_EXAMPLES=1000 ORACLE_EXAMPLES=50 $(BIN)/pytest $(SHARED) $(PYTEST_ARGS)
+
+soak: $(VENV)/.dev ## An hour of people at work and faults at random moments (docs/reliability.md)
+	@PYTHONPATH=tests $(BIN)/python -m faults.soak --output build/soak.json $(SOAK_ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that need no whole environment
 	@$(BIN)/pytest --ignore tests/e2e $(SHARED) $(PYTEST_ARGS)
