@@ -1,4 +1,4 @@
-"""An hour of people at work and faults at random moments: `make soak`. Its figures are in docs/reliability.md.
+"""An hour of people at work and faults at random moments: `make soak`; figures in docs/reliability.md.
 
 Every part is killed again and again, and every connection has every fault. Every few minutes people rest, and
 PostgreSQL is compared with CouchDB document by document, and the models with PostgreSQL.
