@@ -17,8 +17,8 @@ from waiting import eventually
 from cht_sync import process
 from cht_sync.runtime.service import Service, inherited_environment
 
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
-"""Of Debian's package libfaketime."""
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+"""Of Debian's package libfaketime; None where that is not installed."""
 
 
 class Part:
