@@ -178,6 +178,7 @@ def gather(found: list[bytes], make: str, fetched: bytes | None) -> tuple[Gather
         lambda sequence: Position("couch/medic", sequence),
         threading.Event(),
         documents=make != "bare",
+        asks_again=False,
     )
     try:
         gatherer.gather(found, portion)

@@ -454,6 +454,22 @@ def test_a_line_that_is_no_json_becomes_a_dead_letter_and_holds_up_nothing() -> 
         assert rejected.document == '{"seq":"1-x","id":}'
 
 
+def test_a_line_that_was_damaged_on_the_way_is_asked_for_again_and_is_no_dead_letter() -> None:
+    def answer(handler: Handler, number: int) -> None:
+        if handler.is_live:
+            handler.stay_open()
+        elif number == 1:
+            handler.answer(page(change(1), change(2)[:-5] + b"\xff\x07", change(3)))
+        else:
+            handler.answer(page(change(2), change(3)))
+
+    with scripted(answer) as server, reading(server.url, "medic") as one:
+        one.until(lambda: "d3" in one.revisions)
+        assert one.revisions.keys() >= {"d1", "d2", "d3"}
+        assert [letter for batch in one.batches for letter in batch.rejected] == []
+        assert any("since=1" in path for path in server.requests)
+
+
 def test_a_refused_position_is_told_to_who_takes() -> None:
     with (
         scripted(lambda handler, _: handler.answer(b'{"reason":"malformed sequence"}', 400)) as server,

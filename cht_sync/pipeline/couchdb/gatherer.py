@@ -13,6 +13,9 @@ from cht_sync.pipeline.couchdb.handoff import Gathered
 from cht_sync.pipeline.couchdb.rows import NO_DOCUMENT, NO_SEQUENCE, ROW_START, Row, decode_row, sequence_text
 
 DOCUMENT = b'"doc"'
+UNREADABLE = "the feed said a row that cannot be read"
+MOST_REMEMBERED = 1_000
+"""Rows that could not be read and are known again."""
 FETCHES = 5
 """So often a document that the feed left out is asked for, each time with the feed read anew before."""
 
@@ -20,7 +23,8 @@ FETCHES = 5
 class Gatherer:
     """Turns rows into events; `position_at` makes the position of a sequence.
 
-    Rows without a document are fetched, except where no documents were asked for.
+    Rows without a document are fetched, except where no documents were asked for. `asks_again` is false where
+    reading ends with the first failure.
     """
 
     def __init__(
@@ -31,31 +35,38 @@ class Gatherer:
         stop: threading.Event,
         *,
         documents: bool,
+        asks_again: bool = True,
     ) -> None:
         self._client = client
         self._make_event = make_event
         self._position_at = position_at
         self._stop = stop
         self._documents = documents
+        self._asks_again = asks_again
         self._failed_fetches = ("", 0)
+        self._unreadable: set[int] = set()
 
     def gather(self, rows: Iterable[bytes], portion: Gathered) -> int:
         """Put rows into the portion, with the position after them; return the bytes of its documents.
 
         Raises SourceUnavailable where what comes is no row, or a document cannot be fetched now: the rows
-        before that are in the portion.
+        before that are in the portion. A row that cannot be read may have been damaged on the way: only when
+        it comes again as it was is it rejected, where it is asked for again.
         """
         last: Row | None = None
+        lines = iter(rows)
         try:
-            for line in rows:
+            for line in lines:
                 try:
                     row = decode_row(line)
                 except ValueError as error:
                     if not line.startswith(ROW_START):
                         # What holds a document is not for a log.
-                        said = b"a row that cannot be read" if DOCUMENT in line else line[:120]
-                        shown = said.decode(errors="replace")
-                        raise SourceUnavailable(f"the feed said {shown!r}") from error
+                        said = UNREADABLE if DOCUMENT in line else f"the feed said {_shown(line)!r}"
+                        raise SourceUnavailable(said) from error
+                    if self._asks_again and hash(line) not in self._unreadable:
+                        self._remember_unreadable(line, lines)
+                        raise SourceUnavailable(UNREADABLE) from error
                     portion.reject(_malformed(line, error))
                     continue
                 self._add(row, portion)
@@ -67,6 +78,17 @@ class Gatherer:
             if reached:
                 portion.position = self._position_at(reached)
         return portion.size
+
+    def _remember_unreadable(self, line: bytes, others: Iterable[bytes]) -> None:
+        """Know this row again, and those after it, so that they need not be read once more one by one."""
+        if len(self._unreadable) >= MOST_REMEMBERED:
+            self._unreadable.clear()
+        self._unreadable.add(hash(line))
+        for other in others:
+            try:
+                decode_row(other)
+            except ValueError:
+                self._unreadable.add(hash(other))
 
     def _add(self, row: Row, portion: Gathered) -> None:
         document = bytes(row.doc)
@@ -98,6 +120,10 @@ class Gatherer:
             fetched = None
         self._failed_fetches = ("", 0)
         return fetched
+
+
+def _shown(line: bytes) -> str:
+    return line[:120].decode(errors="replace")
 
 
 def _revision(row: Row) -> str:

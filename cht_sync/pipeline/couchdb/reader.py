@@ -108,7 +108,14 @@ class ChangesReader(threading.Thread):
         self._has_said_where = False
         self._outage = Outage()
         self._stop_reading = threading.Event()
-        self._gatherer = Gatherer(client, make_event, self._position, self._stop_reading, documents=documents)
+        self._gatherer = Gatherer(
+            client,
+            make_event,
+            self._position,
+            self._stop_reading,
+            documents=documents,
+            asks_again=pace.reconnects,
+        )
         self.live = threading.Event()
         """Set while the live feed is followed, that is, while nothing older waits at the server."""
 
