@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults.extent import ALL, SEED
 from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["couchdb_fixture", "postgres_fixture"]
@@ -23,6 +24,11 @@ class ByEnvironment(LoadScopeScheduling):  # type: ignore[misc]
         if "docker" in path.parts:
             return "docker"
         return "superset" if "e2e/test_superset_" in nodeid else str(path)
+
+
+def pytest_report_header() -> str:
+    """What repeats a run of tests/faults."""
+    return f"faults: FAULT_SEED={SEED}, {'all' if ALL else 'a sample'} of them"
 
 
 @pytest.hookimpl(optionalhook=True)

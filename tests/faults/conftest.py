@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
 
 import pytest
 
 from faults.chain import Chain
-
-SEED = int(os.environ.get("FAULT_SEED", "20261"))
-ALL = os.environ.get("FAULTS") == "all"
-"""`make test-all` tries every fault everywhere; else a sample that the seed chooses."""
+from faults.extent import SEED
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from faults.chain import CONNECTIONS, Chain
-from faults.conftest import ALL, SEED
+from faults.extent import ALL, SEED
 from faults.proxy import (
     Answer,
     Cut,

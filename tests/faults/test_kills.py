@@ -7,7 +7,7 @@ import signal
 import threading
 
 from faults.chain import Chain
-from faults.conftest import ALL
+from faults.extent import ALL
 
 KILLS = 200 if ALL else 20
 KILL, IMMEDIATE = signal.SIGKILL, signal.SIGQUIT
