@@ -127,3 +127,22 @@ def test_only_an_answer_that_names_the_preference_is_a_success(status: int) -> N
     assert type(failure(status, {}, b"<html>Sign in</html>", MERGE)) is DestinationUnavailable
     other = {"Preference-Applied": "resolution=ignore-duplicates"}
     assert type(failure(status, other, b"", MERGE)) is DestinationUnavailable
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        ("42P01", "cht-sync init-db"),
+        ("PGRST205", "cht-sync init-db"),
+        ("42501", "cht-sync init-db"),
+        ("PGRST301", "PGRST_JWT_SECRET"),
+        ("PGRST303", "clocks"),
+        ("PGRST002", "cht-sync logs postgrest"),
+    ],
+)
+def test_a_refusal_without_a_hint_of_its_own_names_what_to_do(code: str, remedy: str) -> None:
+    body = json.dumps({"code": code, "message": "m", "details": None, "hint": None}).encode()
+    error = failure(400, {}, body, "merge-duplicates")
+    assert error is not None
+    assert error.hint is not None
+    assert remedy in error.hint
