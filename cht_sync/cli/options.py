@@ -33,6 +33,13 @@ environment_option = click.option(
     envvar=ENVIRONMENT,
     help="local: everything on this machine; gamma: beside a test CouchDB; prod: beside the real one.",
 )
+wait_option = click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait for changes that are on their way.",
+)
 
 
 def log_options(command: Command) -> Command:

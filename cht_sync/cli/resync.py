@@ -10,7 +10,7 @@ import click
 
 from cht_sync import logs
 from cht_sync.cli.group import main
-from cht_sync.cli.options import bar, environment_option, reachable_settings
+from cht_sync.cli.options import bar, environment_option, reachable_settings, wait_option
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 from cht_sync.reconcile.databases import chosen
@@ -34,13 +34,7 @@ STANDARD_INPUT = "-"
     "Default: the whole database.",
 )
 @click.option("--json", "machine_readable", is_flag=True, help="Print JSON.")
-@click.option(
-    "--wait",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    help="Seconds to wait for changes that are on their way.",
-)
+@wait_option
 @environment_option
 def resync(
     database: str, ids: tuple[str, ...], machine_readable: bool, wait: float, environment: str

@@ -9,7 +9,7 @@ import click
 
 from cht_sync import logs
 from cht_sync.cli.group import main
-from cht_sync.cli.options import bar, environment_option, reachable_settings
+from cht_sync.cli.options import bar, environment_option, reachable_settings, wait_option
 from cht_sync.environments import Environment
 from cht_sync.reconcile.databases import Result, Wishes, chosen, reconcile
 from cht_sync.reconcile.interrupt import interruptible_queries
@@ -26,13 +26,7 @@ DIFFERENT = 3
 )
 @click.option("--repair", is_flag=True, help="Bring what differs to what CouchDB holds now.")
 @click.option("--json", "machine_readable", is_flag=True, help="Print JSON.")
-@click.option(
-    "--wait",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    help="Seconds to wait for changes that are on their way.",
-)
+@wait_option
 @click.option(
     "--limit",
     type=click.IntRange(min=0),

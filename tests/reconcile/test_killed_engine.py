@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from faults.load import Load
 from waiting import eventually
 
 from cht_sync import render
@@ -22,8 +23,6 @@ SEED = 40_307
 KILLS = 30
 DOCUMENTS = 2_000
 """There at the start; as many may come while the engine is killed."""
-AT_ONCE = 25
-PATIENCE = 60.0
 
 
 FORKS = """
@@ -90,61 +89,14 @@ def engine(world: World) -> Iterator[Engine]:
     one.close()
 
 
-class People:
-    """Writes, edits and deletes documents, in a thread, until it is told to stop."""
-
-    def __init__(self, world: World, dice: random.Random) -> None:
-        self._world = world
-        self._dice = dice
-        self._revisions: dict[str, str] = {}
-        self._stop = threading.Event()
-        self.failures: list[BaseException] = []
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def write(self, names: list[str], **members: Any) -> None:
-        documents = [
-            {"_id": name, "n": self._dice.random(), **members}
-            | ({"_rev": self._revisions[name]} if name in self._revisions else {})
-            for name in names
-        ]
-        for answer in self._world.ask("POST", "/_bulk_docs", json={"docs": documents}):
-            self._revisions[answer["id"]] = answer["rev"]
-        if members.get("_deleted"):
-            for name in names:
-                del self._revisions[name]
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
-        assert self.failures == []
-
-    def _run(self) -> None:
-        try:
-            number = 0
-            while not self._stop.wait(self._dice.uniform(0, 0.05)):
-                self.write([f"new-{number + n}" for n in range(5)])
-                number += 5
-                known = sorted(self._revisions)
-                self.write(self._dice.sample(known, AT_ONCE))
-                self.write(self._dice.sample(known, 3), _deleted=True)
-                # Some of the deleted come back, and begin again.
-                self.write([f"person-{self._dice.randrange(DOCUMENTS)}" for _ in range(1)])
-        except BaseException as error:
-            self.failures.append(error)
-
-
 def test_an_engine_that_is_killed_thirty_times_loses_nothing_and_doubles_nothing(
     world: World, engine: Engine
 ) -> None:
     print(f"seed {SEED}")
     dice = random.Random(SEED)
-    people = People(world, random.Random(SEED + 1))
+    people = Load(world, SEED + 1, people=DOCUMENTS, pause=0.025)
     for start in range(0, DOCUMENTS, 500):
-        people.write([f"person-{n}" for n in range(start, start + 500)])
+        world.put(*[f"person-{n}" for n in range(start, start + 500)])
     pause = threading.Event()
     people.start()
     moved = 0
