@@ -77,9 +77,10 @@ def until_done(
             seconds = max(next(delays), error.pause)
             loudness = logging.WARNING if isinstance(error, DestinationUnavailable) else logging.ERROR
             hint = f" {error.hint}" if error.hint else ""
-            reason = str(error).rstrip(".")
             # What a refusal says may quote the document.
-            said = error.code if isinstance(error, DocumentRefused) else sentences(error)
+            is_quoting = isinstance(error, DocumentRefused)
+            reason = f"refused ({error.code})" if is_quoting else str(error).rstrip(".")
+            said = error.code if is_quoting else sentences(error)
             outage.failed()
             log.log(
                 loudness,
