@@ -43,6 +43,8 @@ class Outcome:
     documents: int = 0
     tombstones: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+    ended_only_by_force: Counter[str] = field(default_factory=Counter)
+    """Parts that were asked to end and did not, for as long as the supervisor waits."""
     comparisons: int = 0
     lost: int = 0
     doubled: int = 0
@@ -86,9 +88,14 @@ class Soak:
             way = self._dice.choice((signal.SIGKILL, part.service.stop_signal))
             if part is self._chain.postgres and self._dice.random() < 0.5:
                 way = signal.SIGQUIT
-            part.signal(way)
-            self._chain.restart(part)
             self.outcome.faults[f"{part.name}: {way.name}"] += 1
+            if way is part.service.stop_signal:
+                part.stop()
+                if part.running.returncode == -signal.SIGKILL:
+                    self.outcome.ended_only_by_force[part.name] += 1
+            else:
+                part.signal(way)
+            self._chain.restart(part)
             return
         connection = self._dice.choice(CONNECTIONS)
         kinds = {**EVERYWHERE, **(OVER_HTTP if connection in HTTP else {})}
@@ -131,7 +138,7 @@ class Soak:
             f"{one.seconds / 60:.0f} min: {one.writes} writes, {one.documents} documents "
             f"({one.tombstones} deleted), {sum(one.faults.values())} faults; lost {one.lost}, doubled "
             f"{one.doubled}, dead letters {one.dead_letters}, tracebacks {one.tracebacks}; caught up after "
-            f"{one.longest_recovery:.1f} s at most; "
+            f"{one.longest_recovery:.1f} s at most; ended only by force {dict(one.ended_only_by_force)}; "
             + ", ".join(f"{name} {peak >> 20} MB" for name, peak in one.peak_memory.items()),
             flush=True,
         )
