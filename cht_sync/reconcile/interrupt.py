@@ -28,6 +28,9 @@ def interruptible_queries() -> Iterator[None]:
                 # The query then ends with an error, after which the connection is in order.
                 interrupted = True
                 connection.cancel()
+        if interrupted:
+            # The query was done before it could be cancelled.
+            raise KeyboardInterrupt
 
     set_wait_callback(wait)
     try:

@@ -124,8 +124,10 @@ class Postgres(Service):
             "-c",
             "log_timezone=UTC",
             "-c",
-            # A statement in the log would show documents of patients, and tokens.
+            # A statement in the log would show documents of patients, and tokens; so would details of an error.
             "log_min_error_statement=panic",
+            "-c",
+            "log_error_verbosity=terse",
         ]
 
     def environment(self) -> Mapping[str, str]:
