@@ -124,7 +124,7 @@ class Postgres(Service):
             "-c",
             "log_timezone=UTC",
             "-c",
-            # A statement in the log would show documents of patients, and tokens; so would details of an error.
+            # Statements, and details of an error, would show documents of patients, and tokens.
             "log_min_error_statement=panic",
             "-c",
             "log_error_verbosity=terse",

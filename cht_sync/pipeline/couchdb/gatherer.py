@@ -12,7 +12,8 @@ from cht_sync.pipeline.couchdb.events import EventMaker
 from cht_sync.pipeline.couchdb.handoff import Gathered
 from cht_sync.pipeline.couchdb.rows import NO_DOCUMENT, NO_SEQUENCE, ROW_START, Row, decode_row, sequence_text
 
-DOCUMENT = b'"doc"'
+OF_NO_DOCUMENT = (b'{"error"', b"<", b"HTTP/")
+"""How the words of an error begin, a page of a proxy, and an answer in the middle of another one."""
 UNREADABLE = "the feed said a row that cannot be read"
 MOST_REMEMBERED = 1_000
 """Rows that could not be read and are known again."""
@@ -61,9 +62,7 @@ class Gatherer:
                     row = decode_row(line)
                 except ValueError as error:
                     if not line.startswith(ROW_START):
-                        # What holds a document is not for a log.
-                        said = UNREADABLE if DOCUMENT in line else f"the feed said {_shown(line)!r}"
-                        raise SourceUnavailable(said) from error
+                        raise SourceUnavailable(_said(line)) from error
                     if self._asks_again and hash(line) not in self._unreadable:
                         self._remember_unreadable(line, lines)
                         raise SourceUnavailable(UNREADABLE) from error
@@ -122,8 +121,11 @@ class Gatherer:
         return fetched
 
 
-def _shown(line: bytes) -> str:
-    return line[:120].decode(errors="replace")
+def _said(line: bytes) -> str:
+    """An error's or a proxy's words as they are; a piece of a document is not for a log."""
+    if line.startswith(OF_NO_DOCUMENT):
+        return f"the feed said {line[:120].decode(errors='replace')!r}"
+    return UNREADABLE
 
 
 def _revision(row: Row) -> str:
