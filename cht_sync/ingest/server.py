@@ -17,9 +17,9 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import create_server
 
+from cht_sync.accepting import PatientAccepting
 from cht_sync.errors import ServiceError
 from cht_sync.ingest import connections
-from cht_sync.ingest.accepting import PatientAccepting
 from cht_sync.ingest.admin import AdminApp
 from cht_sync.ingest.app import IngestApp
 from cht_sync.ingest.config import MEBIBYTE, IngestConfig

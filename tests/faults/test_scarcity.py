@@ -7,6 +7,7 @@ import random
 import resource
 import shutil
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,8 @@ def test_without_file_handles_a_part_waits_without_a_busy_loop_and_goes_on(
             for proxy in chain.proxies.values():
                 with proxy.faulty(Cut()):
                     pass
+            # A scrape of its metrics, or another client, waits in the queue of its port.
+            waiting = socket.create_connection(("127.0.0.1", part.service.port or 0))
             chain.stands_still()
             began, tries = part.processor_time(), sum(proxy.tries for proxy in chain.proxies.values())
             clock = psutil.Process(part.pid)
@@ -54,6 +57,7 @@ def test_without_file_handles_a_part_waits_without_a_busy_loop_and_goes_on(
             assert share < MOST_OF_A_PROCESSOR, f"{name} takes {share:.2f} of a processor"
             assert part.processor_time() - began < 2.0
             assert sum(proxy.tries for proxy in chain.proxies.values()) - tries < 400
+            waiting.close()
         chain.moves()
     chain.caught_up()
     chain.proves_itself()

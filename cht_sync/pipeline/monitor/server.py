@@ -17,6 +17,7 @@ import psutil
 from waitress import wasyncore
 from waitress.server import create_server
 
+from cht_sync.accepting import PatientAccepting
 from cht_sync.errors import ServiceError
 from cht_sync.logs import fields
 from cht_sync.pipeline.monitor.app import MonitorApp
@@ -122,6 +123,7 @@ class _Thread(threading.Thread):
             max_request_body_size=MOST_BYTES,
             max_request_header_size=MOST_BYTES,
         )
+        self._door = PatientAccepting(self._server)
         self._stopping = threading.Event()
         self._pulled = threading.Event()
 
@@ -129,6 +131,7 @@ class _Thread(threading.Thread):
         captured = 0.0
         while not self._stopping.is_set():
             wasyncore.loop(LOOP_TIMEOUT, use_poll=True, map=self._sockets, count=1)
+            self._door.look()
             if time.monotonic() - captured >= EVERY:
                 captured = time.monotonic()
                 self._capture()
