@@ -221,8 +221,8 @@ class Supervisor:
     def _stop_all(self) -> None:
         """Stop in the reverse order; at once where a second signal comes meanwhile."""
         self._state.phase = "stopping"
-        self._record()
         try:
+            self._record()
             for one in reversed(self._running):
                 self._stop(one)
         except KeyboardInterrupt:
