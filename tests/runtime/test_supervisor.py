@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 import scripted_services
 from scripted_services import Scripted
@@ -305,7 +306,10 @@ def test_a_service_that_crashes_is_started_again(
     assert before.process is not None
 
     service.forbid()
-    process.kill(before.process)
+    # The shell before what it waits for: else it might end by itself first.
+    shell = psutil.Process(before.process.pid)
+    for one in (shell, *shell.children()):
+        one.kill()
     eventually(lambda: running.service("couchdb").pid != before.pid)
     assert running.service("couchdb").state == "restarting"
     assert running.service("couchdb").restarts == 1
