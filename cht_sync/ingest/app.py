@@ -13,11 +13,11 @@ from cht_sync.ingest.auth import Authenticator, Identity
 from cht_sync.ingest.config import IngestConfig
 from cht_sync.ingest.database import Asked, Database
 from cht_sync.ingest.errors import ApiError, unsupported_method
-from cht_sync.ingest.failed_requests import FailedRequests
+from cht_sync.ingest.failed_requests import ALL, FailedRequests
 from cht_sync.ingest.messages import Request, Response
 from cht_sync.ingest.metrics import Metrics
 from cht_sync.ingest.pool import Pool
-from cht_sync.ingest.schema_cache import SchemaCache, Snapshot
+from cht_sync.ingest.schema_cache import NO_SCHEMA, SchemaCache, Snapshot
 from cht_sync.ingest.tables import Tables
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WRITING = ("POST", "PATCH", "PUT", "DELETE")
+METHODS = ("GET", "HEAD", "OPTIONS", *WRITING)
 OF_FUNCTIONS = ("GET", "HEAD", "POST", "OPTIONS")
 FAILED = 400
 SHOWN_FROM = {"crit": 600, "error": 500, "warn": 400, "info": 0, "debug": 0}
@@ -46,6 +47,10 @@ class IngestApp:
             config.jwt_secret, audience=config.jwt_audience, anon_role=config.anon_role
         )
 
+    def look(self, *, at_end: bool = False) -> None:
+        """Say of requests that failed what is left to say; cheap, for the server's loop."""
+        self._failed.look(at_end=at_end)
+
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         began = time.perf_counter()
         request = Request.from_wsgi(environ)
@@ -64,13 +69,23 @@ class IngestApp:
 
     def _tell(self, request: Request, status: int, code: str) -> None:
         # Not the message: it may quote a document.
-        what = f"{request.method} {request.path}"
+        what = ALL if code == NO_SCHEMA else self._named(request)
         if status < FAILED:
-            self._failed.succeeded()
+            self._failed.succeeded(what)
             if SHOWN_FROM[self._config.log_level] == 0:
                 logger.info("%s: %d", what, status)
         elif status >= SHOWN_FROM[self._config.log_level]:
             self._failed.failed(what, status, code)
+
+    def _named(self, request: Request) -> str:
+        """Name a request for the log; with nothing in it that a client without a token can make up."""
+        method = request.method if request.method in METHODS else "another method"
+        match request.segments:
+            case ("",):
+                return f"{method} /"
+            case (name,) if self._cache.knows(name):
+                return f"{method} /{name}"
+        return f"{method} of an unknown path"
 
     def _answer(self, request: Request) -> Response:
         identity = self._authenticator.identify(request.headers.get("authorization"))

@@ -24,6 +24,8 @@ from cht_sync.logs import fields
 
 logger = logging.getLogger(__name__)
 
+NO_SCHEMA = "PGRST002"
+"""The code of the answer to every request while nothing is known."""
 STOP_PATIENCE = 0.25
 """Seconds after which the waiting thread looks at its stop event."""
 SIMILAR_ENOUGH = 0.75
@@ -183,6 +185,7 @@ class SchemaCache:
         self._schemas = schemas
         self._channel = channel
         self._snapshot: Snapshot | None = None
+        self._names: frozenset[str] = frozenset()
         self.loads = 0
         self.failed_loads = 0
         self._lost_at: float | None = None
@@ -196,8 +199,12 @@ class SchemaCache:
         """Return the latest knowledge; raises ApiError 503 PGRST002 while there is none."""
         snapshot = self._snapshot
         if snapshot is None:
-            raise unavailable("PGRST002", "Could not query the database for the schema cache. Retrying.")
+            raise unavailable(NO_SCHEMA, "Could not query the database for the schema cache. Retrying.")
         return snapshot
+
+    def knows(self, name: str) -> bool:
+        """Whether any exposed schema had such a table at the last reload, also while PostgreSQL is away."""
+        return name in self._names
 
     def follow(self, stop: threading.Event) -> None:
         """Load and reload until `stop` is set; reconnect with back-off when PostgreSQL goes away."""
@@ -229,6 +236,7 @@ class SchemaCache:
 
     def _reload(self, connection: Connection) -> None:
         self._snapshot = load(connection, self._schemas)
+        self._names = frozenset(name for _, name in self._snapshot.tables)
         self.loads += 1
         tables = len(self._snapshot.tables)
         if self._lost_at is not None:

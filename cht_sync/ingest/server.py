@@ -64,6 +64,8 @@ def serve(config: IngestConfig, stop: threading.Event, on_ready: Callable[[int],
         return connect(config.db_uri)
 
     keep_little()
+    # Says of every request that waits for a thread that it does.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     listener = _listen(config.host, config.port, "PGRST_SERVER_PORT")
     config = replace(config, port=listener.getsockname()[1])
     admin_listener = (
@@ -77,8 +79,9 @@ def serve(config: IngestConfig, stop: threading.Event, on_ready: Callable[[int],
     with closing(Pool(open_connection, size=config.pool_size, patience=config.pool_patience)) as pool:
         metrics = Metrics(pool, cache)
         sockets: WaitressMap = {}
+        app = IngestApp(config, cache, pool, metrics)
         server: Any = create_server(
-            IngestApp(config, cache, pool, metrics),
+            app,
             map=sockets,
             sockets=[listener],
             ident=IDENT,
@@ -114,10 +117,12 @@ def serve(config: IngestConfig, stop: threading.Event, on_ready: Callable[[int],
                 connections.make_room(server, limit)
                 for door in doors:
                     door.look()
+                app.look()
                 if not follower.is_alive() and not stop.is_set():
                     raise ServiceError(SERVICE, "the thread that follows the schema ended unexpectedly")
         finally:
             _drain(servers, sockets)
+            app.look(at_end=True)
     follower.join()
 
 

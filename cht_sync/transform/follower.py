@@ -29,7 +29,7 @@ from cht_sync.transform.retries import RETRIED, Retries, dbt_failed
 from cht_sync.transform.runner import DbtRunner
 from cht_sync.transform.summary import covered_until, last_tests
 from cht_sync.transform.sync_views import make_views
-from cht_sync.transform.testing import PassOfTests
+from cht_sync.transform.testing import AGAIN_AFTER, PassOfTests
 
 LOOK_EVERY = 1.0
 """Seconds between two looks for changes, at most; less where `interval` is less."""
@@ -214,7 +214,16 @@ class Follower:
             self._tests.begin(self._runner.tests(), now)
         if self._tests.running:
             portion = self._runner.test(select=self._tests.portion(), exclude=self._retries.all())
-            if whole := self._tests.ran(portion.without_values()):
+            portion = portion.without_values()
+            if _was_cut_off(portion, connection) and self._tests.cut_off(time.monotonic()):
+                said = " ".join(portion.failures[0].message.split())
+                log.warning(
+                    "the tests were cut off and begin again in %.0f s: %s",
+                    AGAIN_AFTER,
+                    said,
+                    extra=fields(event="dbt_failed", error=said, pause_seconds=AGAIN_AFTER),
+                )
+            elif whole := self._tests.ran(portion):
                 self._record(connection, whole)
 
     def _renew_package(self) -> None:
@@ -245,3 +254,19 @@ class Follower:
             ago = (datetime.now(UTC) - tested_at).total_seconds()
             self._tests.wait(self._options.test_interval - ago, time.monotonic())
         self._remembers = True
+
+
+def _was_cut_off(tests: RunOutcome, connection: Connection) -> bool:
+    """Whether dbt could not work, or PostgreSQL went away under it: that says nothing of a test."""
+    if any(node.kind == "dbt" for node in tests.failures):
+        return True
+    return any(node.status == "error" for node in tests.failures) and not _lives(connection)
+
+
+def _lives(connection: Connection) -> bool:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("select 1")
+    except psycopg2.Error:
+        return False
+    return True

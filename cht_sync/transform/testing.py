@@ -11,6 +11,11 @@ from cht_sync.transform.results import RunOutcome
 PORTION = 10
 """Tests that are run between two looks whether models are due."""
 
+AGAIN_AFTER = 30.0
+"""Seconds after which a pass begins again that was cut off."""
+MOST_CUT_OFF = 3
+"""Times in a row: what fails more often has a reason of its own, as a test under which PostgreSQL falls."""
+
 
 class PassOfTests:
     """One pass over all tests every `interval` seconds (0: never).
@@ -24,6 +29,7 @@ class PassOfTests:
         self._next = 0.0
         self._left: deque[str] = deque()
         self._done: list[RunOutcome] = []
+        self._times_cut_off = 0
 
     @property
     def running(self) -> bool:
@@ -48,6 +54,19 @@ class PassOfTests:
         """Forget a pass that has begun; the next one is due now."""
         self._left.clear()
         self._next = now
+        self._times_cut_off = 0
+
+    def cut_off(self, now: float) -> bool:
+        """Forget a pass that could not go on, for it tells nothing of the tests; the next one is due soon.
+
+        False, and nothing is changed, where that has been tried MOST_CUT_OFF times in a row.
+        """
+        if self._times_cut_off == MOST_CUT_OFF:
+            return False
+        self._times_cut_off += 1
+        self._left.clear()
+        self.wait(AGAIN_AFTER, now)
+        return True
 
     def portion(self) -> tuple[str, ...]:
         """The names of the tests to run next."""
@@ -63,7 +82,10 @@ class PassOfTests:
             self._left.popleft()
         if any(node.kind == "dbt" for node in outcome.failures):
             self._left.clear()
-        return None if self._left else whole(self._done)
+        if self._left:
+            return None
+        self._times_cut_off = 0
+        return whole(self._done)
 
 
 def whole(portions: list[RunOutcome]) -> RunOutcome:

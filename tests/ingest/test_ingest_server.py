@@ -46,8 +46,8 @@ TELLING = ("cht_sync.ingest.app", "cht_sync.ingest.failed_requests")
     [
         ("crit", []),
         ("error", []),
-        ("warn", ["GET /nowhere: 404 PGRST205"]),
-        ("info", ["GET /docs: 200", "GET /nowhere: 404 PGRST205"]),
+        ("warn", ["GET of an unknown path: 404 PGRST205"]),
+        ("info", ["GET /docs: 200", "GET of an unknown path: 404 PGRST205"]),
     ],
 )
 def test_the_log_has_a_line_for_each_request_of_its_level(
@@ -60,7 +60,7 @@ def test_the_log_has_a_line_for_each_request_of_its_level(
         with caplog.at_level(logging.INFO, logger="cht_sync.ingest"):
             client.get("/docs?_id=eq.secret")
             client.get("/nowhere?x=eq.secret")
-    assert [record.message for record in caplog.records if record.name in TELLING] == expected
+        assert [record.message for record in caplog.records if record.name in TELLING] == expected
 
 
 def test_a_hundred_requests_that_fail_alike_are_one_line(
@@ -72,9 +72,63 @@ def test_a_hundred_requests_that_fail_alike_are_one_line(
         caplog.clear()
         for _ in range(100):
             assert client.get("/nowhere").status == 404
-        assert client.get("/elsewhere").status == 404
+        assert client.post("/nowhere", ONE).status == 404
+        said = [record.message for record in caplog.records if record.name in TELLING]
+        assert said == ["GET of an unknown path: 404 PGRST205", "POST of an unknown path: 404 PGRST205"]
+    assert "GET of an unknown path: 404 PGRST205 (99 times since it was said last)" in caplog.messages
+
+
+def test_nobody_without_a_token_keeps_a_refusal_out_of_the_log(
+    installation: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(dataclasses.replace(installation.config, log_level="warn")) as port:
+        client = installation.client(port)
+        anybody = Client(port)
+        wait_until(lambda: client.get("/docs").status == 200)
+        caplog.clear()
+        for number in range(130):
+            assert anybody.get(f"/nowhere-{number}").status == 404
+            assert anybody.get(f"/nowhere/{number}").status == 404
+            assert anybody.get(f"/rpc/nothing-{number}").status == 404
+        assert client.post("/strict", {"id": "x"}).code == "22P02"
     said = [record.message for record in caplog.records if record.name in TELLING]
-    assert said == ["GET /nowhere: 404 PGRST205", "GET /elsewhere: 404 PGRST205"]
+    assert "POST /strict: 400 22P02" in said
+    assert len(said) < 10
+    assert "nowhere" not in caplog.text
+
+
+def test_a_table_that_fails_does_not_recover_when_another_one_works(
+    installation: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
+    installation.execute(
+        "CREATE FUNCTION v1.refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE 'no' USING ERRCODE = 'XX000'; END $$"
+    )
+    installation.execute("CREATE TRIGGER refuse BEFORE INSERT ON v1.docs EXECUTE FUNCTION v1.refuse()")
+    try:
+        with running(dataclasses.replace(installation.config, log_level="warn")) as port:
+            client = installation.client(port)
+            wait_until(lambda: client.get("/strict").status == 200)
+            caplog.clear()
+            for _ in range(5):
+                assert client.post(DOCS, ONE).status == 500
+                assert client.get("/strict").status == 200
+            said = [record.message for record in caplog.records if record.name in TELLING]
+            assert said == ["POST /docs: 500 XX000"]
+            installation.execute("DROP TRIGGER refuse ON v1.docs")
+            assert client.post(DOCS, ONE).status == 201
+            wait_until(lambda: "POST /docs: answered again" in caplog.text)
+    finally:
+        installation.execute("DROP FUNCTION v1.refuse() CASCADE")
+
+
+def test_a_request_that_waits_for_a_thread_is_nothing_to_log(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = logging.getLogger("waitress.queue")
+    monkeypatch.setattr(queue, "level", logging.NOTSET)
+    with running(installation.config):
+        assert not queue.isEnabledFor(logging.WARNING)
 
 
 def test_a_refused_document_is_not_in_the_log(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+import struct
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -165,3 +168,47 @@ def test_a_port_that_is_taken_costs_the_metrics_and_not_the_models(
     with serving(HOST, port, Metrics(), Health()):
         assert f"port {port}" in caplog.text
         assert "DBT_METRICS_PORT" in caplog.text
+
+
+class Noted(Metrics):
+    """Answers when the client has gone, and says so."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()
+        self.error = error
+        self.gone = threading.Event()
+
+    def text(self) -> bytes:
+        if self.error is not None:
+            raise self.error
+        assert self.gone.wait(10)
+        return b"#\n" * 10_000_000
+
+
+def test_a_client_that_goes_away_is_nothing_to_log(
+    port: int, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    metrics = Noted()
+    caplog.set_level(logging.DEBUG, logger="cht_sync.transform.monitor")
+    with serving(HOST, port, metrics, Health()):
+        with socket.create_connection((HOST, port)) as client:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            # Closing resets the connection.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        metrics.gone.set()
+        eventually(lambda: caplog.records)
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+    assert capfd.readouterr().err == ""
+
+
+def test_an_error_while_the_metrics_are_served_is_one_log_line_with_its_type(
+    port: int, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving(HOST, port, Noted(ValueError("broken")), Health()):
+        with pytest.raises(requests.ConnectionError):
+            requests.get(f"http://{HOST}:{port}/metrics", timeout=10)
+        eventually(lambda: caplog.records)
+    (record,) = caplog.records
+    assert record.getMessage() == "the metrics could not be served: ValueError"
+    assert record.exc_info is not None
+    assert capfd.readouterr().err == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 
 import pytest
 from postgres_fixture import PostgresServer
+from psycopg2 import sql
 
 from cht_sync.transform.loop import run_once, run_tests_once
 from cht_sync.transform.results import NodeResult, RunOutcome
 from cht_sync.transform.runner import DbtRunner
-from cht_sync.transform.testing import PORTION, PassOfTests
+from cht_sync.transform.testing import AGAIN_AFTER, MOST_CUT_OFF, PORTION, PassOfTests
 
 from .looping import eventually, looping, on_another_connection, query, shown, small
 from .warehouse import Warehouse
@@ -37,6 +39,24 @@ def elsewhere(world: Warehouse, postgres_server: PostgresServer) -> Iterator[War
     """The same warehouse on a connection of its own, for the loop's thread."""
     with on_another_connection(world, postgres_server) as found:
         yield found
+
+
+@contextmanager
+def locked_out(world: Warehouse, user: str) -> Iterator[None]:
+    """Nobody can log in meanwhile, and who was there is thrown out, but for the loop itself."""
+    role = sql.Identifier(user)
+    with world.connection as connection, connection.cursor() as cursor:
+        cursor.execute(sql.SQL("alter role {} nologin").format(role))
+        cursor.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where usename = %s and application_name <> 'cht-sync dbt loop'",
+            (user,),
+        )
+    try:
+        yield
+    finally:
+        with world.connection as connection, connection.cursor() as cursor:
+            cursor.execute(sql.SQL("alter role {} login").format(role))
 
 
 def portion_of(*statuses: str, kind: str = "test") -> RunOutcome:
@@ -142,6 +162,61 @@ def test_a_pass_ends_where_dbt_fails() -> None:
     tests.begin([f"t{number}" for number in range(100)], now=0)
     assert tests.ran(portion_of("error", kind="dbt")) is not None
     assert not tests.running
+
+
+def test_a_pass_that_is_cut_off_begins_again_soon_and_not_for_ever() -> None:
+    tests = PassOfTests(3600)
+    now = 0.0
+    for _ in range(MOST_CUT_OFF):
+        assert tests.due(now)
+        tests.begin(["t"], now)
+        assert tests.cut_off(now)
+        assert not tests.running
+        assert not tests.due(now + AGAIN_AFTER - 1)
+        now += AGAIN_AFTER
+    tests.begin(["t"], now)
+    assert not tests.cut_off(now)
+    assert tests.ran(portion_of("error", kind="dbt")) is not None
+    tests.begin(["t"], now)
+    assert tests.cut_off(now)
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_a_postgres_that_goes_away_under_the_tests_is_no_failed_test(
+    world: Warehouse,
+    elsewhere: Warehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    when: str,
+) -> None:
+    monkeypatch.setattr("cht_sync.transform.testing.AGAIN_AFTER", 0.0)
+    user = world.options.user
+    test = DbtRunner.test
+    passes: list[RunOutcome] = []
+
+    def testing(self: DbtRunner, **given: Any) -> RunOutcome:
+        if passes:
+            return test(self, **given)
+        if when == "before":
+            with locked_out(elsewhere, user):
+                outcome = test(self, **given)
+            assert [node.kind for node in outcome.failures] == ["dbt"]
+        else:
+            # As when a test runs in the moment: its own result tells of the lost connection.
+            outcome = portion_of("pass", "error")
+            query(
+                elsewhere, "select pg_terminate_backend(pid) from pg_stat_activity where usename = %s", user
+            )
+        passes.append(outcome)
+        return outcome
+
+    monkeypatch.setattr(DbtRunner, "test", testing)
+    with looping(replace(world.options, test_interval=ONLY_ONCE)):
+        eventually(lambda: query(world, "select 1 from dbt.dbt_runs where command = 'test'"))
+    assert len(passes) == 1
+    (failed,) = query(world, "select failed from dbt.dbt_runs where command = 'test'")
+    assert [one["name"] for one in failed[0]] == ["accepted_values_people_name__Ada__Amina"]
+    assert "the tests were cut off" in caplog.text
 
 
 def test_a_new_package_begins_a_new_pass() -> None:
