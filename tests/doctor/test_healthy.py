@@ -57,6 +57,7 @@ def test_a_healthy_installation_has_no_warning(patient: Patient) -> None:
     assert {one["check"] for one in found.of("skipped")} == {
         "services",
         "engine",
+        "dbt-loop",
         "models",
         "superset",
         "docker",
