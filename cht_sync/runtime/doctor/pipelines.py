@@ -7,12 +7,12 @@ import re
 import msgspec
 
 from cht_sync.pipeline.couchdb.identity import Identity, identity
+from cht_sync.runtime import pipelines as engine
 from cht_sync.runtime.couchdb_access import Trouble
 from cht_sync.runtime.doctor import couchdb, postgresql
 from cht_sync.runtime.doctor.finding import Check, Finding, Findings, failed, ok, warning
 from cht_sync.runtime.doctor.situation import Situation
 from cht_sync.runtime.doctor.warehouse import asked
-from cht_sync.runtime.pipelines import pipeline_problems
 from cht_sync.warehouse import inspection
 from cht_sync.warehouse.connection import owner_endpoint
 from cht_sync.warehouse.inspection import Stored
@@ -24,10 +24,12 @@ SILENT = 300.0
 
 
 def _engine(situation: Situation) -> Findings:
-    problems = pipeline_problems(situation.place("logstash"))
-    for problem in problems:
+    told = engine.ask(situation.place("logstash"))
+    for problem in told.failed:
         yield failed(problem, "See: cht-sync logs logstash")
-    if not problems:
+    for problem in told.hindered:
+        yield warning(problem, "It is tried again by itself. Since when: cht-sync logs logstash")
+    if not told.failed and not told.hindered:
         yield ok("all of them run")
 
 
