@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg2
+import requests
 from psycopg2 import sql
 
 from cht_sync.errors import ChtSyncError
@@ -22,6 +23,20 @@ NEEDS = ("POSTGRES_HOST", "DBT_POSTGRES_PASSWORD")
 """All that the loop must be told: it reads PostgreSQL as its own role, and nothing else."""
 OWN_PACKAGE = CHECKOUT / "dbt" / "packages" / "cht_pipeline"
 PROFILES = CHECKOUT / "dbt"
+HEALTH_TIMEOUT = 5.0
+"""Seconds for an answer of `/healthz`, which a thread of its own gives also while dbt is at work."""
+
+
+def loop_problems(place: str) -> list[str]:
+    """Why the loop whose `/healthz` is at host:port does not do its work; nothing where it does."""
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # a proxy of the environment is not for this machine
+            answer = session.get(f"http://{place}/healthz", timeout=HEALTH_TIMEOUT)
+        reasons = [str(one) for one in answer.json()["reasons"]]
+    except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+        return [f"the loop does not answer at {place} ({type(error).__name__})"]
+    return [f"the loop is unwell: {reason}" for reason in reasons]
 
 
 def transform_options(settings: Settings) -> TransformOptions:

@@ -57,6 +57,7 @@ def test_a_healthy_installation_has_no_warning(patient: Patient) -> None:
     assert {one["check"] for one in found.of("skipped")} == {
         "services",
         "engine",
+        "dbt-loop",
         "models",
         "superset",
         "docker",
@@ -154,7 +155,36 @@ def test_a_record_that_cannot_be_read_leaves_the_machine_to_look_at(patient: Pat
     assert f"{file} cannot be read" in message
     assert remedy.startswith("Delete that file")
     assert found.the("memory", "ok")
-    assert found.the("schema", "skipped")[0] == "the settings cannot be read"
+    assert found.the("settings", "ok")[0] == "all are accepted for prod"
+    assert {found.the(check, "skipped")[0] for check in ("schema", "token", "superset", "engine")} == {
+        "what runs here is not known"
+    }
+    assert found.code == 1
+
+
+def test_settings_are_refused_also_where_the_record_cannot_be_read(patient: Patient) -> None:
+    folder = Path(patient.world.home, ".cht-sync")
+    folder.mkdir(exist_ok=True)
+    Path(folder, "state.json").write_text("{")
+    patient.changes |= {"POSTGRES_PORT": "xx", "LOG_LEVEL": "zz"}
+    found = patient.examine()
+    assert found.code == 2
+    assert {one["message"].split()[0] for one in found.of("failed") if one["check"] == "settings"} == {
+        "POSTGRES_PORT",
+        "LOG_LEVEL",
+    }
+    assert found.the("services")[0].endswith("cannot be read: Input data was truncated")
+
+
+def test_settings_that_nobody_could_judge_are_not_called_accepted(patient: Patient) -> None:
+    folder = Path(patient.world.home, ".cht-sync")
+    for damaged in (folder / "state.json", folder / "local" / "secrets.json"):
+        damaged.parent.mkdir(parents=True, exist_ok=True)
+        damaged.write_text("{")
+    found = patient.examine(environment="local")
+    assert found.of("ok")
+    message, _remedy = found.the("settings", "skipped")
+    assert message == f"they cannot be judged: {folder / 'local' / 'secrets.json'} is damaged"
 
 
 def test_a_dead_letter_that_is_open_is_to_be_looked_at(patient: Patient) -> None:

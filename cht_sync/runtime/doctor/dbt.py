@@ -1,11 +1,12 @@
-"""dbt: whether the package can be had, and whether the models are well."""
+"""dbt: whether the package can be had, the loop goes round, and the models are well."""
 
 from __future__ import annotations
 
 from cht_sync.errors import ChtSyncError, SettingsError
+from cht_sync.runtime.dbt import loop_problems
 from cht_sync.runtime.doctor import postgresql
 from cht_sync.runtime.doctor.finding import Check, Findings, failed, ok, skipped, warning
-from cht_sync.runtime.doctor.situation import Situation
+from cht_sync.runtime.doctor.situation import DOCKER, Situation
 from cht_sync.runtime.doctor.warehouse import asked
 from cht_sync.transform.package import look
 from cht_sync.transform.summary import summary
@@ -28,6 +29,18 @@ def _package(situation: Situation) -> Findings:
         yield failed(error.message, f"{CORRECT} {error.hint or ''}".strip())
 
 
+def _loop(situation: Situation) -> Findings:
+    if situation.runtime == DOCKER:
+        yield skipped("its container alone can ask it")
+        return
+    place = situation.place("dbt")
+    problems = loop_problems(place)
+    for problem in problems:
+        yield failed(problem, "See: cht-sync logs dbt. Start it again: cht-sync down, cht-sync up")
+    if not problems:
+        yield ok(f"goes round, as it says at {place}")
+
+
 def _models(situation: Situation) -> Findings:
     settings = situation.given
     with asked(dbt_endpoint(settings)) as connection:
@@ -46,6 +59,7 @@ def _models(situation: Situation) -> Findings:
 
 CHECKS = (
     Check("package", GROUP, _package, settings=("CHT_PIPELINE_",), limit=120),
+    Check("dbt-loop", GROUP, _loop, about="dbt"),
     Check(
         "models",
         GROUP,

@@ -109,11 +109,11 @@ def _not_inside(error: Exception) -> Examined:
 def _why_not(check: Check, situation: Situation, out: set[str]) -> str | None:
     if check.about and check.about not in situation.services:
         return f"{check.about} is none of the services here"
+    if situation.settings is None and (check.settings or check.running or check.about):
+        return situation.no_settings
     for service in (*check.running, *((check.about,) if check.about else ())):
         if service in situation.services and not situation.is_running(service):
             return f"{service} is not running"
-    if check.settings and situation.settings is None:
-        return "the settings cannot be read"
     if refused := [name for name in situation.refused if name.startswith(check.settings or ("\0",))]:
         return f"{', '.join(sorted(refused))} must be set right first"
     if failed_before := [name for name in check.after if name in out]:

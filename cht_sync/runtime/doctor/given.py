@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cht_sync.runtime.doctor.finding import Check, Findings, failed, ok, warning
+from cht_sync.runtime.doctor.finding import Check, Findings, failed, ok, skipped, warning
 from cht_sync.runtime.doctor.situation import DOCKER, Situation
 
 GROUP = "settings"
@@ -11,7 +11,9 @@ GROUP = "settings"
 def _accepted(situation: Situation) -> Findings:
     for problem in situation.problems:
         yield failed(problem, f"Set it in {situation.home / '.env'} or in the environment (see env.template)")
-    if not situation.problems:
+    if situation.not_judged:
+        yield skipped(f"they cannot be judged: {situation.not_judged}")
+    elif not situation.problems:
         yield ok(f"all are accepted for {situation.environment}")
 
 

@@ -7,12 +7,12 @@ import re
 import msgspec
 
 from cht_sync.pipeline.couchdb.identity import Identity, identity
+from cht_sync.runtime import pipelines as engine
 from cht_sync.runtime.couchdb_access import Trouble
 from cht_sync.runtime.doctor import couchdb, postgresql
 from cht_sync.runtime.doctor.finding import Check, Finding, Findings, failed, ok, warning
 from cht_sync.runtime.doctor.situation import Situation
 from cht_sync.runtime.doctor.warehouse import asked
-from cht_sync.runtime.pipelines import pipeline_problems
 from cht_sync.warehouse import inspection
 from cht_sync.warehouse.connection import owner_endpoint
 from cht_sync.warehouse.inspection import Stored
@@ -24,10 +24,12 @@ SILENT = 300.0
 
 
 def _engine(situation: Situation) -> Findings:
-    problems = pipeline_problems(situation.place("logstash"))
-    for problem in problems:
+    told = engine.ask(situation.place("logstash"))
+    for problem in told.failed:
         yield failed(problem, "See: cht-sync logs logstash")
-    if not problems:
+    for problem in told.hindered:
+        yield warning(problem, "It is tried again by itself. Since when: cht-sync logs logstash")
+    if not told.failed and not told.hindered:
         yield ok("all of them run")
 
 
@@ -45,37 +47,43 @@ def _positions(situation: Situation) -> Findings:
         information = situation.couchdb.database(name)
         if not isinstance(information, Trouble):
             found = identity(welcome, msgspec.json.encode(information))
-            yield _judged(situation, name, stored, found, str(information.get("update_seq", "")))
+            yield from _judged(situation, name, stored, found, str(information.get("update_seq", "")))
 
 
-def _judged(situation: Situation, name: str, stored: Stored, found: Identity, newest: str) -> Finding:
+def _judged(situation: Situation, name: str, stored: Stored, found: Identity, newest: str) -> Findings:
     known = Identity(stored.server_uuid, stored.instance_start_time)
     accept = f"cht-sync accept-server --database {name}{situation.env}"
     if known.is_another_server(found):
-        return failed(
+        yield failed(
             f"{name}: the saved position belongs to the CouchDB {known.server_uuid}, and this is "
             f"{found.server_uuid}",
             f"Correct COUCHDB_HOST; or, if this one takes its place: {accept}",
         )
+        return
     if known.is_another_instance(found):
-        return warning(
+        yield warning(
             f"{name}: the saved position belongs to a database that was deleted and made anew",
             "A running pipeline reads it from its start by itself: cht-sync up. What differs then: cht-sync "
             "verify",
         )
+        return
     answer = situation.couchdb.changes(name, stored.sequence or "0")
     if isinstance(answer, Trouble):
-        return failed(answer.message, f"Read it again: {accept}")
+        yield failed(answer.message, f"Read it again: {accept}")
+        return
     if stored.problem is not None:
-        return failed(f"{name} is not read: {stored.problem}", "See: cht-sync status, cht-sync logs logstash")
+        yield failed(f"{name} is not read: {stored.problem}", "See: cht-sync status, cht-sync logs logstash")
+        return
     saved, last = _number(stored.sequence), _number(newest)
     if saved is not None and last is not None and saved > last:
-        return failed(
-            f"{name}: the saved position ({saved}) is ahead of CouchDB's last change ({last}), as after a "
-            "restored backup",
-            f"Read it again: {accept}; then: cht-sync verify",
+        yield warning(
+            f"{name}: the saved position begins with {saved}, CouchDB's last change with {last}. After a "
+            "restored backup changes may be missing; on a cluster these numbers need not grow, and all may "
+            "be well",
+            f"See whether something is missing: cht-sync verify --database {name}{situation.env}. Only then "
+            f"read it again: {accept}",
         )
-    return _progress(situation, name, stored, answer.get("pending"))
+    yield _progress(situation, name, stored, answer.get("pending"))
 
 
 def _progress(situation: Situation, name: str, stored: Stored, pending: object) -> Finding:
@@ -112,7 +120,7 @@ def _letters(situation: Situation) -> Findings:
 
 
 def _number(sequence: str | None) -> int | None:
-    """The number before the dash; CouchDB calls the rest opaque, and this only grows."""
+    """The number before the dash. It grows on a single CouchDB; a cluster promises no order of sequences."""
     found = re.match(r"(\d+)(-|$)", sequence or "")
     return None if found is None else int(found[1])
 

@@ -13,7 +13,7 @@ from cht_sync.runtime.doctor.situation import DOCKER, Situation
 def taken(situation: Situation) -> Findings:
     """One finding for each port that is taken; what a service of ours has is its own."""
     if situation.settings is None:
-        yield skipped("which ports are meant is not known: the settings cannot be read")
+        yield skipped(f"which ports are meant is not known: {situation.no_settings}")
         return
     settings = situation.settings
     docker = situation.runtime == DOCKER

@@ -45,9 +45,7 @@ def look(environment: Environment | None, runtime: str, home: Path) -> tuple[Sit
             f"{error.filename}: {error.strerror}",
             f"Make it yours: sudo chown -R $USER {error.filename}",
         )
-    wanted = environment or Environment.LOCAL
-    services = chosen.names(wanted, ())
-    return Situation(wanted, home, runtime, None, trouble=trouble, services=services), None
+    return _unknown(environment or Environment.LOCAL, runtime, home, trouble), None
 
 
 def _seen(environment: Environment | None, runtime: str, home: Path) -> tuple[Situation, Installation | None]:
@@ -94,6 +92,18 @@ def _resting(environment: Environment, runtime: str, home: Path) -> Situation:
         refused=given.refused,
         services=services,
     )
+
+
+def _unknown(environment: Environment, runtime: str, home: Path, trouble: tuple[str, str]) -> Situation:
+    """Where the record of what runs cannot be read: the settings are judged, and not used."""
+    situation = Situation(
+        environment, home, runtime, None, trouble=trouble, services=chosen.names(environment, ())
+    )
+    try:
+        given = _given(environment, home, without=(), docker=runtime == DOCKER)
+    except (ChtSyncError, OSError) as error:
+        return dataclasses.replace(situation, not_judged=str(error))
+    return dataclasses.replace(situation, problems=given.problems, refused=given.refused)
 
 
 def _processes(state: states.EnvironmentState, home: Path) -> Situation:

@@ -40,6 +40,8 @@ class Situation:
     supervised: bool = True
     trouble: tuple[str, str] | None = None
     """Why what is recorded of the environment cannot be read, and what to do."""
+    not_judged: str = ""
+    """Why it cannot be said whether the settings as they are given now are accepted; empty where it can."""
     ended: bool = False
     """Whether it ran as local processes and all of them have ended without `down`."""
     others: Collection[Environment] = ()
@@ -49,8 +51,13 @@ class Situation:
     def given(self) -> Settings:
         """The settings, where a check needs them; whoever has none is not asked."""
         if self.settings is None:
-            raise ChtSyncError("the settings cannot be read")
+            raise ChtSyncError(self.no_settings)
         return self.settings
+
+    @property
+    def no_settings(self) -> str:
+        """Why there are no settings to ask with."""
+        return "the settings cannot be read" if self.trouble is None else "what runs here is not known"
 
     @property
     def runs(self) -> bool:
