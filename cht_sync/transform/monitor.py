@@ -7,6 +7,7 @@ import logging
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -15,6 +16,7 @@ from typing import ClassVar
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from cht_sync.accepting import PAUSE, SCARCE
 from cht_sync.transform.health import Health
 from cht_sync.transform.metrics import Metrics
 
@@ -64,6 +66,15 @@ class _Server(ThreadingHTTPServer):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = self.socket.getsockname()[:2]
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        """As in socketserver, which would try again at once where no file handle is left."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in SCARCE:
+                time.sleep(PAUSE)
+            raise
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say in a log line what socketserver would print with a traceback; a client may go at any time."""

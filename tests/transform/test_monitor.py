@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
+import socketserver
 import struct
 import threading
 from collections.abc import Iterator
@@ -15,6 +17,8 @@ import requests
 from monitoring_table import differences
 from prometheus_client.parser import text_string_to_metric_families
 
+from cht_sync.accepting import PAUSE
+from cht_sync.transform import monitor
 from cht_sync.transform.health import SILENT_AFTER, UNABLE_AFTER, Health
 from cht_sync.transform.metrics import Metrics
 from cht_sync.transform.monitor import serving
@@ -212,3 +216,20 @@ def test_an_error_while_the_metrics_are_served_is_one_log_line_with_its_type(
     assert record.getMessage() == "the metrics could not be served: ValueError"
     assert record.exc_info is not None
     assert capfd.readouterr().err == ""
+
+
+def test_without_file_handles_a_client_is_taken_later_and_not_at_once_again(
+    health: Health, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    accept = socketserver.TCPServer.get_request
+
+    def no_handle_twice(server: socketserver.TCPServer) -> tuple[socket.socket, object]:
+        if len(pauses) < 2:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(server)
+
+    monkeypatch.setattr(socketserver.TCPServer, "get_request", no_handle_twice)
+    monkeypatch.setattr(monitor.time, "sleep", pauses.append)
+    assert requests.get(f"http://{HOST}:{port}/metrics", timeout=10).status_code == 200
+    assert pauses == [PAUSE, PAUSE]
