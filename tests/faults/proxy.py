@@ -11,7 +11,6 @@ import random
 import socket
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,23 +27,24 @@ class Link:
         self.client = client
         self.server = server
         self.number = number
-        self.opened = time.monotonic()
+        self.is_cut = self.is_reset = False
         self.passed = {True: 0, False: 0}
         """Bytes on their way to the client, and to the server, since the fault began."""
 
     def cut(self, *, reset: bool = False) -> None:
-        """End both sides: in order, or with a reset."""
+        """End both sides: in order, or with a reset.
+
+        Who waits for bytes of a socket is woken, and the thread that serves the connection closes it: closed
+        by another one, it would stay open for as long as somebody waits there.
+        """
+        self.is_cut, self.is_reset = True, reset
         for one in (self.client, self.server):
             if one is None:
                 continue
             with contextlib.suppress(OSError):
                 if reset:
                     one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NOW)
-                else:
-                    one.shutdown(socket.SHUT_RDWR)
-            if reset:
-                with contextlib.suppress(OSError):
-                    one.close()
+                one.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
 
     def end(self, *, to_client: bool) -> None:
         """Say to one side that nothing more comes; the other direction stays open."""
@@ -323,6 +323,8 @@ class Proxy:
             if answer is not None:
                 self._say(client, answer)
                 return
+            if link.is_cut:
+                return
             link.server = socket.create_connection(("127.0.0.1", self.target), timeout=5)
             link.server.settimeout(None)
             link.server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -362,7 +364,7 @@ class Proxy:
         assert source is not None
         assert target is not None
         try:
-            while data := source.recv(PORTION):
+            while (data := source.recv(PORTION)) and not link.is_cut:
                 if not to_client and REQUEST in data:
                     self.requests += data.count(REQUEST)
                 passed = self.fault.on_the_way(link, data, to_client=to_client)
@@ -372,6 +374,7 @@ class Proxy:
                 link.passed[to_client] += len(data)
                 if passed:
                     target.sendall(passed)
-            target.shutdown(socket.SHUT_WR)
+            if not link.is_reset:
+                target.shutdown(socket.SHUT_WR)
         except OSError:
-            link.cut()
+            link.cut(reset=link.is_reset)
