@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
+from typing import Any
 
 import psycopg2
 from psycopg2 import sql
@@ -23,7 +24,7 @@ def connected(options: TransformOptions) -> Iterator[Connection]:
     Raises psycopg2.OperationalError.
     """
     with closing(
-        psycopg2.connect(
+        _opened(
             host=options.host,
             port=options.port,
             user=options.user,
@@ -73,3 +74,12 @@ def sole_runner(connection: Connection, schema: str) -> Iterator[bool]:
         finally:
             if held and not connection.closed:
                 cursor.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", key)
+
+
+def _opened(**given: Any) -> Connection:
+    """As psycopg2.connect, which fails otherwise where what answers there is noise and no text."""
+    try:
+        opened: Connection = psycopg2.connect(**given)
+    except UnicodeDecodeError as error:
+        raise psycopg2.OperationalError("what answers is not PostgreSQL") from error
+    return opened
