@@ -128,6 +128,11 @@ def test_users_are_accepted_by_couchdb_and_found_again(couchdb_server: CouchDBSe
     client = couchdb_server.client()
     client.create_database("_users")
     options = GeneratorOptions(docs=500, seed=11)
-    summary = burst(client, "_users", options, lambda _changes: None)
-    assert summary.created == USERS.count(500) > 1
-    assert restore(client, "_users", options.origin) == Reached(summary.created)
+    try:
+        summary = burst(client, "_users", options, lambda _changes: None)
+        assert summary.created == USERS.count(500) > 1
+        assert restore(client, "_users", options.origin) == Reached(summary.created)
+    finally:
+        # The name cannot be another one, and the server is that of the whole session.
+        client.delete_database("_users")
+        client.close()
