@@ -33,10 +33,12 @@ PLACE = "COUCHDB_HOST, COUCHDB_PORT, COUCHDB_PATH and COUCHDB_SECURE"
 
 
 class Kind(Enum):
-    """What is wrong: the first four with the server, the others with one database."""
+    """What is wrong: the first five with the server, the others with one database."""
 
     AWAY = auto()
     """It does not answer now, and may later."""
+    UNTRUSTED = auto()
+    """Its certificate is refused; which may be mended there, while we wait."""
     SCHEME = auto()
     """http where https is spoken, or the reverse."""
     STRANGER = auto()
@@ -49,7 +51,7 @@ class Kind(Enum):
     """The sequence that was asked for is none of this server's."""
 
 
-OF_SERVER = (Kind.AWAY, Kind.SCHEME, Kind.STRANGER, Kind.LOGIN)
+OF_SERVER = (Kind.AWAY, Kind.UNTRUSTED, Kind.SCHEME, Kind.STRANGER, Kind.LOGIN)
 
 
 @dataclass(frozen=True)
@@ -224,10 +226,9 @@ class CouchdbAccess:
         refusal = authorities.refusal(error, file="COUCHDB_CA_FILE", host="COUCHDB_HOST")
         if refusal is None:
             return None
-        why, remedy = refusal
-        return Trouble(
-            Kind.SCHEME, f"CouchDB at {self._url}: {why}", remedy[:1].lower() + remedy[1:].rstrip(".")
-        )
+        why, sentence = refusal
+        remedy = sentence[:1].lower() + sentence[1:].rstrip(".")
+        return Trouble(Kind.UNTRUSTED, f"CouchDB at {self._url}: {why}", remedy)
 
     def _away(self, why: str) -> Trouble:
         return Trouble(

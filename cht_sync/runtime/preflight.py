@@ -110,8 +110,9 @@ def _look_at_couchdb(settings: Settings, found: Found) -> None:
             answer = couchdb.database(database)
             if not isinstance(answer, Trouble):
                 continue
-            if answer.kind is Kind.AWAY:
-                found.warnings.append(f"{answer.message}; the pipelines wait for it")
+            if answer.kind in (Kind.AWAY, Kind.UNTRUSTED):
+                told = answer.message if answer.kind is Kind.AWAY else answer.line
+                found.warnings.append(f"{told}; the pipelines wait for it")
                 return
             if answer.line not in found.problems:
                 found.problems.append(answer.line)
