@@ -18,7 +18,7 @@ from cht_sync.pipeline.postgrest.row import Row
 from cht_sync.reconcile.databases import sides
 from cht_sync.reconcile.state import Kind, State
 from cht_sync.reconcile.writing import Outcome, Replacement, write
-from reconcile.world import World, at_once, found, only
+from reconcile.world import World, at_once, edited, found, only
 
 pytest_generate_tests = on_every_server
 
@@ -234,27 +234,16 @@ def test_repairs_beside_a_loading_pipeline_and_a_writer_end_with_both_sides_equa
     caplog.set_level(logging.WARNING)
     dice = random.Random(3)
     ids = [f"d{number:02}" for number in range(40)]
-    ended = threading.Event()
-
-    def edit() -> None:
-        for _round in range(25):
-            world.put(*dice.sample(ids, 8))
-            alive = [one for one, (_rev, deleted, _doc) in world.winners().items() if not deleted]
-            if len(alive) > 10:
-                world.delete(*dice.sample(alive, 2))
-        ended.set()
 
     with world.pipeline():
         world.put(*ids)
-        writer = threading.Thread(target=edit, daemon=True)
-        writer.start()
         rounds = 0
-        while not ended.is_set():
-            world.forget(*dice.sample(ids, 3))
-            world.damage("update {} set _rev = '0-damaged' where _id = any(%s)", dice.sample(ids, 3))
-            world.repair(wait=0)
-            rounds += 1
-        writer.join(PATIENCE)
+        with edited(world, ids, dice) as writer:
+            while writer.is_alive():
+                world.forget(*dice.sample(ids, 3))
+                world.damage("update {} set _rev = '0-damaged' where _id = any(%s)", dice.sample(ids, 3))
+                world.repair(wait=0)
+                rounds += 1
         assert rounds > 3
         assert world.repair().finding.same
         assert world.rows() == world.winners()

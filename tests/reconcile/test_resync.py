@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import threading
 from typing import Any
 
 import pytest
@@ -15,11 +14,10 @@ from cht_sync.reconcile import contents, recheck, verify
 from cht_sync.reconcile.couch import Couch
 from cht_sync.reconcile.state import State
 from cht_sync.reconcile.table import Table
-from reconcile.world import World
+from reconcile.world import World, edited
 
 pytest_generate_tests = on_every_server
 
-PATIENCE = 60.0
 DAMAGE = "update {} set doc = '{{\"damaged\": true}}' where _id = any(%s)"
 ROWS = "select _id, xmin::text, ctid::text, saved_timestamp from {} order by _id"
 ODD_IDS = (
@@ -149,29 +147,18 @@ def test_an_update_that_lands_between_read_and_write_wins(
 def test_beside_a_busy_pipeline_nothing_is_turned_back_and_both_sides_end_equal(world: World) -> None:
     dice = random.Random(5)
     ids = [f"d{number:02}" for number in range(40)]
-    ended = threading.Event()
-
-    def edit() -> None:
-        for _round in range(25):
-            world.put(*dice.sample(ids, 8))
-            alive = [one for one, (_rev, deleted, _doc) in world.winners().items() if not deleted]
-            if len(alive) > 10:
-                world.delete(*dice.sample(alive, 2))
-        ended.set()
 
     with world.pipeline():
         world.put(*ids)
         eventually(lambda: len(world.rows()) == len(ids))
         watch_revisions(world)
-        writer = threading.Thread(target=edit, daemon=True)
-        writer.start()
         rounds = 0
-        while not ended.is_set():
-            world.damage(DAMAGE, random.Random(rounds).sample(ids, 5))
-            world.run("resync", world.database, "--wait", "0")
-            world.run("resync", world.database, "--wait", "0", "--doc", ids[rounds % 40])
-            rounds += 1
-        writer.join(PATIENCE)
+        with edited(world, ids, dice) as writer:
+            while writer.is_alive():
+                world.damage(DAMAGE, random.Random(rounds).sample(ids, 5))
+                world.run("resync", world.database, "--wait", "0")
+                world.run("resync", world.database, "--wait", "0", "--doc", ids[rounds % 40])
+                rounds += 1
         assert rounds > 3
         assert world.run("resync", world.database).exit_code == 0
         assert world.rows() == world.winners()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -214,6 +215,32 @@ class World:
 
     def repair(self, **wishes: Any) -> Result:
         return self.verify(repair=True, **wishes)
+
+
+@contextmanager
+def edited(world: World, ids: Sequence[str], dice: random.Random) -> Iterator[threading.Thread]:
+    """Somebody edits some of the documents and deletes two, 25 times over, in the thread that is given.
+
+    At the end that is waited for, and what failed there fails the test.
+    """
+    failures: list[BaseException] = []
+
+    def edit() -> None:
+        try:
+            for _round in range(25):
+                world.put(*dice.sample(ids, 8))
+                alive = [one for one, (_rev, deleted, _doc) in world.winners().items() if not deleted]
+                if len(alive) > 10:
+                    world.delete(*dice.sample(alive, 2))
+        except BaseException as error:
+            failures.append(error)
+
+    writer = threading.Thread(target=edit, daemon=True)
+    writer.start()
+    yield writer
+    writer.join(PATIENCE)
+    assert not writer.is_alive()
+    assert failures == []
 
 
 def at_once(work: Callable[[], Result], times: int) -> list[Result]:
