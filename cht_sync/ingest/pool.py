@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, make_dsn, parse_dsn
 from psycopg2.extensions import connection as Connection
 
+from cht_sync import postgresql
 from cht_sync.ingest.errors import ApiError
 
 UNLESS_GIVEN = {
@@ -28,7 +28,7 @@ def connect(uri: str) -> Connection:
     """Open a connection that sends no BEGIN of its own; raises psycopg2.OperationalError."""
     given = parse_dsn(uri)
     extra = {name: value for name, value in UNLESS_GIVEN.items() if name not in given}
-    connection = psycopg2.connect(make_dsn(uri, client_encoding="UTF8", **extra))
+    connection = postgresql.connect(make_dsn(uri, client_encoding="UTF8", **extra))
     connection.autocommit = True
     return connection
 

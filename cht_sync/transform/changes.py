@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
-from typing import Any
 
-import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
+from cht_sync.postgresql import connect
 from cht_sync.transform.options import TransformOptions
 
 Newest = datetime | None
@@ -24,7 +23,7 @@ def connected(options: TransformOptions) -> Iterator[Connection]:
     Raises psycopg2.OperationalError.
     """
     with closing(
-        _opened(
+        connect(
             host=options.host,
             port=options.port,
             user=options.user,
@@ -74,12 +73,3 @@ def sole_runner(connection: Connection, schema: str) -> Iterator[bool]:
         finally:
             if held and not connection.closed:
                 cursor.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", key)
-
-
-def _opened(**given: Any) -> Connection:
-    """As psycopg2.connect, which fails otherwise where what answers there is noise and no text."""
-    try:
-        opened: Connection = psycopg2.connect(**given)
-    except UnicodeDecodeError as error:
-        raise psycopg2.OperationalError("what answers is not PostgreSQL") from error
-    return opened

@@ -14,6 +14,7 @@ import psycopg2
 from psycopg2.extensions import parse_dsn
 
 from cht_sync.errors import ChtSyncError, SettingsError
+from cht_sync.postgresql import connect
 from cht_sync.settings import Settings
 from cht_sync.warehouse.connection import CONNECT_TIMEOUT, why_not
 from cht_sync.warehouse.schema import MAINTENANCE_DATABASE
@@ -92,7 +93,7 @@ def run(settings: Settings, address: Mapping[str, str]) -> None:
     }
     place = f"PostgreSQL at {parts['host']}:{parts['port']}"
     try:
-        connection = psycopg2.connect(**parts)  # type: ignore[call-overload]
+        connection = connect(**parts)
     except psycopg2.OperationalError as error:
         answered, reason = why_not(str(error))
         what = f"refuses {parts['user']}" if answered else "cannot be reached"

@@ -12,6 +12,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection
 
 from cht_sync.errors import ChtSyncError
+from cht_sync.postgresql import connect
 from cht_sync.settings import Settings
 
 CONNECT_TIMEOUT = 5
@@ -58,7 +59,7 @@ class Endpoint:
         return None
 
     def _opened(self, database: str) -> Connection:
-        return psycopg2.connect(
+        return connect(
             host=self.host,
             port=self.port,
             dbname=database,

@@ -69,7 +69,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             super().execute(query, vars)
 
     monkeypatch.setattr(
-        "cht_sync.transform.changes.psycopg2.connect",
+        "cht_sync.transform.changes.connect",
         lambda **given: connect(cursor_factory=Counting, **given),
     )
     return said
