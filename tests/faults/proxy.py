@@ -48,10 +48,14 @@ class Link:
 
     def end(self, *, to_client: bool) -> None:
         """Say to one side that nothing more comes; the other direction stays open."""
-        with contextlib.suppress(OSError):
-            target = self.client if to_client else self.server
-            if target is not None:
+        target = self.towards(to_client=to_client)
+        if target is not None:
+            with contextlib.suppress(OSError):
                 target.shutdown(socket.SHUT_WR)
+
+    def towards(self, *, to_client: bool) -> socket.socket | None:
+        """The socket by which bytes leave; None while there is no server yet."""
+        return self.client if to_client else self.server
 
 
 class Fault:
@@ -159,9 +163,9 @@ class Truncate(Fault):
         rest = room - link.passed[to_client]
         if len(data) <= rest:
             return data
-        with contextlib.suppress(OSError):
-            target = link.client if to_client else link.server
-            if target is not None:
+        target = link.towards(to_client=to_client)
+        if target is not None:
+            with contextlib.suppress(OSError):
                 target.sendall(self.broken(data[: max(rest, 0)]))
         self.did()
         return None
@@ -226,9 +230,6 @@ class Short(Fault):
     """No connection lives for longer than a moment."""
 
     seconds = 0.1
-
-    def on_the_way(self, link: Link, data: bytes, *, to_client: bool) -> bytes | None:
-        return data
 
     def opened(self, link: Link) -> bytes | None:
         def end() -> None:
@@ -360,7 +361,7 @@ class Proxy:
                 pass
 
     def _pass_on(self, link: Link, to_client: bool) -> None:
-        source, target = (link.server, link.client) if to_client else (link.client, link.server)
+        source, target = link.towards(to_client=not to_client), link.towards(to_client=to_client)
         assert source is not None
         assert target is not None
         try:

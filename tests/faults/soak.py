@@ -7,6 +7,7 @@ PostgreSQL is compared with CouchDB document by document, and the models with Po
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -19,6 +20,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from peak_memory import peak_memory
 from reconcile.world import found
 
 from faults.chain import CONNECTIONS, Chain
@@ -124,9 +126,10 @@ class Soak:
 
     def _look_at_memory(self) -> None:
         for part in self._ours:
-            if part.lives():
-                peak = self.outcome.peak_memory.get(part.name, 0)
-                self.outcome.peak_memory[part.name] = max(peak, _most_memory(part))
+            # One may end between two lines.
+            with contextlib.suppress(OSError, ValueError):
+                before = self.outcome.peak_memory.get(part.name, 0)
+                self.outcome.peak_memory[part.name] = max(before, peak_memory(part.pid))
 
     @property
     def _ours(self) -> tuple[Part, ...]:
@@ -142,15 +145,6 @@ class Soak:
             + ", ".join(f"{name} {peak >> 20} MB" for name, peak in one.peak_memory.items()),
             flush=True,
         )
-
-
-def _most_memory(part: Part) -> int:
-    """The most bytes that the process ever had in memory (VmHWM of proc(5))."""
-    try:
-        lines = Path(f"/proc/{part.pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 def main() -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import psutil
 import pytest
+from peak_memory import peak_memory
 from warehouse.served import Served
 
 from poison.engine import await_position, engine_process
@@ -20,13 +20,6 @@ MULTIPLE = 10
 """Of the document: received, row, request; with replacements or as a dead letter each in a few copies."""
 
 
-def peak(process: psutil.Process) -> int:
-    """The most bytes that the process ever had in memory."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) * 1024
-
-
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 @pytest.mark.parametrize(
     ("members", "rows", "notes", "letters"),
@@ -39,10 +32,10 @@ def test_a_document_of_64_megabytes_needs_a_small_multiple_of_it(
     feed.put(*ordinary(5))
     with engine_process(warehouse, folder, port=feed.port) as process:
         await_position(warehouse, feed.last_sequence, process)
-        before = peak(process)
+        before = peak_memory(process.pid)
         feed.put(Change(b'"large"', b'"1-a"', document("large", members)), *ordinary(5, "after"))
         await_position(warehouse, feed.last_sequence, process)
-        assert peak(process) - before < MULTIPLE * LARGE
+        assert peak_memory(process.pid) - before < MULTIPLE * LARGE
     value = warehouse.installation.value
     assert value("select count(*) from v1.medic") == 10 + rows
     assert value("select count(*) from v1.replaced_values where length(original) > %s", LARGE) == notes
