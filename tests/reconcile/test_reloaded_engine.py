@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
+from faults.load import Load
 from pipeline.reloading_engine import ReloadingEngine
 from waiting import eventually
 
 from cht_sync import render
 from cht_sync.settings import file_name
-from reconcile.test_killed_engine import People
 from reconcile.world import World, found
 
 RELOADS = 5
 
 
 def test_reloads_during_a_load_lose_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    people = People(world, random.Random(1))
-    people.write([f"person-{n}" for n in range(2_000)])
+    people = Load(world, 1, people=2_000, pause=0.025)
+    world.put(*[f"person-{n}" for n in range(2_000)])
     settings = world.settings
     text = render.render(settings, engine="native")[f"pipeline/{file_name(world.database)}.conf"]
     text = text.replace('"data/', f'"{world.home}/data/')
