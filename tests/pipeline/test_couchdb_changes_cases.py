@@ -48,7 +48,7 @@ OUR_OWN_WAY: dict[str, dict[str, Any]] = {
     "bad JSON line: run raises; the lines before it were delivered": {
         "events": [A, C],
         "sequence": "3-g1AAAA",
-        "rejected": ["malformed"],
+        "live": ["since=0&heartbeat=1000"] * 2,
     },
     "JSON line that is a list: run raises": {
         "events": [A, B],
