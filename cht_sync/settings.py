@@ -201,7 +201,8 @@ class Settings:
     postgres_sslrootcert: str = _variable(
         "PostgreSQL: where it goes",
         "With POSTGRES_SSLMODE=verify-full or verify-ca: PEM file of the authority that has signed the "
-        "server's certificate, relative to this file; unset: libpq's (local processes only)",
+        "server's certificate, relative to this file; unset: libpq's (local processes only). The word system "
+        "is not taken: name the machine's file, for example /etc/ssl/certs/ca-certificates.crt",
         parse=checks.certificates, example="postgres-ca.pem",
     )  # fmt: skip
     postgres_db: str = _variable(

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cht_sync.cli.group import main
 from cht_sync.cli.options import reachable_settings
-from cht_sync.environments import SERVICES, Environment
+from cht_sync.environments import SERVICE_NAMES, SERVICES, Environment
 from cht_sync.errors import SettingsError
 from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
 from cht_sync.runtime.containers import command
@@ -42,8 +42,14 @@ INSIDE_TIMEOUT = 600.0
     show_default=True,
     help="As for `up`, where nothing runs. With docker a machine without Docker has failed.",
 )
+@click.option(
+    "--without",
+    type=click.Choice(SERVICE_NAMES),
+    multiple=True,
+    help="As for `up`, where nothing runs: a service not to be started; may be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: check, group, result, message, remedy.")
-def doctor(environment: str | None, runtime: str, as_json: bool) -> None:
+def doctor(environment: str | None, runtime: str, without: tuple[str, ...], as_json: bool) -> None:
     """Check the machine, the settings and every connection, and say what to do.
 
     It asks and changes nothing, and may be called at any time: before the first `up`, and while something
@@ -61,7 +67,7 @@ def doctor(environment: str | None, runtime: str, as_json: bool) -> None:
         situation, containers = seen.from_inside(handed_out, services, services), None
     else:
         wanted = None if environment is None else Environment(environment)
-        situation, containers = seen.look(wanted, runtime, default_home())
+        situation, containers = seen.look(wanted, runtime, default_home(), without)
     console = Console(highlight=False)
     found: list[Examined] = []
 

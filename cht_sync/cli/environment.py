@@ -310,7 +310,10 @@ def _status(home: Path) -> dict[str, Any]:
         return status.nothing_runs()
     found = status.gather(state, embedded.recorded_settings(state, home))
     if not supervised:
-        found["problems"].append("the supervisor is gone; end what it left with: cht-sync down")
+        found["problems"].append(
+            "the supervisor is gone, so a service that ends is not started again; cht-sync up ends what it "
+            "left and starts everything anew, cht-sync down only ends it"
+        )
     return found
 
 

@@ -78,6 +78,8 @@ def _wanted(ids: Sequence[str]) -> Iterator[str]:
     for one in ids:
         named = [one]
         if one == STANDARD_INPUT:
+            if sys.stdin is None:
+                raise SettingsError(["standard input is closed; --doc - reads ids from it, one a line"])
             with click.open_file(STANDARD_INPUT, errors="replace") as lines:
                 named = [line.rstrip("\r\n") for line in lines if line.strip()]
         if not any(named):

@@ -167,7 +167,8 @@ class CouchdbAccess:
             return Trouble(
                 Kind.MISSING,
                 f"CouchDB at {self._url} has no database {name}",
-                "correct COUCHDB_DBS, or make it there",
+                f"correct COUCHDB_DBS{' or COUCHDB_PATH' if self._settings.couchdb_path else ''}, or make it "
+                "there",
             )
         if answer.status_code == requests.codes.bad_request and path and "error" in body:
             return Trouble(

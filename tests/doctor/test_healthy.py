@@ -134,6 +134,21 @@ def test_an_env_file_that_cannot_be_read_leaves_the_machine_to_look_at(patient: 
     assert found.the("env-file", "warning")[1] == f"chmod 600 {file}"
 
 
+def test_an_env_file_that_is_a_folder_is_found(patient: Patient) -> None:
+    Path(patient.world.home, ".env").mkdir()
+    message, remedy = patient.examine().the("env-file")
+    assert message.endswith(".env is no file")
+    assert "cht-sync init --env prod" in remedy
+
+
+def test_what_up_shall_not_start_is_not_asked_for(patient: Patient) -> None:
+    patient.changes |= {"SUPERSET_SECRET_KEY": "", "SUPERSET_ADMIN_PASSWORD": ""}
+    assert patient.examine().code == 2
+    found = patient.examine("--without", "superset")
+    assert found.code == 0
+    assert found.the("superset-secrets", "skipped")[0] == "superset is none of the services here"
+
+
 def test_before_the_first_start_of_local_nothing_is_wrong_and_nothing_is_made(patient: Patient) -> None:
     for variable in ("COUCHDB_PORT", "POSTGRES_PORT"):
         patient.changes[variable] = str(free_port())

@@ -153,6 +153,25 @@ def test_something_else_that_speaks_http_is_not_taken_for_postgrest(
     assert found.failed == {"postgrest"}
 
 
+def test_a_path_that_postgrest_does_not_have_is_told_as_one(patient: Patient) -> None:
+    patient.changes["HTTP_ENDPOINT"] = f"{patient.environment()['HTTP_ENDPOINT']}/foo"
+    _message, remedy = (found := patient.examine()).the("token")
+    assert "Correct HTTP_ENDPOINT" in remedy
+    assert found.failed == {"token"}
+
+
+def test_a_path_where_no_couchdb_is_may_be_what_is_wrong(patient: Patient) -> None:
+    patient.changes["COUCHDB_PATH"] = "/foo"
+    assert "COUCHDB_PATH" in patient.examine().the("couchdb-databases")[1]
+
+
+def test_a_wrong_server_of_the_models_is_told_before_a_password(patient: Patient) -> None:
+    patient.changes["DBT_POSTGRES_HOST"] = "nowhere.invalid"
+    remedy = (found := patient.examine()).the("role-logins")[1]
+    assert remedy.startswith("Correct DBT_POSTGRES_HOST")
+    assert found.failed == {"role-logins"}
+
+
 def test_http_for_https_is_found(patient: Patient, tls: ssl.SSLContext) -> None:
     server = BeforeCouchdb("nowhere")
     server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -278,6 +281,22 @@ def test_no_name_does_not_mean_all(world: World, words: list[str]) -> None:
     assert answer.exit_code == 2
     assert "names no document" in answer.stderr
     assert world.rows()["a"][2] == {"damaged": True}
+
+
+def test_names_from_a_standard_input_that_is_closed_are_refused_in_one_line(world: World) -> None:
+    command = [sys.executable, "-m", "cht_sync", "resync", world.database, "--env", "prod", "--doc", "-"]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *command],
+        cwd=world.home,
+        env={**os.environ, **world.environment()},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "standard input is closed" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_unknown_database_is_wrong_usage_and_the_known_ones_are_named(world: World) -> None:

@@ -104,7 +104,9 @@ def _env_file(situation: Situation) -> Findings:
     except FileNotFoundError:
         yield ok(f"there is no {file}; settings come from the environment, or have their defaults")
         return
-    if mode & OF_OTHERS:
+    if not file.is_file():
+        yield failed(f"{file} is no file", f"Move it away, and write one: cht-sync init{situation.env}")
+    elif mode & OF_OTHERS:
         yield warning(f"others may read {file} (mode {mode:o}), which holds secrets", f"chmod 600 {file}")
     else:
         yield ok(f"only its owner may read {file}")

@@ -127,10 +127,12 @@ def _role_logins(situation: Situation) -> Findings:
         if endpoint.user in absent or not endpoint.password:
             continue
         problem = _refusal(endpoint)
+        elsewhere = endpoint.host != settings.postgres_host
         if problem is None:
             well.append(endpoint.user)
+        elif elsewhere and endpoint.unreachable() is not None:
+            yield failed(problem, "Correct DBT_POSTGRES_HOST, or start the PostgreSQL that should be there")
         else:
-            elsewhere = endpoint.host != settings.postgres_host
             place = ", and check DBT_POSTGRES_HOST" if elsewhere else ""
             remedy = f"Have {variable} set there: cht-sync init-db{situation.env}; or correct it{place}"
             yield failed(problem, remedy)

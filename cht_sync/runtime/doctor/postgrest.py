@@ -21,6 +21,7 @@ SETTINGS = ("HTTP_ENDPOINT", "HTTP_ENDPOINT_SECURE", "PGRST_JWT_SECRET", "POSTGR
 WRONG_KEY, WRONG_CLAIM = "PGRST301", "PGRST303"
 NO_TABLE = ("PGRST106", "PGRST205", "42P01", "3F000")
 NO_RIGHT = "42501"
+WRONG_PATH = "PGRST125"
 UNAUTHORIZED, UNAVAILABLE = 401, 503
 
 
@@ -81,6 +82,8 @@ def _remedy(code: str, situation: Situation) -> str:
         return clock.REMEDY
     if code in NO_TABLE or code == NO_RIGHT:
         return f"Make it: cht-sync init-db{situation.env}; or correct HTTP_ENDPOINT, if it serves another one"
+    if code == WRONG_PATH:
+        return "Correct HTTP_ENDPOINT: what follows host:port is not a path of this PostgREST"
     return "See: cht-sync logs postgrest"
 
 

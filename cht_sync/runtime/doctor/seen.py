@@ -31,13 +31,16 @@ class _Given:
     refused: Collection[str]
 
 
-def look(environment: Environment | None, runtime: str, home: Path) -> tuple[Situation, Installation | None]:
+def look(
+    environment: Environment | None, runtime: str, home: Path, without: Sequence[str] = ()
+) -> tuple[Situation, Installation | None]:
     """Return the situation, and the containers where the environment runs as such.
 
-    What runs is examined, unless another environment is named.
+    What runs is examined, unless another environment is named; what rests as if `up` were to start it
+    `without` some services.
     """
     try:
-        return _seen(environment, runtime, home)
+        return _seen(environment, runtime, home, without)
     except ChtSyncError as error:
         trouble = error.message, error.hint or ELSEWHERE
     except OSError as error:
@@ -45,10 +48,12 @@ def look(environment: Environment | None, runtime: str, home: Path) -> tuple[Sit
             f"{error.filename}: {error.strerror}",
             f"Make it yours: sudo chown -R $USER {error.filename}",
         )
-    return _unknown(environment or Environment.LOCAL, runtime, home, trouble), None
+    return _unknown(environment or Environment.LOCAL, runtime, home, without, trouble), None
 
 
-def _seen(environment: Environment | None, runtime: str, home: Path) -> tuple[Situation, Installation | None]:
+def _seen(
+    environment: Environment | None, runtime: str, home: Path, without: Sequence[str]
+) -> tuple[Situation, Installation | None]:
     record = recorded.read(home / STATE_FOLDER)
     if record is not None and environment in (None, record.environment):
         return _containers(running.of(record, home), home)
@@ -59,7 +64,7 @@ def _seen(environment: Environment | None, runtime: str, home: Path) -> tuple[Si
     if state is not None and environment in (None, state.environment):
         return _processes(state, home), None
     others = [one.environment for one in (record, state) if one is not None]
-    resting = _resting(environment or ended or Environment.LOCAL, runtime, home)
+    resting = _resting(environment or ended or Environment.LOCAL, runtime, home, without)
     return dataclasses.replace(resting, others=others, ended=resting.environment is ended), None
 
 
@@ -75,9 +80,9 @@ def from_inside(settings: Settings, services: Collection[str], runs: Collection[
     )
 
 
-def _resting(environment: Environment, runtime: str, home: Path) -> Situation:
-    given = _given(environment, home, without=(), docker=runtime == DOCKER)
-    services = chosen.names(environment, ())
+def _resting(environment: Environment, runtime: str, home: Path, without: Sequence[str]) -> Situation:
+    given = _given(environment, home, without=without, docker=runtime == DOCKER)
+    services = chosen.names(environment, without)
     settings = given.settings
     if settings is not None:
         # As `up` would place them: `local` never asks the servers of others that a `.env` names.
@@ -94,13 +99,15 @@ def _resting(environment: Environment, runtime: str, home: Path) -> Situation:
     )
 
 
-def _unknown(environment: Environment, runtime: str, home: Path, trouble: tuple[str, str]) -> Situation:
+def _unknown(
+    environment: Environment, runtime: str, home: Path, without: Sequence[str], trouble: tuple[str, str]
+) -> Situation:
     """Where the record of what runs cannot be read: the settings are judged, and not used."""
     situation = Situation(
-        environment, home, runtime, None, trouble=trouble, services=chosen.names(environment, ())
+        environment, home, runtime, None, trouble=trouble, services=chosen.names(environment, without)
     )
     try:
-        given = _given(environment, home, without=(), docker=runtime == DOCKER)
+        given = _given(environment, home, without=without, docker=runtime == DOCKER)
     except (ChtSyncError, OSError) as error:
         return dataclasses.replace(situation, not_judged=str(error))
     return dataclasses.replace(situation, problems=given.problems, refused=given.refused)
