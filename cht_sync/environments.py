@@ -33,8 +33,10 @@ ONCE: tuple[str, ...] = (
     "render-config",
     "couchdb-setup",
     "init-db",
+    "load",
 )
-"""What runs once in containers, before the services."""
+"""What runs once: in containers before the services, and in gamma and prod the load of large databases beside
+the pipelines."""
 
 SERVICE_NAMES: tuple[str, ...] = SERVICES[Environment.LOCAL]
 """Every service there is: the words that `--without`, `logs` and `status` know."""

@@ -262,6 +262,15 @@ class Settings:
     pipeline_batch_size: int = _variable(
         "Logstash: the pipelines", "Most documents in one request", parse=checks.whole_number, default="1000"
     )
+    load_from_documents: int = _variable(
+        "Logstash: the pipelines",
+        "In gamma and prod a database with so many documents, of which the table has few or none, is loaded "
+        "by several processes while its pipeline follows the changes (see docs/scaling.md); 0: never",
+        parse=checks.whole_number_or_none, default="1000000",
+    )  # fmt: skip
+    load_workers: int = _variable(
+        "Logstash: the pipelines", "So many processes do that", parse=checks.whole_number, default="4"
+    )
     logstash_api_port: int = _variable(
         "Logstash: the pipelines",
         "Port of the monitoring API (see docs/operating.md)",
@@ -406,6 +415,7 @@ class Settings:
     couchdb_memory: str = _memory("1g", "CouchDB")
     postgrest_memory: str = _memory("512m", "PostgREST")
     logstash_memory: str = _memory("1g", "the pipelines")
+    load_memory: str = _memory("1g", "the load of large databases")
     data_generator_memory: str = _memory("256m", "the data generator")
     dbt_memory: str = _memory("1g", "dbt")
     superset_memory: str = _memory("2g", "Superset")
@@ -414,6 +424,7 @@ class Settings:
     couchdb_cpus: float = _cpus("CouchDB")
     postgrest_cpus: float = _cpus("PostgREST")
     logstash_cpus: float = _cpus("the pipelines")
+    load_cpus: float = _cpus("the load of large databases")
     data_generator_cpus: float = _cpus("the data generator")
     dbt_cpus: float = _cpus("dbt")
     superset_cpus: float = _cpus("Superset")

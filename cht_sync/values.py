@@ -67,6 +67,11 @@ def whole_number(value: str) -> int:
     return int(value)
 
 
+def whole_number_or_none(value: str) -> int:
+    """As `whole_number`, and 0."""
+    return 0 if re.fullmatch(r"0+", value) else whole_number(value)
+
+
 def port(value: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", value) or not 1 <= int(value) <= 65535:
         raise Invalid("is no port (1 to 65535)")

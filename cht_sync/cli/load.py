@@ -14,9 +14,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from cht_sync import logs
 from cht_sync.cli.group import INTERRUPTED, main
-from cht_sync.cli.options import environment_option, reachable_settings
+from cht_sync.cli.options import configure_logs, environment_option, reachable_settings
 from cht_sync.environments import Environment
-from cht_sync.load import run
+from cht_sync.errors import SettingsError
+from cht_sync.load import auto, run
 from cht_sync.load.ledger import Progress as LoadProgress
 from cht_sync.load.pace import Pace
 from cht_sync.reconcile.databases import chosen
@@ -28,14 +29,13 @@ TELL_EVERY = 10.0
 
 
 @main.command("load", short_help="Load a large database for the first time with several workers.")
-@click.argument("database")
+@click.argument("database", required=False)
 @click.option(
     "--workers",
     "-w",
     type=click.IntRange(1, MOST_WORKERS),
-    default=min(4, os.cpu_count() or 1),
-    show_default="4, or as many as there are processors",
-    help="Processes on this machine. The same command on other machines works at the same load.",
+    help="Processes on this machine. The same command on other machines works at the same load. Default: "
+    "LOAD_WORKERS, or as many as there are processors where these are fewer.",
 )
 @click.option(
     "--chunk-size",
@@ -45,8 +45,27 @@ TELL_EVERY = 10.0
     help="Documents of a chunk, about; of a load that is there already it is its own.",
 )
 @click.option("--restart", is_flag=True, help="Read everything once more, also where a load was done.")
+@click.option(
+    "--if-large",
+    is_flag=True,
+    help="In place of DATABASE: each that has LOAD_FROM_DOCUMENTS documents and few or no rows, and those "
+    "whose load was begun. What `up` does in gamma and prod; it waits for servers that are away.",
+)
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="With --if-large: then wait for loads that others begin, and help with them.",
+)
 @environment_option
-def load(database: str, workers: int, chunk_size: int, restart: bool, environment: str) -> None:
+def load(
+    database: str | None,
+    workers: int | None,
+    chunk_size: int,
+    restart: bool,
+    if_large: bool,
+    serve: bool,
+    environment: str,
+) -> None:
     """Load DATABASE for the first time, in parallel, while the pipeline follows what changes meanwhile.
 
     The pipeline goes on from the moment in which the load begins: it may run already, or be started
@@ -59,8 +78,20 @@ def load(database: str, workers: int, chunk_size: int, restart: bool, environmen
       cht-sync load medic --env prod
       cht-sync load medic --env prod --workers 8
     """
-    logs.configure(level="warning")
+    if if_large == (database is not None) or (if_large and restart) or (serve and not if_large):
+        raise SettingsError(
+            ["load takes either DATABASE, with --restart where it was loaded before, or --if-large"],
+            hint="For example: cht-sync load medic",
+        )
     settings = reachable_settings(Environment(environment))
+    workers = workers or min(settings.load_workers, os.cpu_count() or 1)
+    if database is None:
+        configure_logs(None, None, settings)
+        with stop_on_signals() as stop:
+            work = auto.serve if serve else auto.load_what_is_large
+            work(settings, workers=workers, chunk_size=chunk_size, stop=stop)
+        return
+    logs.configure(level="warning")
     (database,) = chosen(settings, [database])
     begun = run.begin(settings, database, chunk_size=chunk_size, anew=restart)
     if begun.ended:

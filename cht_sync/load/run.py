@@ -77,7 +77,7 @@ def run(
     with _workers(settings, database, workers) as crew:
         _watch(settings, database, crew, advance, stop)
     if not stop.is_set():
-        _persistently(
+        persistently(
             settings, database, stop, lambda couch, table: _finish(settings, couch, table, advance, stop)
         )
     return progress_of(settings, database)
@@ -120,7 +120,9 @@ class _Crew:
         for number in range(1, count + 1):
             reading, writing = context.Pipe(duplex=False)
             process = context.Process(
-                target=_be_a_worker, args=(settings, database, writing), name=f"load {database} {number}"
+                target=_be_a_worker,
+                args=(settings, database, writing, logs.are_json()),
+                name=f"load {database} {number}",
             )
             process.start()
             writing.close()
@@ -182,17 +184,17 @@ def _watch(settings: Settings, database: str, crew: _Crew, advance: Advance, sto
             if (progress := ledger.progress()) is not None:
                 advance(progress)
 
-    _persistently(settings, database, stop, look)
+    persistently(settings, database, stop, look)
 
 
-def _be_a_worker(settings: Settings, database: str, pipe: Pipe) -> None:
+def _be_a_worker(settings: Settings, database: str, pipe: Pipe, as_json: bool) -> None:
     """What runs in a process of its own; it says through `pipe` why it ends early."""
-    logs.configure(level="warning")
+    logs.configure(level="warning", style="json" if as_json else "text")
     with stop_on_signals() as stop:
         _end_with_parent(stop)
         maker = RowMaker(settings, database)
         try:
-            _persistently(settings, database, stop, lambda couch, table: work(couch, table, maker, stop))
+            persistently(settings, database, stop, lambda couch, table: work(couch, table, maker, stop))
         except Stopped:
             return
         except ChtSyncError as error:
@@ -211,7 +213,7 @@ def _end_with_parent(stop: threading.Event) -> None:
         threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
-def _persistently(
+def persistently(
     settings: Settings, database: str, stop: threading.Event, work: Callable[[Couch, Table], None]
 ) -> None:
     """Do it; where CouchDB or PostgreSQL is away, again and again, with pauses. Raises ChtSyncError."""

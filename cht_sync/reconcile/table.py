@@ -135,6 +135,11 @@ class Table:
         found = self._query(statement, self.database, made.decode())
         return {document_id: (State(rev, deleted), same) for document_id, rev, deleted, same in found}
 
+    def has_rows(self, count: int) -> bool:
+        """Whether there are so many rows, or more; quick, also where there are millions."""
+        found = self._query("select count(*) from (select from {} limit %s) as counted", self.database, count)
+        return bool(found[0][0] >= max(count, 1))
+
     def letters(self, fingerprints: Sequence[str]) -> dict[str, Kind]:
         """Return those fingerprints that are of dead letters, open ones and dropped ones."""
         found = self._query(

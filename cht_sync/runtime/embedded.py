@@ -16,6 +16,7 @@ from cht_sync.runtime import state as states
 from cht_sync.runtime.couchdb import CouchdbServer
 from cht_sync.runtime.data_generator import DataGenerator
 from cht_sync.runtime.dbt import Dbt
+from cht_sync.runtime.load import Load
 from cht_sync.runtime.logstash import Logstash
 from cht_sync.runtime.postgres import Postgres
 from cht_sync.runtime.postgrest import Postgrest
@@ -78,7 +79,19 @@ def plan(
         ports_before = {one.name: one.port for one in before.services if one.port is not None}
     names = chosen.service_names(settings, {*without, *unavailable()})
     settings = ports.choose(placed(settings, names), names, ports_before, take)
-    return settings, services(settings, names)
+    return settings, services(settings, _with_load(settings, names))
+
+
+def _with_load(settings: Settings, names: Sequence[str]) -> list[str]:
+    """What is started, in order: the load before the pipelines, where there may be something to load."""
+    if (
+        settings.environment is Environment.LOCAL
+        or "logstash" not in names
+        or not settings.load_from_documents
+    ):
+        return [*names]
+    place = names.index("logstash")
+    return [*names[:place], "load", *names[place:]]
 
 
 def services(settings: Settings, names: Collection[str]) -> list[Service]:
@@ -92,6 +105,7 @@ def services(settings: Settings, names: Collection[str]) -> list[Service]:
         ),
         "couchdb": lambda: CouchdbServer(settings),
         "postgrest": lambda: Postgrest(settings),
+        "load": lambda: Load(settings),
         "logstash": lambda: Logstash(settings),
         "data-generator": lambda: DataGenerator(settings),
         "dbt": lambda: Dbt(settings, wait_for_documents="data-generator" in names),

@@ -16,6 +16,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from cht_sync.environments import SERVICE_NAMES
 from cht_sync.runtime import credentials, postgres
 from cht_sync.runtime.containers.handed_out import PORTS
 from cht_sync.runtime.control import elapsed
@@ -89,7 +90,8 @@ def final_screen(
     )
     table = Table.grid(padding=(0, 3))
     for one in state.services:
-        table.add_row("", one.name, _where(one, settings))
+        if one.name in SERVICE_NAMES:  # not what ends when its work is done
+            table.add_row("", one.name, _where(one, settings))
     console.print(table, highlight=False)
     for name, why in unavailable.items():
         console.print(f"   {name:<15}  {why}", style="yellow", highlight=False)

@@ -24,6 +24,8 @@ class Service(ABC):
 
     name: str
     port: int | None = None
+    ends: bool = False
+    """Whether it has done its work when it ends with exit code 0, and is not started again."""
     stop_signal: signal.Signals = signal.SIGTERM
     patience: float = 10.0
     """Seconds between the polite signal and the kill."""

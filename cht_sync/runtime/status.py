@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg2
 
+from cht_sync.environments import SERVICE_NAMES
 from cht_sync.errors import ChtSyncError
 from cht_sync.runtime.couchdb_counts import CouchdbCounts
 from cht_sync.runtime.pipelines import pipeline_problems
@@ -23,7 +24,7 @@ from cht_sync.warehouse.progress import DatabaseProgress, read_progress
 
 def gather(state: EnvironmentState, settings: Settings) -> dict[str, Any]:
     """Ask every part; what does not answer is None, with the reason under `problems`."""
-    services = [service(one) for one in state.services]
+    services = local_services(state)
     found = databases_and_models(settings)
     asked = {"logstash": pipeline_problems, "superset": superset_problems}
     for one in services:
@@ -59,6 +60,11 @@ def nothing_runs() -> dict[str, Any]:
         "dbt": None,
         "problems": [],
     }
+
+
+def local_services(state: EnvironmentState) -> list[dict[str, Any]]:
+    """The services of an environment of local processes; not what ends when its work is done."""
+    return [service(one) for one in state.services if one.name in SERVICE_NAMES]
 
 
 def service(one: ServiceState) -> dict[str, Any]:

@@ -152,6 +152,8 @@ class Supervisor:
         deadline = time.monotonic() + one.service.start_timeout
         while not stop.is_set():
             if one.process is not None and one.process.poll() is not None:
+                if one.service.ends and one.process.returncode == 0:
+                    return
                 raise self._failure(one, f"ended with exit code {one.process.returncode} while starting")
             if self._is_ready(one):
                 return
@@ -171,9 +173,11 @@ class Supervisor:
         while not stop.wait(WATCH_EVERY):
             if not self._recorded:
                 self._record()
-            for one in self._running:
+            for one in list(self._running):
                 name, recorded = one.service.name, one.state
-                if one.process is not None and one.process.poll() is not None:
+                if one.service.ends and one.process is not None and one.process.poll() == 0:
+                    self._is_done(one)
+                elif one.process is not None and one.process.poll() is not None:
                     code = one.process.returncode
                     self._restart_later(one, f"ended with exit code {code}", waits[name], code)
                 elif one.process is None and time.monotonic() >= one.restart_at:
@@ -195,6 +199,13 @@ class Supervisor:
                     self._change(one, "running")
                 elif recorded.state == "running" and time.time() - recorded.since > HEALTHY_AFTER:
                     waits[name] = delays(first=FIRST_PAUSE, most=LONGEST_PAUSE)
+
+    def _is_done(self, one: _Running) -> None:
+        extra = fields(event="service_ended", service=one.service.name, exit_code=0)
+        log.info("%s: has done its work", one.service.name, extra=extra)
+        self._running.remove(one)
+        self._state.services.remove(one.state)
+        self._record()
 
     def _restart_later(
         self, one: _Running, what: str, waits: Iterator[float], exit_code: int | None = None

@@ -23,10 +23,10 @@ from cht_sync.settings import CHECKOUT, DOCKER, Settings, declared, load
 GOLDEN = Path(__file__).parent / "golden"
 ONCE = {
     Environment.LOCAL: {"settings-local", "render-config", "couchdb-setup", "init-db"},
-    Environment.GAMMA: {"settings-gamma", "render-config", "init-db"},
-    Environment.PROD: {"settings-prod", "render-config", "init-db"},
+    Environment.GAMMA: {"settings-gamma", "render-config", "init-db", "load"},
+    Environment.PROD: {"settings-prod", "render-config", "init-db", "load"},
 }
-"""What ends before the services start."""
+"""What ends: before the services start, but for the load."""
 ELSEWHERE = ("COMPOSE_PROJECT_NAME", "POSTGRES_PORT", "COUCHDB_PORT", "SUPERSET_PORT", "PIPELINE_ENGINE")
 """Settings of other groups that the compose file reads."""
 INTERNAL = ("CHT_SYNC_SETTINGS", "CHT_SYNC_WITHOUT")
@@ -96,7 +96,8 @@ def test_every_service_keeps_to_the_house_rules(environment: Environment, tmp_pa
         assert one.get("read_only", False) is (name != "couchdb"), name
         assert one["logging"]["options"]["max-size"], name
         assert one["mem_limit"], name
-        assert one["restart"] == ("no" if name in ONCE[environment] else "unless-stopped"), name
+        once = "on-failure" if name == "load" else "no"
+        assert one["restart"] == (once if name in ONCE[environment] else "unless-stopped"), name
         if name in SERVICES[environment]:  # what runs once may have to read what is root's
             assert one.get("user") != "root", name
 

@@ -51,6 +51,7 @@ SECRETS: Mapping[str, tuple[str, ...] | str] = {
         "SUPERSET_DB_PASSWORD",
         METADATA_PASSWORD,
     ),
+    "load": ("COUCHDB_PASSWORD", "POSTGRES_PASSWORD", "REDACT_HASH_SECRET"),
     "dbt": ("DBT_POSTGRES_PASSWORD", "CHT_PIPELINE_TOKEN"),
     "cht-sync": ALL,
 }

@@ -115,7 +115,7 @@ def _unknown(
 
 def _processes(state: states.EnvironmentState, home: Path) -> Situation:
     given = _given(state.environment, home, without=state.without, docker=False)
-    services = [status.service(one) for one in state.services]
+    services = status.local_services(state)
     return Situation(
         state.environment,
         home,
