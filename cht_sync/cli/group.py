@@ -25,6 +25,7 @@ MODULES = {
     "engine": ("pipeline",),
     "environment": ("up", "down", "status", "logs", "init", "supervise"),
     "forms": ("forms",),
+    "kubernetes": ("kubernetes-settings",),
     "pipeline": ("render-config", "token"),
     "resync": ("resync",),
     "services": ("generate", "ingest"),
