@@ -34,7 +34,8 @@ def settings_of(environment: Environment) -> tuple[str, ...]:
 def objects(environment: Environment, found: Mapping[str, Mapping[str, str]]) -> Iterator[dict[str, Any]]:
     """The ConfigMaps and Secrets of an environment.
 
-    `found` is what is handed out: service -> variable -> value. A variable goes into the Secret unless it is known to be none. What would be empty is left out.
+    `found` is what is handed out: service -> variable -> value. A variable goes into the Secret unless it is
+    known to be none. What would be empty is left out.
     """
     for service in settings_of(environment):
         plain = {name: value for name, value in found[service].items() if is_plain(name)}
