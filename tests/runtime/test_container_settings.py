@@ -65,7 +65,7 @@ def test_gamma_writes_into_the_postgresql_that_it_has_started(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("service", handed_out.SECRETS)
-def test_a_container_without_the_key_of_hashed_fields_takes_its_settings(service: str, tmp_path: Path) -> None:
+def test_a_container_without_the_key_of_hashed_fields_starts(service: str, tmp_path: Path) -> None:
     """The names of the fields are no secret and are handed to all; the key is handed to the pipelines."""
     wanted = settings(tmp_path, REDACT_HASH_FIELDS="patient_id", REDACT_HASH_SECRET="x" * 32)
     found = handed_out.handed_out(handed_out.placed(wanted, SERVICES[Environment.LOCAL]))
