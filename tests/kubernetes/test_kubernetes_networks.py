@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 import yaml
-from manifests import ENVIRONMENTS, Object, name_of, of_kind, overlay, own_overlay, pod_of, selects, workloads
+from manifests import (
+    ENVIRONMENTS,
+    Object,
+    name_of,
+    named,
+    of_kind,
+    overlay,
+    own_overlay,
+    pod_of,
+    selects,
+    workloads,
+)
 
 from cht_sync.environments import Environment
 from cht_sync.runtime.kubernetes import TOOL
@@ -66,6 +77,12 @@ def test_the_command_line_reaches_all_as_in_compose(tmp_path: Path) -> None:
     objects = own_overlay(tmp_path, Environment.PROD, "tools")
     assert TOOL in labels_of(objects)
     assert_reach_is_that_of_compose(objects)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_nothing_passes_that_no_other_policy_allows(environment: Environment) -> None:
+    policy = named(overlay(environment), "NetworkPolicy", "nothing-passes")
+    assert policy["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

@@ -262,6 +262,13 @@ def test_never_are_two_at_work_where_one_is_meant(environment: Environment) -> N
             assert is_set or one["spec"]["strategy"] == {"type": "Recreate"}, name_of(one)
 
 
+def test_a_service_has_the_time_to_end_that_it_has_in_compose() -> None:
+    for name, one in by_service(Environment.LOCAL).items():
+        if grace := COMPOSE[name].get("stop_grace_period"):
+            seconds = int(grace[:-1]) * {"s": 1, "m": 60}[grace[-1]]
+            assert pod_of(one)["spec"]["terminationGracePeriodSeconds"] == seconds, name
+
+
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_no_budget_blocks_the_draining_of_a_node(environment: Environment) -> None:
     for one in of_kind(overlay(environment), "PodDisruptionBudget"):
