@@ -87,7 +87,7 @@ create temporary table report (place serial, line text) on commit drop;
 -- == What is there, and what is wanted ==
 
 -- Which layout is there.
-\set layout 0.2.0
+\set layout 0.3.0
 \set recorded 0
 select set_config('cht_sync.schema', :'schema', true) as schema \gset
 create function pg_temp.relation(name text) returns regclass language sql stable as
@@ -99,7 +99,8 @@ select pg_temp.relation('cht_sync_state') is not null as has_layout \gset
 select string_to_array(:'recorded', '.')::int[] < string_to_array(:'layout', '.')::int[] as outdated,
        string_to_array(:'recorded', '.')::int[] > string_to_array(:'layout', '.')::int[] as newer \gset
 create temporary table reserved on commit drop as
-  select name from unnest(array['couchdb_progress', 'cht_sync_state', 'dead_letters', 'replaced_values']) as name;
+  select name from unnest(array['couchdb_progress', 'cht_sync_state', 'dead_letters', 'replaced_values', 'cht_sync_loads',
+    'cht_sync_load_chunks']) as name;
 create temporary table requested on commit drop as
   select distinct name from regexp_split_to_table(:'databases', '[\s,]+') as name where name <> '';
 create temporary table present on commit drop as
@@ -483,6 +484,35 @@ create table if not exists :"schema".replaced_values (
   at timestamptz not null default clock_timestamp()
 );
 
+-- A parallel first load: what was agreed at its start, and how far it is. Workers on any machine take what is
+-- to be done from here, and need nothing else to agree.
+create table if not exists :"schema".cht_sync_loads (
+  source text primary key,
+  database text not null,
+  seq text not null,
+  stamp timestamp not null,
+  expected bigint not null,
+  chunk_size integer not null,
+  server_uuid text,
+  instance_start_time text,
+  frontier text collate "C" default '',
+  reviewed_seq text not null default '0',
+  added bigint not null default 0,
+  started_at timestamptz not null default clock_timestamp(),
+  ended_at timestamptz
+);
+create table if not exists :"schema".cht_sync_load_chunks (
+  source text not null references :"schema".cht_sync_loads on delete cascade,
+  number bigint not null,
+  begins text collate "C" not null,
+  ends text collate "C",
+  documents bigint,
+  done_at timestamptz,
+  primary key (source, number)
+);
+select format('create index on %I.cht_sync_load_chunks (source, number) where done_at is null', :'schema')
+  where not exists (select from pg_index where indrelid = pg_temp.relation('cht_sync_load_chunks') and not indisprimary) \gexec
+
 -- What the layout of 0.1.0 lacked; new columns come last there, and so they do above.
 select format('alter table %s add column %I %s', pg_temp.relation(table_name), column_name, kind)
   from (values
@@ -520,6 +550,17 @@ comment on column :"schema".dead_letters.closed_by is 'stored: a later write of 
 comment on table :"schema".replaced_values is 'Documents that were stored with U+FFFD where jsonb cannot hold what they had.';
 comment on column :"schema".replaced_values.replaced is 'in how many places';
 comment on column :"schema".replaced_values.original is 'the document as received, as text';
+comment on table :"schema".cht_sync_loads is 'Parallel first loads, one a source; see cht-sync load.';
+comment on column :"schema".cht_sync_loads.seq is 'CouchDB''s sequence from before the start: what changed after it, the feed brings';
+comment on column :"schema".cht_sync_loads.stamp is 'the last one before the start: rows with a greater one are newer than what is loaded';
+comment on column :"schema".cht_sync_loads.expected is 'documents that CouchDB had at the start';
+comment on column :"schema".cht_sync_loads.frontier is 'where the next chunk begins; null = all are planned';
+comment on column :"schema".cht_sync_loads.reviewed_seq is 'so far the changes were looked through for what the chunks lack: deletions above all';
+comment on column :"schema".cht_sync_loads.added is 'documents, deletions included, that this look-through added';
+comment on table :"schema".cht_sync_load_chunks is 'Ranges of _id. Who works at one holds its row''s lock.';
+comment on column :"schema".cht_sync_load_chunks.begins is 'first _id, included';
+comment on column :"schema".cht_sync_load_chunks.ends is 'where the next one begins; null = the end';
+comment on column :"schema".cht_sync_load_chunks.documents is 'that CouchDB gave; null = not done yet';
 -- A document's name may be longer than an entry of a btree.
 select format('create index on %I.dead_letters using hash (doc_id) where closed_at is null', :'schema')
   where not exists (select from pg_index join pg_class as i on i.oid = indexrelid join pg_am on pg_am.oid = relam
@@ -913,7 +954,8 @@ select format('grant select on %s to %I', pg_temp.relation(view_name), :'dbt_rol
 
 grant select on :"schema".couchdb_progress to :"ingest", :"dbt_role";
 grant select, insert on :"schema".dead_letters, :"schema".replaced_values to :"ingest";
-grant select on :"schema".dead_letters, :"schema".replaced_values, :"schema".cht_sync_state to :"dbt_role";
+grant select on :"schema".dead_letters, :"schema".replaced_values, :"schema".cht_sync_state, :"schema".cht_sync_loads,
+  :"schema".cht_sync_load_chunks to :"dbt_role";
 \if :separate
   select format('grant usage, create on schema %I to %I', :'dbt_schema', :'dbt_role') from pg_namespace
     where nspname = :'dbt_schema' and not (has_schema_privilege(:'dbt_role', oid, 'usage')

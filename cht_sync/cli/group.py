@@ -26,6 +26,7 @@ MODULES = {
     "environment": ("up", "down", "status", "logs", "init", "supervise"),
     "forms": ("forms",),
     "kubernetes": ("kubernetes-settings",),
+    "load": ("load",),
     "pipeline": ("render-config", "token"),
     "resync": ("resync",),
     "services": ("generate", "ingest"),

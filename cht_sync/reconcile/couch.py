@@ -1,4 +1,4 @@
-"""What verify, repair and resync ask CouchDB: lists without documents, the state of some, one document, all.
+"""What verify, repair, resync and load ask CouchDB: lists without documents, the state of some, documents.
 
 A question whose answer breaks is asked again with growing pauses; after `TRIES` its error is raised. A
 refused login ends everything at once and is remembered, so that the account is not locked.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import dropwhile
 from typing import NamedTuple, TypeVar
 
@@ -21,6 +21,7 @@ import msgspec
 from cht_sync import backoff
 from cht_sync.errors import LoginRefused, SourceError, SourceUnavailable
 from cht_sync.pipeline.couchdb.client import CouchdbClient, Server
+from cht_sync.pipeline.couchdb.identity import Identity
 from cht_sync.pipeline.couchdb.login import gate_for
 from cht_sync.pipeline.couchdb.refusals import RememberedRefusal
 from cht_sync.pipeline.couchdb.rows import (
@@ -46,6 +47,10 @@ TRIES = 6
 """So often a question is asked; the pauses between add up to half a minute."""
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 15.0
+RANGE_BYTES = 4 << 20
+"""Of documents that an answer about a range shall hold, as far as the one before lets us guess."""
+FEWEST_OF_RANGE, MOST_OF_RANGE = 10, 2_000
+"""Documents of a range that are asked for at once."""
 LONGEST_KEY = 500
 """Characters of an id that go into a URL: CouchDB refuses a request line over 8 KB."""
 FROM_THE_START = "0"
@@ -91,6 +96,16 @@ class _Listing(msgspec.Struct):
     rows: list[_Listed]
 
 
+class _Kept(msgspec.Struct):
+    key: str
+    value: _Value | None = None
+    doc: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _KeptListing(msgspec.Struct):
+    rows: list[_Kept]
+
+
 class _Changes(msgspec.Struct):
     results: list[Change]
     last_seq: msgspec.Raw
@@ -106,6 +121,7 @@ class _Given(msgspec.Struct):
 
 class _GivenOf(msgspec.Struct):
     docs: list[_Given]
+    id: str = ""
 
 
 class _BulkGet(msgspec.Struct):
@@ -147,7 +163,47 @@ class Couch:
 
     def server_uuid(self) -> str | None:
         """Which server this is; None where it does not say."""
-        return self._client.identity(self._stop).server_uuid
+        return self.identity().server_uuid
+
+    def identity(self) -> Identity:
+        """Which server this is, and which instance of the database."""
+        return self._client.identity(self._stop)
+
+    def sequence(self) -> str:
+        """The sequence of this moment: what is saved from now on comes after it."""
+        page = self._persistently("_changes", {"limit": "1", "since": "now"}, _Changes)
+        after = sequence_text(page.last_seq)
+        if after is None:
+            raise SourceUnavailable(f"{self._database}: CouchDB says no sequence")
+        return after
+
+    def key_after(self, begins: str, count: int) -> str | None:
+        """The id before which there are `count` documents from `begins` on; None where there are fewer."""
+        query = {"startkey": _key(begins), "skip": str(count), "limit": "1"}
+        rows = self._persistently("_all_docs", query, _Listing).rows
+        return rows[0].key if rows else None
+
+    def range(self, begins: str, ends: str | None) -> Iterator[list[Document]]:
+        """Yield the living documents with ids from `begins` up to before `ends`, some at a time.
+
+        One that goes while it is read is left out; each id comes once.
+        """
+        last, limit, is_first = begins, FEWEST_OF_RANGE * 10, True
+        bound = {} if ends is None else {"endkey": _key(ends), "inclusive_end": "false"}
+        while True:
+            rows = self._with_documents({"startkey": _key(last), "limit": str(limit), **bound})
+            new = rows if is_first else [row for row in rows if row.key > last]
+            yield [_of_range(row) for row in new if bytes(row.doc) not in NO_DOCUMENT]
+            if len(rows) < limit:
+                return
+            if not new:
+                if limit == MOST_OF_RANGE:
+                    raise SourceError(f"{self._database}: _all_docs does not go on after {last!r:.80}")
+                limit = MOST_OF_RANGE  # many ids that begin alike, over the length of a URL
+                continue
+            last, is_first = new[-1].key, False
+            each = sum(len(bytes(row.doc)) for row in rows) // len(rows) + 1
+            limit = min(max(RANGE_BYTES // each, FEWEST_OF_RANGE), MOST_OF_RANGE)
 
     def listed(self) -> Iterator[tuple[str, str]]:
         """Yield id and revision of every living document, in the server's order."""
@@ -155,7 +211,7 @@ class Couch:
         while True:
             query = {"limit": str(PAGE)}
             if last is not None:
-                query["startkey"] = encode_json(last[:LONGEST_KEY]).decode()
+                query["startkey"] = _key(last)
             rows = self._persistently("_all_docs", query, _Listing).rows
             new = rows if last is None else _after(last, rows)
             for row in new:
@@ -169,11 +225,16 @@ class Couch:
 
     def changes(self, since: str = FROM_THE_START) -> Iterator[list[Change]]:
         """Yield the changes after `since`, deletions included, a page at a time, until there are no more."""
+        for page, _after in self.pages(since):
+            if page:
+                yield page
+
+    def pages(self, since: str) -> Iterator[tuple[list[Change], str]]:
+        """As `changes`, each page with the sequence after it; the last one may be empty."""
         while True:
             page = self._persistently("_changes", {"limit": str(PAGE), "since": since}, _Changes)
-            if page.results:
-                yield page.results
             after = sequence_text(page.last_seq)
+            yield page.results, after or since
             if len(page.results) < PAGE or after is None:
                 return
             since = after
@@ -251,6 +312,35 @@ class Couch:
         given = bytes(results[0].docs[0].ok) if results and results[0].docs else b""
         return given or None
 
+    def _with_documents(self, query: dict[str, str]) -> list[_Kept]:
+        """A part of `_all_docs` with documents, as the bytes that came."""
+        answer = bytes(self._persistently("_all_docs", {**query, "include_docs": "true"}, msgspec.Raw))
+        try:
+            return msgspec.json.decode(answer, type=_KeptListing).rows
+        except (msgspec.DecodeError, RecursionError):
+            pass  # one of them cannot be decoded, or it is no answer of CouchDB's, which the next one shows
+        rows = self._persistently("_all_docs", query, _Listing).rows
+        return [
+            _Kept(row.key, row.value, msgspec.Raw(self.document(row.key, row.value.rev) or b""))
+            for row in rows
+            if row.value is not None
+        ]
+
+    def contents(self, wanted: Mapping[str, State]) -> list[Document]:
+        """The documents in these states, deleted ones too; what has moved on since is left out."""
+        question = {"docs": [{"id": one, "rev": state.rev or ""} for one, state in wanted.items()]}
+        answer = bytes(self._persistently("_bulk_get", {}, msgspec.Raw, question))
+        try:
+            results = msgspec.json.decode(answer, type=_BulkGet).results
+        except (msgspec.DecodeError, RecursionError):
+            # One of them cannot be decoded: each by itself is passed on as it is.
+            each = ((one, state, self.document(one, state.rev or "")) for one, state in wanted.items())
+            return [Document(one, state, content) for one, state, content in each if content is not None]
+        given = {result.id: bytes(result.docs[0].ok) for result in results if result.docs}
+        return [
+            Document(one, wanted[one], content) for one, content in given.items() if content and one in wanted
+        ]
+
     def _decoded_rows(self, lines: Sequence[bytes]) -> Iterator[FeedRow]:
         for line in lines:
             try:
@@ -295,6 +385,16 @@ def _after(last: str, rows: list[_Listed]) -> list[_Listed]:
     if len(last) > LONGEST_KEY:
         return list(dropwhile(lambda row: row.key <= last, rows))
     return rows[1:] if rows and rows[0].key == last else rows
+
+
+def _key(document_id: str) -> str:
+    """An id as a parameter; of a long one the beginning, which sorts before it."""
+    return encode_json(document_id[:LONGEST_KEY]).decode()
+
+
+def _of_range(row: _Kept) -> Document:
+    revision = None if row.value is None else row.value.rev
+    return Document(row.key, State(revision, False), bytes(row.doc))
 
 
 def _decoded(answer: bytes, kind: type[Answer]) -> Answer:

@@ -54,7 +54,7 @@ def write(table: Table, replacements: Sequence[Replacement]) -> list[Outcome]:
     refused: dict[str, Rejected] = {}
     outcomes: list[Outcome] = []
     with table.connection, table.connection.cursor() as cursor:
-        _take_line(cursor, table)
+        take_line(cursor, table)
         present = table.states([one.row.document_id for one in replacements])
         for replacement in replacements:
             row = replacement.row
@@ -82,8 +82,11 @@ def reject(table: Table, rejected: Rejected) -> None:
         _insert(table, DEAD_LETTERS, {**letter, "document": None})
 
 
-def _take_line(cursor: Cursor, table: Table) -> None:
-    """Wait for our turn; from then on nobody else writes. In the order in which all writers take locks."""
+def take_line(cursor: Cursor, table: Table) -> None:
+    """Wait for our turn; until the transaction ends nobody else writes.
+
+    In the order in which all writers take locks. Raises psycopg2.Error.
+    """
     cursor.execute(sql.SQL("lock table {} in row exclusive mode").format(table.name))
     state = sql.Identifier(table.schema, "cht_sync_state")
     cursor.execute(sql.SQL("select from {} for update").format(state))
@@ -107,7 +110,7 @@ def _store(cursor: Cursor, table: Table, row: Row) -> Rejected | None:
     try:
         cursor.execute(upsert, {"source": table.source, "body": row.body.decode()})
         if row.replaced:
-            _insert_with(cursor, table, REPLACED_VALUES, _note(table, row))
+            insert_with(cursor, table, REPLACED_VALUES, note(table, row))
     except psycopg2.Error as error:
         if not is_documents_fault(error):
             raise
@@ -122,7 +125,7 @@ def _rejected(row: Row, code: str, reason: str) -> Rejected:
     return Rejected(row.document_id, row.revision, row.sequence, code, reason, document)
 
 
-def _note(table: Table, row: Row) -> dict[str, Any]:
+def note(table: Table, row: Row) -> dict[str, Any]:
     """What was replaced, as the pipeline notes it."""
     made = replaced_value(
         table.source, row.document_id, row.revision, row.sequence, row.replaced, row.original
@@ -132,10 +135,11 @@ def _note(table: Table, row: Row) -> dict[str, Any]:
 
 def _insert(table: Table, relation: str, row: Mapping[str, Any]) -> None:
     with table.connection, table.connection.cursor() as cursor:
-        _insert_with(cursor, table, relation, row)
+        insert_with(cursor, table, relation, row)
 
 
-def _insert_with(cursor: Cursor, table: Table, relation: str, row: Mapping[str, Any]) -> None:
+def insert_with(cursor: Cursor, table: Table, relation: str, row: Mapping[str, Any]) -> None:
+    """Enter a dead letter or a note; one that is there stays. Raises psycopg2.Error."""
     query = sql.SQL("insert into {} ({}) values ({}) on conflict (fingerprint) do nothing").format(
         sql.Identifier(table.schema, relation),
         sql.SQL(", ").join(map(sql.Identifier, row)),

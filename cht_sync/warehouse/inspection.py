@@ -13,7 +13,14 @@ from psycopg2.extensions import connection as Connection
 
 from cht_sync.settings import Settings
 
-OWN_TABLES = ("cht_sync_state", "couchdb_progress", "dead_letters", "replaced_values")
+OWN_TABLES = (
+    "cht_sync_state",
+    "couchdb_progress",
+    "dead_letters",
+    "replaced_values",
+    "cht_sync_loads",
+    "cht_sync_load_chunks",
+)
 
 
 @dataclass(frozen=True)

@@ -154,10 +154,10 @@ def between_pages(monkeypatch: pytest.MonkeyPatch, work: Any) -> None:
     monkeypatch.setattr(couch_module, "DOCUMENTS_PAGE", 50)
 
     def count(couch: Couch, lines: Any) -> Any:
-        if getattr(couch, "pages", 0) and not done.is_set():
+        if getattr(couch, "decoded_before", False) and not done.is_set():
             done.set()
             work()
-        couch.pages = 1  # type: ignore[attr-defined]
+        couch.decoded_before = True  # type: ignore[attr-defined]
         return decoded(couch, lines)
 
     monkeypatch.setattr(Couch, "_decoded_rows", count)

@@ -253,6 +253,8 @@ def test_hard_names_become_tables_of_exactly_that_name(empty: Installation) -> N
         ("cht_sync_state", {}, "cht_sync_state"),
         ("medic,dead_letters", {}, "dead_letters"),
         ("replaced_values", {}, "replaced_values"),
+        ("cht_sync_loads", {}, "cht_sync_loads"),
+        ("cht_sync_load_chunks", {}, "cht_sync_load_chunks"),
         ("x" * 64, {}, "63 bytes"),
         ("Medic", {}, "Medic"),
         ("1medic", {}, "1medic"),

@@ -74,7 +74,14 @@ def models_schema(request: pytest.FixtureRequest, empty: Installation) -> str:
     return schema
 
 
-TABLES_OF_OURS = ("couchdb_progress", "cht_sync_state", "dead_letters", "replaced_values")
+TABLES_OF_OURS = (
+    "couchdb_progress",
+    "cht_sync_state",
+    "dead_letters",
+    "replaced_values",
+    "cht_sync_loads",
+    "cht_sync_load_chunks",
+)
 VIEWS_OF_OURS = ("all_documents", "couchdb")
 
 

@@ -1,0 +1,53 @@
+"""After the chunks: the changes feed is looked through, without documents, for what the table lacks.
+
+Deletions above all, which the list of documents does not show; and whatever a server's list leaves out. What
+differs, and what the pipeline is not about to bring, is fetched and written as chunks are.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+
+from cht_sync.load.changed import Changed
+from cht_sync.load.chunks import stage
+from cht_sync.load.ledger import Ledger
+from cht_sync.load.staging import Staging
+from cht_sync.reconcile.couch import PAGE, Couch
+from cht_sync.reconcile.row import RowMaker
+from cht_sync.reconcile.state import State
+from cht_sync.reconcile.table import Table
+
+AT_ONCE = 200
+"""Documents that are fetched with one question."""
+
+
+def review(
+    couch: Couch, table: Table, maker: RowMaker, stop: threading.Event, advance: Callable[[], None]
+) -> None:
+    """Do it from where it was left, until all is done, or `stop`; a page of changes is one transaction.
+
+    `advance` is called after each. Raises SourceError and psycopg2.Error; what is done stays. On several
+    machines one does a page while the others wait.
+    """
+    ledger, changed = Ledger(table), Changed(couch, table)
+    while not stop.is_set():
+        with ledger.transaction() as cursor:
+            since = ledger.reviewed(cursor)
+            if since is None:
+                return
+            page, after = next(couch.pages(since))
+            stored = table.states([change.id for change in page])
+            differing = {one.id: one.state for one in page if stored.get(one.id) != one.state}
+            wanted = {one: differing[one] for one in differing.keys() - changed.look()}
+            staging = Staging(cursor, table)
+            for part in _parts(wanted):
+                stage(staging, couch.contents(part), maker)
+            added = staging.merge(wanted.keys() & changed.look())
+            ledger.review(cursor, after, added, ends=len(page) < PAGE)
+        advance()
+
+
+def _parts(wanted: Mapping[str, State]) -> list[dict[str, State]]:
+    items = list(wanted.items())
+    return [dict(items[at : at + AT_ONCE]) for at in range(0, len(items), AT_ONCE)]

@@ -1,0 +1,292 @@
+"""`cht-sync load` gives what the feed alone would have given, and its pipeline goes on from there."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+
+import pytest
+from poison.kinds import LONG_ID
+from postgres_fixture import on_every_server
+from reconcile.world import World, edited
+from waiting import eventually
+
+from cht_sync.errors import ChtSyncError
+from cht_sync.load import chunks, run
+from cht_sync.load.changed import Changed
+from cht_sync.load.ledger import Ledger, Progress
+from cht_sync.reconcile.databases import sides
+from cht_sync.reconcile.row import RowMaker
+from load.history import keep_history, stamps_in_visible_order, steps_back
+
+pytest_generate_tests = on_every_server
+
+IDS = [f"{number:04x}" for number in range(400)]
+ODD_IDS = (
+    "_design/medic",
+    "é",
+    "नेपाली",
+    "😀",
+    "a/b",
+    "a+b?c&d#e%20",
+    'quote"\\',
+    "-",
+    " ",
+    "z" * 700,
+    "z" * 701,
+)
+
+
+def nothing(_progress: Progress) -> None:
+    return None
+
+
+def begin(world: World, *, chunk_size: int = 50, anew: bool = False) -> Progress:
+    return run.begin(world.settings, world.database, chunk_size=chunk_size, anew=anew)
+
+
+def work(world: World, *, workers: int = 2, stop: threading.Event | None = None) -> Progress:
+    stop = stop or threading.Event()
+    return run.run(world.settings, world.database, workers=workers, advance=nothing, stop=stop)
+
+
+def load(world: World, *, workers: int = 2, chunk_size: int = 50, anew: bool = False) -> Progress:
+    begin(world, chunk_size=chunk_size, anew=anew)
+    return work(world, workers=workers)
+
+
+def test_rows_are_those_that_the_feed_would_have_brought(world: World) -> None:
+    world.put(*IDS, *ODD_IDS)
+    world.delete(*IDS[:30], "a/b")
+    world.put(*IDS[:10])
+    ended = load(world)
+    loaded = world.rows()
+    assert loaded == world.winners()
+    assert (ended.ended, ended.chunks > 5) == (True, True)
+    assert world.verify().finding.same
+    world.query("truncate {}, v1.couchdb_progress")
+    world.load()
+    assert world.rows() == loaded
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 100_000])
+def test_chunks_of_any_size_hold_each_document_once(world: World, chunk_size: int) -> None:
+    world.put(*IDS[:40], "z" * 700, "z" * 701)
+    ended = load(world, chunk_size=chunk_size)
+    assert ended.documents == 42
+    assert world.rows() == world.winners()
+
+
+def test_a_database_without_documents_is_loaded_at_once(world: World) -> None:
+    ended = load(world)
+    assert (ended.ended, ended.documents, ended.added) == (True, 0, 0)
+
+
+def test_the_pipeline_brings_only_what_was_changed_since_the_start(world: World) -> None:
+    world.put(*IDS)
+    load(world)
+    world.put("new", IDS[0])
+    with world.pipeline():
+        eventually(lambda: world.rows() == world.winners())
+    answered = world.query(
+        "select count(*) from {} where saved_timestamp > (select ended_at at time zone 'UTC' "
+        "from v1.cht_sync_loads where database = %s)",
+        world.database,
+    )
+    assert answered == [(2,)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_row_goes_back_while_people_write_and_the_pipeline_runs(world: World, seed: int) -> None:
+    dice = random.Random(seed)
+    world.put(*IDS)
+    keep_history(world)
+    with world.pipeline(), edited(world, IDS, dice):
+        load(world, workers=3, chunk_size=dice.choice((20, 90)))
+    with world.pipeline():
+        eventually(lambda: world.rows() == world.winners())
+    assert steps_back(world) == []
+    assert stamps_in_visible_order(world)
+    assert world.verify().finding.same
+
+
+def test_a_pipeline_that_is_behind_is_never_overtaken_for_good_nor_turned_back(world: World) -> None:
+    """It has read nothing since the start while chunks are loaded; it may bring only what is newer."""
+    world.put(*IDS)
+    keep_history(world)
+    begin(world)
+    changed = IDS[::3]
+    world.put(*changed)
+    world.put(*changed[::2])
+    ended = work(world)
+    assert ended.ended
+    assert {*world.rows()} == {*IDS} - {*changed}
+    world.load()
+    assert steps_back(world) == []
+
+
+def test_what_the_pipeline_writes_between_reading_and_merging_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.put(*IDS[:100])
+    begin(world, chunk_size=1000)
+    with world.pipeline():
+        look = Changed.look
+
+        def after_an_edit(self: Changed) -> frozenset[str]:
+            world.put(*IDS[:10])
+            world.delete(IDS[20])
+            eventually(lambda: {*IDS[:10], IDS[20]} <= {*world.rows()})
+            return look(self)
+
+        monkeypatch.setattr(Changed, "look", after_an_edit)
+        work_here(world)
+    monkeypatch.undo()
+    work(world)
+    assert world.rows() == world.winners()
+
+
+def work_here(world: World) -> None:
+    """A worker in this thread."""
+    settings = world.settings
+    with sides(settings, world.database, writing=True) as (couch, table):
+        chunks.work(couch, table, RowMaker(settings, world.database), threading.Event())
+
+
+def test_rows_from_before_the_load_are_brought_up_to_date(world: World) -> None:
+    """A pipeline had begun, and what it has not read again is in nobody's feed from now on."""
+    world.put(*IDS[:100])
+    world.load()
+    stamps = dict(world.query("select _id, saved_timestamp from {}"))
+    world.put(*IDS[:10], "new")
+    world.delete(*IDS[10:15])
+    ended = load(world)
+    assert world.rows() == world.winners()
+    assert ended.added == 5
+    now = dict(world.query("select _id, saved_timestamp from {}"))
+    assert {one for one in stamps if now[one] != stamps[one]} == {*IDS[:15]}
+
+
+def test_what_postgresql_cannot_hold_is_a_dead_letter_or_replaced_as_the_pipeline_does_it(
+    world: World,
+) -> None:
+    world.put("nul", text="a\0b")
+    world.put("half", text="\ud83d")
+    world.put(*IDS[:20])
+    load(world)
+    by_load = world.rows(), world.letters(), notes(world)
+    world.query("truncate {}, v1.couchdb_progress, v1.dead_letters, v1.replaced_values restart identity")
+    world.load_until(lambda: len(world.rows()) == len(by_load[0]))
+    assert (world.rows(), world.letters(), notes(world)) == by_load
+    assert len(by_load[2]) == 2
+
+
+def notes(world: World) -> list[tuple[object, ...]]:
+    return world.installation.query("select doc_id, rev, replaced from v1.replaced_values order by doc_id")
+
+
+def test_what_only_the_table_refuses_is_a_dead_letter_and_the_rest_is_stored(world: World) -> None:
+    world.put(*IDS[:20], LONG_ID)
+    world.query("alter table {} add constraint no_seven check (_id <> %s)", IDS[7])
+    load(world, chunk_size=5)
+    assert {*world.rows()} == {*IDS[:20]} - {IDS[7]}
+    assert [(one, code, closed) for one, _rev, code, closed in world.letters()] == [
+        (IDS[7], "23514", None),
+        (LONG_ID, "54000", None),
+    ]
+
+
+def test_several_machines_share_one_load(world: World) -> None:
+    world.put(*IDS)
+    ended: list[Progress] = []
+    begin(world, chunk_size=20)
+    threads = [threading.Thread(target=lambda: ended.append(work(world))) for _machine in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [one.documents for one in ended] == [len(IDS)] * 2
+    assert all(one.ended for one in ended)
+    assert world.rows() == world.winners()
+
+
+def test_a_load_that_was_stopped_goes_on_where_it_was(world: World) -> None:
+    world.put(*IDS)
+    begin(world, chunk_size=20)
+    stop = threading.Event()
+
+    def after_some(progress: Progress) -> None:
+        if progress.chunks_done:
+            stop.set()
+
+    halfway = run.run(world.settings, world.database, workers=1, advance=after_some, stop=stop)
+    assert not halfway.ended
+    done = {*world.rows()}
+    stamps = dict(world.query("select _id, saved_timestamp from {}"))
+    assert begin(world).documents == len(done) == halfway.documents
+    assert work(world).ended
+    assert world.rows() == world.winners()
+    now = dict(world.query("select _id, saved_timestamp from {}"))
+    assert {one: now[one] for one in stamps} == stamps
+
+
+def test_a_load_that_was_done_is_not_done_again_unless_one_says_so(world: World) -> None:
+    world.put(*IDS[:20])
+    assert world.run("load", world.database, "--workers", "1").exit_code == 0
+    again = world.run("load", world.database)
+    assert (again.exit_code, "was loaded already" in again.stdout) == (0, True)
+    world.forget(IDS[3])
+    assert world.run("load", world.database, "--workers", "1", "--restart").exit_code == 0
+    assert world.rows() == world.winners()
+
+
+def test_the_command_says_what_it_did_and_how_to_prove_it(world: World) -> None:
+    world.put(*IDS[:20])
+    world.delete(IDS[0])
+    done = world.run("load", world.database, "--workers", "1", "--chunk-size", "100")
+    assert done.exit_code == 0
+    assert f"{world.database}: 19 documents loaded in 1 chunks, 1 added afterwards" in done.stdout
+    assert f"cht-sync verify --database {world.database}" in done.stdout
+
+
+def test_another_couchdb_in_the_middle_ends_the_load(world: World) -> None:
+    world.put(*IDS[:20])
+    begin(world)
+    world.installation.query("update v1.cht_sync_loads set server_uuid = 'another'")
+    with pytest.raises(ChtSyncError, match="another server since the load began"):
+        work(world, workers=1)
+    assert world.rows() == {}
+
+
+def test_logstash_itself_is_refused_since_nobody_else_may_move_its_position(world: World) -> None:
+    world.changes = {"PIPELINE_ENGINE": "logstash"}
+    done = world.run("load", world.database)
+    assert done.exit_code == 2
+    assert "PIPELINE_ENGINE" in done.stderr
+
+
+def test_filters_take_out_of_the_load_what_they_take_out_of_the_feed(world: World) -> None:
+    world.changes = {"REDACT_FIELDS": "name"}
+    world.put("person", name="Achieng", age=3)
+    load(world)
+    assert "Achieng" not in json.dumps(world.rows()["person"])
+
+
+def test_a_bound_is_greater_than_where_it_begins_however_long_ids_are(world: World) -> None:
+    world.put(*[f"{'x' * 600}{number}" for number in range(30)], *[f"y{number:02}" for number in range(20)])
+    with sides(world.settings, world.database, writing=True) as (couch, _table):
+        assert chunks.next_bound(couch, "", 5) == "x" * 500
+        assert chunks.next_bound(couch, "x" * 500, 5) == "y10"
+        assert chunks.next_bound(couch, "y10", 10) is None
+
+
+def test_the_ledger_counts_what_is_done(world: World) -> None:
+    world.put(*IDS[:30])
+    begun = begin(world, chunk_size=10)
+    assert (begun.expected, begun.documents, begun.all_planned, begun.ended) == (30, 0, False, False)
+    work(world)
+    with sides(world.settings, world.database, writing=True) as (_couch, table):
+        progress = Ledger(table).progress()
+    assert progress is not None
+    assert (progress.documents, progress.chunks, progress.chunks_done) == (30, 3, 3)
