@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from manifests import (
     of_kind,
     own_overlay,
     pod_of,
+    rendered,
     selects,
     workloads,
 )
 from test_kubernetes_overlays import assert_of_one_piece
 
 from cht_sync.environments import Environment
-from cht_sync.settings import CHECKOUT
+from cht_sync.settings import CHECKOUT, declared
 
 OF_OPERATORS = ("ServiceMonitor", "PrometheusRule")
 """Kinds of the Prometheus Operator, of which there are no schemas here."""
@@ -178,16 +180,38 @@ def test_elastic_s_logstash_is_its_image_and_its_user(components: tuple[str, ...
         assert pod["initContainers"][0]["image"].startswith("cht-sync:")
 
 
-def test_an_own_overlay_can_take_images_from_a_registry_and_change_sizes(tmp_path: Path) -> None:
-    more = (
-        "images:\n- {name: cht-sync, newName: registry.example.org/cht-sync}\n"
-        "patches:\n- target: {kind: StatefulSet, name: postgres}\n"
-        "  patch: |-\n    - op: replace\n"
-        "      path: /spec/volumeClaimTemplates/0/spec/resources/requests/storage\n      value: 200Gi\n"
-    )
-    objects = own_overlay(tmp_path, Environment.GAMMA, "tools", more=more)
+def blocks_of_the_docs() -> list[str]:
+    text = (CHECKOUT / "docs" / "kubernetes.md").read_text()
+    return [textwrap.dedent(block) for block in re.findall(r"^ *```yaml\n(.*?)^ *```", text, re.M | re.S)]
+
+
+def test_the_overlay_that_the_docs_show_is_one(tmp_path: Path) -> None:
+    (overlay, _volume, _address) = blocks_of_the_docs()
+    there = os.path.relpath(FOLDER.resolve(), tmp_path.resolve())
+    text = overlay.replace("../../", f"{there}/").replace("- ../prod", f"- {there}/overlays/prod")
+    (tmp_path / "kustomization.yaml").write_text(text)
+    objects = rendered(tmp_path)
+    assert_fits(objects)
     images = {container["image"] for one in workloads(objects) for container in containers(one)}
-    assert not [image for image in images if image.startswith("cht-sync:")]
-    assert [image for image in images if image.startswith("registry.example.org/cht-sync:")]
+    own = {image for image in images if image.startswith("registry.example.org/")}
+    assert images - own == {"postgrest/postgrest:v14.17"}
+    tags = {image.rpartition(":")[2] for image in own}
+    assert tags == {
+        variable.default.partition(":")[2] for name, variable in declared() if name == "CHT_SYNC_IMAGE"
+    }
+
+
+def test_the_patches_that_the_docs_show_do_what_they_say(tmp_path: Path) -> None:
+    (_overlay, volume, address) = blocks_of_the_docs()
+    (tmp_path / "volume").mkdir()
+    objects = own_overlay(tmp_path / "volume", Environment.GAMMA, more=volume)
     (claim,) = named(objects, "StatefulSet", "postgres")["spec"]["volumeClaimTemplates"]
     assert claim["spec"]["resources"]["requests"]["storage"] == "200Gi"
+    (tmp_path / "address").mkdir()
+    objects = own_overlay(tmp_path / "address", Environment.PROD, more=address)
+    assert_fits(objects)
+    (rule,) = named(objects, "NetworkPolicy", "couchdb-outside")["spec"]["egress"]
+    assert rule == {
+        "to": [{"ipBlock": {"cidr": "192.0.2.7/32"}}],
+        "ports": [{"port": 10443, "protocol": "TCP"}],
+    }

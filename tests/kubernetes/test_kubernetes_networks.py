@@ -12,13 +12,13 @@ import yaml
 from manifests import (
     ENVIRONMENTS,
     Object,
-    name_of,
     named,
     of_kind,
     overlay,
     own_overlay,
     pod_of,
     selects,
+    service_of,
     workloads,
 )
 
@@ -30,7 +30,7 @@ COMPOSE: Any = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())["se
 
 
 def labels_of(objects: list[Object]) -> dict[str, dict[str, str]]:
-    return {name_of(one): pod_of(one)["metadata"]["labels"] for one in workloads(objects)}
+    return {service_of(one): pod_of(one)["metadata"]["labels"] for one in workloads(objects)}
 
 
 def rules_of(objects: list[Object], labels: dict[str, str], direction: str) -> list[Object] | None:

@@ -270,6 +270,19 @@ def test_a_service_has_the_time_to_end_that_it_has_in_compose() -> None:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_a_pod_that_is_not_ready_is_replaced_by_one_with_other_settings(environment: Environment) -> None:
+    """One after another (OrderedReady), a StatefulSet waits for the broken pod before it replaces it."""
+    for one in of_kind(overlay(environment), "StatefulSet"):
+        assert one["spec"]["podManagementPolicy"] == "Parallel", name_of(one)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_log_of_a_job_that_failed_stays(environment: Environment) -> None:
+    for one in of_kind(overlay(environment), "Job"):
+        assert pod_of(one)["spec"]["restartPolicy"] == "Never", name_of(one)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_no_budget_blocks_the_draining_of_a_node(environment: Environment) -> None:
     for one in of_kind(overlay(environment), "PodDisruptionBudget"):
         assert one["spec"]["maxUnavailable"] == 1

@@ -109,7 +109,7 @@ def test_the_command_line_inside_gets_what_it_gets_in_compose(tmp_path: Path) ->
     (tool,) = (
         one
         for one in workloads(own_overlay(own, Environment.PROD, "tools"))
-        if one["metadata"]["name"] == TOOL
+        if one["metadata"]["name"] == "tools"
     )
     handed = handed_out.handed_out(inside.settings_of_project(Environment.PROD, tmp_path, ()))
     assert seen(containers(tool)[0], pod_of(tool), found) == handed[TOOL]
