@@ -33,7 +33,8 @@ STYLES = {
     "failed": "red",
 }
 
-
+IDLE_LOAD = 180.0
+"""Seconds without a chunk after which a load counts as left alone."""
 NOTHING_RUNS = "Nothing is running. Start it with: cht-sync up"
 
 
@@ -111,11 +112,26 @@ def unmoved(status: dict[str, Any]) -> object:
         status["environment"],
         [(one["name"], one["state"], one["restarts"]) for one in status["services"]],
         [
-            (one["name"], one["documents"], one["rows"], one["pending"], one["dead_letters"], one["problem"])
+            (
+                *(one["name"], one["documents"], one["rows"], one["pending"], one["dead_letters"]),
+                *(one["problem"], one["load"] and one["load"]["documents"]),
+            )
             for one in status["databases"]
         ],
         None if dbt is None else (dbt["last_run"], dbt["result"], dbt["failed"]),
         list(status["problems"]),
+    )
+
+
+def _load_line(database: str, load: dict[str, Any]) -> Text:
+    """A parallel load that has not ended; in red where nobody works at it."""
+    share = f"{load['documents']:,} of about {load['expected']:,} documents are loaded"
+    idle = load["seconds_idle"]
+    if idle < IDLE_LOAD:
+        return Text(f"{database}: {share}")
+    return Text(
+        f"! {database}: {share}, and nothing has been for {idle / 60:.0f} min: cht-sync load {database}",
+        "red",
     )
 
 
@@ -155,6 +171,7 @@ def status_view(status: dict[str, Any]) -> RenderableType:
         Text(),
         databases,
         *(Text(f"! {one['name']}: {one['problem']}", "red") for one in status["databases"] if one["problem"]),
+        *(_load_line(one["name"], one["load"]) for one in status["databases"] if one["load"]),
         Text(),
         *([Text("dbt: ?")] if status["dbt"] is None and is_unknown else dbt_lines(status["dbt"])),
     ]

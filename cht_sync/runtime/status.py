@@ -17,6 +17,7 @@ from cht_sync.settings import Settings
 from cht_sync.transform.stale_views import stale_views
 from cht_sync.transform.summary import LastTests, Problem, Reached, Summary, summary
 from cht_sync.warehouse.connection import dbt_endpoint
+from cht_sync.warehouse.loads import UnfinishedLoad, unfinished_loads
 from cht_sync.warehouse.progress import DatabaseProgress, read_progress
 
 
@@ -80,16 +81,20 @@ def service_shape(one: ServiceState, state: str) -> dict[str, Any]:
 
 def _databases(settings: Settings, problems: list[str]) -> list[dict[str, Any]]:
     progress: dict[str, DatabaseProgress] = {}
+    loads: dict[str, UnfinishedLoad] = {}
     try:
         with dbt_endpoint(settings).connect() as connection:
             progress = read_progress(connection, settings.postgres_schema, _sources(settings))
+            loads = unfinished_loads(connection, settings.postgres_schema, _sources(settings))
     except (ChtSyncError, psycopg2.Error) as error:
         problems.append(str(error).strip().splitlines()[0])
     counts = CouchdbCounts(settings, problems)
-    return [_database(name, progress.get(name), counts) for name in settings.couchdb_dbs]
+    return [_database(name, progress.get(name), loads.get(name), counts) for name in settings.couchdb_dbs]
 
 
-def _database(name: str, progress: DatabaseProgress | None, counts: CouchdbCounts) -> dict[str, Any]:
+def _database(
+    name: str, progress: DatabaseProgress | None, load: UnfinishedLoad | None, counts: CouchdbCounts
+) -> dict[str, Any]:
     documents, pending = counts.ask(name, progress.sequence if progress else None)
     if pending is None and progress is not None and documents is not None:
         # CouchDB is there and does not count; where it is away, nobody knows what waits.
@@ -104,6 +109,7 @@ def _database(name: str, progress: DatabaseProgress | None, counts: CouchdbCount
         "documents_per_second": progress.documents_per_second if progress else None,
         "dead_letters": progress.dead_letters if progress else None,
         "replaced_values": progress.replaced_values if progress else None,
+        "load": dataclasses.asdict(load) if load else None,
         "problem": progress.problem if progress else None,
     }
 

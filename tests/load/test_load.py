@@ -18,6 +18,7 @@ from cht_sync.load.changed import Changed
 from cht_sync.load.ledger import Ledger, Progress
 from cht_sync.reconcile.databases import sides
 from cht_sync.reconcile.row import RowMaker
+from cht_sync.runtime.status import databases_and_models
 from load.history import keep_history, stamps_in_visible_order, steps_back
 
 pytest_generate_tests = on_every_server
@@ -290,3 +291,14 @@ def test_the_ledger_counts_what_is_done(world: World) -> None:
         progress = Ledger(table).progress()
     assert progress is not None
     assert (progress.documents, progress.chunks, progress.chunks_done) == (30, 3, 3)
+
+
+def test_status_shows_a_load_until_it_has_ended(world: World) -> None:
+    world.put(*IDS[:30])
+    begin(world, chunk_size=10)
+    work_here(world)
+    (shown,) = databases_and_models(world.settings)["databases"]
+    assert (shown["load"]["documents"], shown["load"]["expected"]) == (30, 30)
+    work(world)
+    (shown,) = databases_and_models(world.settings)["databases"]
+    assert shown["load"] is None
