@@ -59,7 +59,7 @@ lint: $(VENV)/.dev ## Check form, types and layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/sqlfluff lint --disable-progress-bar dbt/packages/cht_pipeline/models
-	@$(BIN)/shellcheck postgres/*.sh data-generator/*.sh superset/start .ci/run .ci/with-docker .ci/compose-plugin \
+	@$(BIN)/shellcheck postgres/*.sh data-generator/*.sh superset/start .ci/run .ci/with-docker .ci/compose-plugin .ci/kubectl .ci/from-debian-13 \
 	    cht_sync/runtime/containers/with-settings \
 	    tests/docker/build-images tests/docker/images/*/docker-entrypoint.sh tests/docker/images/couchdb/couchdb
 	@$(BIN)/hadolint --no-color */Dockerfile tests/docker/images/*/Dockerfile

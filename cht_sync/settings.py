@@ -555,9 +555,9 @@ def load(
     for name in AUTHORITIES:
         if values.get(name):
             values[name] = str(home / values[name])
-    problems += _problems_of_redaction(values)
     problems += _problems_of_roles(values)
     if not accepted:
+        problems += _problems_of_redaction(values)
         problems += _problems_of_authorities(values)
     if environment is not Environment.LOCAL and not accepted:
         judged = {name: value for name, value in values.items() if needs is None or name.upper() in needs}

@@ -25,6 +25,7 @@ MODULES = {
     "engine": ("pipeline",),
     "environment": ("up", "down", "status", "logs", "init", "supervise"),
     "forms": ("forms",),
+    "kubernetes": ("kubernetes-settings",),
     "load": ("load",),
     "pipeline": ("render-config", "token"),
     "resync": ("resync",),

@@ -35,10 +35,10 @@ main.import_all()
 
 
 def told(document: Path, program: str) -> list[str]:
-    """The commands of a document, without what stands before the program, and without comments."""
+    """The commands of a document, without what stands before the program, comments and further programs."""
     pattern = re.compile(rf"(?:^|[ /$]){program} +(.*)$")
     found = [pattern.search(line) for line in code_lines(document)]
-    return [match[1].split("  #")[0].split("   ")[0] for match in found if match]
+    return [re.split(r"  #|   | \| ", match[1])[0] for match in found if match]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

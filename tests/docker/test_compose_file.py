@@ -107,3 +107,9 @@ def test_who_is_handed_settings_is_who_has_a_volume_for_them() -> None:
     handed = set(handed_out.handed_out(settings))
     volumes = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())["volumes"]
     assert {f"for-{name}" for name in handed} == {name for name in volumes if name.startswith("for-")}
+
+
+def test_the_metrics_of_dbt_can_be_reached_from_its_network() -> None:
+    """By default the loop listens on loopback, which in a container is the container's."""
+    dbt = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())["services"]["dbt"]
+    assert dbt["command"] == ["dbt", "loop", "--metrics-host", "0.0.0.0"]

@@ -19,7 +19,7 @@ from cht_sync.cli import main
 from cht_sync.environments import SERVICES, Environment
 from cht_sync.errors import SettingsError
 from cht_sync.runtime import credentials
-from cht_sync.runtime.containers import compose, handed_out, recorded, running
+from cht_sync.runtime.containers import compose, handed_out, inside, recorded, running
 from cht_sync.runtime.containers import engine as engines
 from cht_sync.settings import CHECKOUT, Settings, load
 
@@ -62,6 +62,16 @@ def test_gamma_writes_into_the_postgresql_that_it_has_started(tmp_path: Path) ->
     assert found["logstash"]["COUCHDB_HOST"] == "couchdb.example.org"
     assert found["logstash"]["HTTP_ENDPOINT"] == "postgrest:3000"
     assert "postgres.example.org" not in str(found)
+
+
+@pytest.mark.parametrize("service", handed_out.SECRETS)
+def test_a_container_without_the_key_of_hashed_fields_starts(service: str, tmp_path: Path) -> None:
+    """The names of the fields are no secret and are handed to all; the key is handed to the pipelines."""
+    wanted = settings(tmp_path, REDACT_HASH_FIELDS="patient_id", REDACT_HASH_SECRET="x" * 32)
+    found = handed_out.handed_out(handed_out.placed(wanted, SERVICES[Environment.LOCAL]))
+    taken = inside.handed_out_settings(found[service])
+    assert taken is not None
+    assert taken.redact_hash_fields == ("patient_id",)
 
 
 def test_a_variable_that_is_gone_is_gone_in_the_container_too(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
@@ -15,27 +16,41 @@ from cht_sync.runtime.containers.handed_out import placed
 from cht_sync.runtime.preflight import HOST_OF_CONTAINERS
 from cht_sync.settings import Settings, default_home, load
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 THIS_MACHINE = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[?::1\]?)(?=[:/]|$)")
 """A host, at the beginning of an address, that is another one inside a container."""
 
 
-def settings_of_project(environment: Environment, project: Path, without: Collection[str]) -> Settings:
+def settings_of_project(
+    environment: Environment,
+    project: Path,
+    without: Collection[str],
+    *,
+    environ: Mapping[str, str] = NOTHING,
+    secrets: Path | None = None,
+    this_machine: str = HOST_OF_CONTAINERS,
+) -> Settings:
     """Check the settings in the `.env` of `project`; `local` has secrets of its own where none are set.
 
-    Raises SettingsError with one line for each problem.
+    `environ` wins over the file; a container's own is no setting. `secrets` is where those of `local` are
+    kept: unset, in this container's home. `this_machine` is as in `check`. Raises SettingsError with one
+    line for each problem.
     """
     needs = chosen.demanded(without)
-    settings = load(environment, home=project, environ={}, needs=needs)
+    settings = load(environment, home=project, environ=environ, needs=needs)
     names = chosen.service_names(settings, without)
-    check(settings, names)
+    check(settings, names, this_machine=this_machine)
     if environment is Environment.LOCAL:
-        kept = credentials.kept_secrets(default_home() / environment.value)
-        settings = load(environment, home=project, environ={}, kept_secrets=kept)
+        kept = credentials.kept_secrets(secrets or default_home() / environment.value)
+        settings = load(environment, home=project, environ=environ, kept_secrets=kept)
     return placed(settings, names)
 
 
-def check(settings: Settings, services: Collection[str]) -> None:
-    """Raises SettingsError for what `services` could do with as local processes only."""
+def check(settings: Settings, services: Collection[str], *, this_machine: str = HOST_OF_CONTAINERS) -> None:
+    """Raises SettingsError for what `services` could do with as local processes only.
+
+    `this_machine` is what a container calls the machine that it runs on, for examples.
+    """
     problems = []
     address = settings.cht_pipeline_branch_url
     if address.startswith(("/", ".", "file:")):
@@ -53,7 +68,7 @@ def check(settings: Settings, services: Collection[str]) -> None:
     for name, value in _others(settings, services).items():
         host = THIS_MACHINE.match(value)
         if host is not None:
-            there = value.replace(host[0], HOST_OF_CONTAINERS, 1)
+            there = value.replace(host[0], this_machine, 1)
             problems.append(
                 f"{name} is this machine, which a container takes for itself; for example {name}={there}"
             )
