@@ -5,9 +5,9 @@
 Starts the wheel's PostgreSQL in a temporary folder, makes the schema with init-db-resources.sh, and for
 each number of partitions makes them with partition-table.sql, stores the documents as PostgREST does, in
 batches with positions, then as a replay, then a tenth of them anew; vacuums what that left; asks what dbt
-and verify ask; and moves the filled table, out of its partitions or into them. Rates of writing are rows for
-each second of the backend's processor time, which other work on the machine disturbs least; all else is
-of the clock. The best of the rounds counts. Nothing passes or fails.
+and verify ask; and moves the filled table, out of its partitions or into them. What is of the backend's
+processor time is disturbed least by other work on the machine; all else is of the clock. The best of the
+rounds counts; Ctrl-C ends it with what was found so far. Nothing passes or fails.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -103,8 +104,8 @@ def measure(address: str, count: int, loads: dict[str, list[str]], documents: in
         if name == "load":
             found["indexes after the load, MB"] = size(backend, "pg_indexes_size")
             found["rows after the load, MB"] = size(backend, "pg_table_size")
-            found["first vacuum, s"] = clock(backend.vacuum)
-    found["vacuum of a tenth, s"] = clock(backend.vacuum)
+            found["first vacuum, s of processor time"] = backend.seconds(backend.vacuum)
+    found["vacuum of a tenth, s of processor time"] = backend.seconds(backend.vacuum)
     for name, question in QUESTIONS.items():
         found[f"{name}, ms"] = min(backend.ask(question) for _ in range(5))
     backend.connection.close()
@@ -127,25 +128,27 @@ def main() -> None:
         "a tenth anew": batches(options.data, options.documents, "2-a", every=10),
     }
     best: dict[str, dict[int, float]] = {}
-    with tempfile.TemporaryDirectory() as folder, postgres(Path(folder)) as address:
-        for number in range(options.rounds):
+    rounds = 0
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        postgres(Path(folder)) as address,
+        suppress(KeyboardInterrupt),
+    ):
+        for rounds in range(1, options.rounds + 1):
             # In turn, so that what grows or slows down during a run meets each of them.
-            order = options.partitions[number % len(options.partitions) :]
-            order += options.partitions[: number % len(options.partitions)]
-            for count in order:
+            first_one = (rounds - 1) % len(options.partitions)
+            for count in options.partitions[first_one:] + options.partitions[:first_one]:
                 for what, value in measure(address, count, loads, options.documents).items():
                     choose = max if "rows/s" in what else min
                     row = best.setdefault(what, {})
                     row[count] = choose(row.get(count, value), value)
     memory = psutil.virtual_memory().total / 2**30
-    print(
-        f"{options.documents} documents, best of {options.rounds}, {os.cpu_count()} cores, {memory:.0f} GiB of memory"
-    )
+    print(f"{options.documents} documents, best of {rounds}, {os.cpu_count()} cores, {memory:.0f} GiB of memory")
     base = options.partitions[0]
     for what, row in best.items():
         print(what)
-        for count in options.partitions:
-            print(f"  {count:3} partitions {row[count]:12.2f}  x {row[count] / row[base]:.2f}")
+        for count, value in sorted(row.items()):
+            print(f"  {count:3} partitions {value:12.2f}  x {value / row[base]:.2f}")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,9 @@ begin;
 -- Nothing is looked up where others may make functions and operators; and definitions name their schemas.
 set local search_path = pg_catalog, pg_temp;
 set local client_min_messages = warning;
+-- Rented servers may have limits for everybody; a copy takes as long as it takes.
+set local statement_timeout = 0;
+set local lock_timeout = 0;
 \o /dev/null
 select set_config('cht_sync.schema', :'schema', true), set_config('cht_sync.table', :'table', true),
   set_config('cht_sync.partitions', :'partitions', true), set_config('cht_sync.home', :'schema' || '_partitions', true);
