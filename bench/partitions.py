@@ -1,6 +1,6 @@
 """What partitions of a table of documents cost and give, side by side in one run.
 
-    python bench/partitions.py ../shared/data/cht_docs.ndjson.gz [--documents N] [--rounds N] [--partitions 0 4 16]
+    python bench/partitions.py DATA.ndjson.gz [--documents N] [--rounds N] [--partitions 0 4 16]
 
 Starts the wheel's PostgreSQL in a temporary folder, makes the schema with init-db-resources.sh, and for
 each number of partitions makes them with partition-table.sql, stores the documents as PostgREST does, in
@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 import psycopg2
 from indexes import SCRIPT, Backend, batches, postgres
+from psycopg2 import sql
 
 from cht_sync import process
 from cht_sync.runtime.postgres import binaries
@@ -78,7 +79,9 @@ def size(backend: Backend, measure: str) -> float:
     """Megabytes of all tables and partitions of medic."""
     with backend.connection, backend.connection.cursor() as cursor:
         cursor.execute(
-            f"select sum({measure}(oid)) / 1e6 from pg_class where relkind = 'r' and relname ~ '^medic(_|$)'"
+            sql.SQL(
+                "select sum({}(oid)) / 1e6 from pg_class where relkind = 'r' and relname ~ '^medic(_|$)'"
+            ).format(sql.Identifier(measure))
         )
         return float(cursor.fetchone()[0])
 
@@ -143,7 +146,9 @@ def main() -> None:
                     row = best.setdefault(what, {})
                     row[count] = choose(row.get(count, value), value)
     memory = psutil.virtual_memory().total / 2**30
-    print(f"{options.documents} documents, best of {rounds}, {os.cpu_count()} cores, {memory:.0f} GiB of memory")
+    print(
+        f"{options.documents} documents, best of {rounds}, {os.cpu_count()} cores, {memory:.0f} GiB of memory"
+    )
     base = options.partitions[0]
     for what, row in best.items():
         print(what)

@@ -158,6 +158,7 @@ def load(connection: Connection, schemas: Sequence[str]) -> Snapshot:
     """Read the catalog; raises psycopg2.Error."""
     with connection.cursor() as cursor:
         cursor.execute(_TABLES, (list(schemas),))
+        found = cursor.fetchall()
         tables = {
             (schema, name): Table(
                 schema,
@@ -169,7 +170,7 @@ def load(connection: Connection, schemas: Sequence[str]) -> Snapshot:
                 {column: Column(column, *rest) for column, *rest in zip(*columns, strict=True)},
                 tuple(key),
             )
-            for schema, name, is_view, insertable, is_partitioned, description, *columns, key in cursor.fetchall()
+            for schema, name, is_view, insertable, is_partitioned, description, *columns, key in found
         }
         cursor.execute(_ROLE_SETTINGS)
         role_settings: dict[str, dict[str, str]] = {}

@@ -103,7 +103,9 @@ def _text(
         conflict=_conflict_clause(conflict, prefer, columns, counting=counting),
         returning=listed(
             [
-                sql.SQL("{} AS {}").format(sql.SQL("xmax = 0" if merging and not counting else "true"), IS_NEW),
+                sql.SQL("{} AS {}").format(
+                    sql.SQL("xmax = 0" if merging and not counting else "true"), IS_NEW
+                ),
                 *(
                     sql.SQL("{}.{}").format(table_name(table), name(column))
                     for column in _returned(table, query, prefer)
