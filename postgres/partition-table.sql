@@ -120,6 +120,9 @@ begin
             or classid = 'pg_class'::regclass and exists (select from pg_inherits
               where inhrelid = objid and inhparent = outgoing.oid and outgoing.relkind = 'p')))) as needing
     union all
+    select 'row level security is on: turn it off first'
+      from outgoing join pg_class using (oid) where relrowsecurity
+    union all
     select format('the trigger %s sees rows as a table, which partitioned tables do not give: drop it first', tgname)
       from outgoing join pg_trigger on tgrelid = outgoing.oid
       where current_setting('cht_sync.partitions') <> '0' and tgtype & 1 = 1
@@ -145,7 +148,7 @@ declare
   statement text;
   documents bigint;
 begin
-  select outgoing.*, format('%I.%I', current_setting('cht_sync.schema'), name) as place, relacl, reltablespace
+  select outgoing.*, format('%I.%I', current_setting('cht_sync.schema'), name) as place, relacl
     into strict old from outgoing join pg_class using (oid);
   execute format('set local role %I', old.owner);
   if to_regnamespace(quote_ident(home)) is null then
@@ -189,7 +192,12 @@ begin
     end loop;
     execute format('drop table %I.%I', home, arriving);
   end if;
+  -- What the owner gives everything new by itself, this table need not have had.
   for statement in
+      select format('revoke all on %I.%I from %s', home, name, coalesce(quote_ident(rolname), 'public'))
+        from pg_class cross join aclexplode(relacl) left join pg_roles on pg_roles.oid = grantee
+        where pg_class.oid = format('%I.%I', home, name)::regclass and grantee <> relowner
+      union all
       select format('grant %s %s on %I.%I to %s %s', privilege_type, '(' || quote_ident(attname) || ')', home, name,
           coalesce(quote_ident(rolname), 'public'), case when is_grantable then 'with grant option' end)
         from (select null::name as attname, old.relacl as acl union all select attname, attacl from pg_attribute

@@ -21,6 +21,7 @@ from warehouse.served import PATIENCE, SECRET, Served, listening
 
 ROWS = "select * from v1.medic order by _id"
 KIND = "select relkind::text from pg_class where oid = 'v1.medic'::regclass"
+RIGHTS = "select relacl::text from pg_class where oid = 'v1.medic'::regclass"
 DESCRIBED = (
     """select relkind::text, relacl::text, reloptions, obj_description(oid) from pg_class
        where oid = 'v1.medic'::regclass""",
@@ -89,12 +90,14 @@ def test_there_and_back_everything_is_as_it_was(installed: Installation) -> None
         alter table v1.medic set (autovacuum_vacuum_scale_factor = 0.5);
         create trigger mine before update on v1.medic for each row execute function v1.stamp_row();
         alter table v1.medic disable trigger mine;
+        alter default privileges grant select on tables to public;
     """)
     try:
-        before, rows = described(installed), installed.query(ROWS)
+        before, rows, rights = described(installed), installed.query(ROWS), installed.query(RIGHTS)
         partition(installed, 4)
         assert installed.value(KIND) == "p"
         assert installed.query(DESCRIBED[3]) == before[3]
+        assert installed.query(RIGHTS) == rights
         assert installed.query(DESCRIBED[1]) == before[1]
         partition(installed, 8)
         assert len(shares(installed)) == 8
@@ -344,6 +347,7 @@ def test_plain_views_of_anybody_read_the_new_table(installed: Installation) -> N
         ),
         ("create publication mine for table v1.medic", "publication"),
         ("create policy all_of_it on v1.medic using (true)", "policy all_of_it"),
+        ("alter table v1.medic enable row level security", "row level security"),
         ("create view dbt.whole as select medic from v1.medic", "view dbt.whole"),
         ("create table dbt.refers (id text references v1.medic)", "constraint"),
     ],
