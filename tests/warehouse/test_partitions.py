@@ -303,6 +303,40 @@ def test_who_writes_meanwhile_waits_and_writes_to_the_new_table(installed: Insta
     assert installed.value("select _rev from v1.medic where _id = 'doc-1'") == "2-b"
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        "select count(*) from v1.all_documents",
+        "select count(*) from v1.medic",
+        "select count(*) from v1.medic as one join v1.couchdb as other using (_id)",
+    ],
+)
+def test_who_reads_all_the_time_gets_an_answer_each_time(installed: Installation, question: str) -> None:
+    filled(installed)
+    done = threading.Event()
+    answers: set[int] = set()
+    failures: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            with installed.connected() as connection, connection.cursor() as cursor:
+                while not done.is_set():
+                    with connection:
+                        cursor.execute(question)
+                        answers.update(count for (count,) in cursor.fetchall())
+        except BaseException as error:
+            failures.append(error)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    eventually(lambda: answers or failures)
+    for count in (4, 0, 16):
+        partition(installed, count)
+    done.set()
+    reader.join(PATIENCE)
+    assert (failures, answers) == ([], {200})
+
+
 def test_a_killed_run_has_changed_nothing(installed: Installation) -> None:
     filled(installed)
     before = described(installed), installed.query(CATALOG)
