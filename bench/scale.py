@@ -1,16 +1,16 @@
-"""What so many workers and machines give, up to a thousand million documents, from what a document costs here.
+"""What so many workers and machines give, up to a thousand million documents, by what a document costs here.
 
     .venv/bin/python -m bench.parallel_load --output build/parallel-load.json
     .venv/bin/python -m bench.scale build/parallel-load.json
 
 A closed network of queues: each worker is at one place at a time, in the order of a document's way (source,
-network, worker, PostgreSQL side by side, merging one at a time, write-ahead log). The rate is the exact mean
+network, worker, PostgreSQL side by side, merging one at a time, write-ahead log). The rate is by exact mean
 value analysis of that network (Reiser and Lavenberg, 1980); a place with several servers is taken as a faster
-one and a delay (Seidmann et al., 1987). It is checked first against the loads that were measured, on a machine
-that all places share; then printed for machines as one rents them, with the place that is the limit.
+one and a delay (Seidmann et al., 1987). It is first checked against the loads that were measured, on a
+machine that all places share; then printed for machines as one rents them, with the place that is the limit.
 
-What it leaves out: caches that are too small for the table's indexes, which make merging dearer where ids come
-in no order and the table is larger than memory; and what else the servers have to do.
+What it leaves out: caches that are too small for the table's indexes, which make merging dearer where the
+table is larger than memory; and what else the servers have to do.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COUCHDB = 4_000.0
 
 @dataclass(frozen=True)
 class Place:
-    """Where a document is for `micros` microseconds; `servers` of it work side by side; 0: no queue, a delay."""
+    """Where a document is for `micros` microseconds; so many `servers` of it work side by side."""
 
     name: str
     micros: float
@@ -42,7 +42,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Site:
-    """Machines: processors of all workers and of PostgreSQL, nodes of CouchDB; megabytes a second of both ways."""
+    """Machines: processors of the workers and of PostgreSQL, nodes of CouchDB; megabytes a second."""
 
     name: str
     workers: int
@@ -66,9 +66,6 @@ def rate(places: list[Place], workers: int) -> tuple[float, str]:
     """Documents a second with so many workers, and the place that is busiest."""
     queues, delay = [], 0.0
     for place in places:
-        if place.servers == 0:
-            delay += place.micros
-            continue
         queues.append(place.micros / place.servers)
         delay += place.micros * (place.servers - 1) / place.servers
     waiting = [0.0] * len(queues)
@@ -77,9 +74,7 @@ def rate(places: list[Place], workers: int) -> tuple[float, str]:
         stays = [own * (1 + before) for own, before in zip(queues, waiting, strict=True)]
         found = present / (sum(stays) + delay)
         waiting = [found * stay for stay in stays]
-    busiest = max(
-        (place for place in places if place.servers), key=lambda place: place.micros / place.servers
-    )
+    busiest = max(places, key=lambda place: place.micros / place.servers)
     return found * SECOND, busiest.name
 
 
