@@ -98,7 +98,7 @@ def stage(staging: Staging, documents: Sequence[Document], maker: RowMaker) -> N
         try:
             row = maker.first_try(document.id, document.state, document.content)
         except DocumentRefused as refusal:
-            text = document.content.decode(errors="backslashreplace")
+            text = document.content.decode(errors="backslashreplace") if maker.keeps_rejected else None
             revision = document.state.rev
             staging.reject(Rejected(document.id, revision, None, refusal.code, refusal.message, text))
             continue

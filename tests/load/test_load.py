@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
+import secrets
 import threading
+from unittest.mock import Mock
 
 import pytest
 from poison.kinds import LONG_ID
@@ -16,8 +19,11 @@ from cht_sync.errors import ChtSyncError
 from cht_sync.load import chunks, run
 from cht_sync.load.changed import Changed
 from cht_sync.load.ledger import Ledger, Progress
+from cht_sync.pipeline.contracts import Rejected
+from cht_sync.reconcile.couch import Document
 from cht_sync.reconcile.databases import sides
 from cht_sync.reconcile.row import RowMaker
+from cht_sync.reconcile.state import State
 from cht_sync.runtime.status import databases_and_models
 from load.history import keep_history, stamps_in_visible_order, steps_back
 
@@ -302,3 +308,24 @@ def test_status_shows_a_load_until_it_has_ended(world: World) -> None:
     work(world)
     (shown,) = databases_and_models(world.settings)["databases"]
     assert shown["load"] is None
+
+
+@pytest.mark.parametrize(
+    ("database", "changes", "kept"),
+    [
+        ("medic", {}, True),
+        ("_users", {}, False),
+        ("medic", {"REDACT_FIELDS": "name"}, False),
+        ("medic", {"REDACT_HASH_FIELDS": "name", "REDACT_HASH_SECRET": secrets.token_hex(32)}, False),
+    ],
+)
+def test_a_dead_letter_of_what_could_not_be_read_holds_no_text_that_could_not_be_redacted(
+    world: World, database: str, changes: dict[str, str], kept: bool
+) -> None:
+    world.changes = changes
+    refused: list[Rejected] = []
+    staging = Mock(reject=refused.append)
+    unreadable = Document("a", State("1-a", False), b'{"_id":"a","name":"Achieng"')
+    settings = dataclasses.replace(world.settings, couchdb_dbs=(database,))
+    chunks.stage(staging, [unreadable], RowMaker(settings, database))
+    assert [one.document is not None for one in refused] == [kept]
