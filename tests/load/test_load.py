@@ -329,3 +329,20 @@ def test_a_dead_letter_of_what_could_not_be_read_holds_no_text_that_could_not_be
     settings = dataclasses.replace(world.settings, couchdb_dbs=(database,))
     chunks.stage(staging, [unreadable], RowMaker(settings, database))
     assert [one.document is not None for one in refused] == [kept]
+
+
+def test_what_a_database_that_was_made_anew_lacks_becomes_a_tombstone(world: World) -> None:
+    """The load begins before the pipeline could notice it."""
+    world.put(*IDS[:20])
+    world.load()
+    world.ask("DELETE", "")
+    world.ask("PUT", "")
+    world.put(*IDS[15:25])
+    load(world)
+
+    def tombstones() -> set[str]:
+        return {one for one, (_rev, deleted, _doc) in world.rows().items() if deleted}
+
+    with world.pipeline():
+        eventually(lambda: tombstones() == {*IDS[:15]})
+    assert world.verify().finding.same
