@@ -79,6 +79,7 @@ def _do_one(
         if chunk is None or agreed is None:
             return False
         staging, ids = Staging(cursor, table), set[str]()
+        changed.begin()
         for documents in couch.range(chunk.begins, chunk.ends):
             if stop.is_set():
                 raise Stopped(chunk)

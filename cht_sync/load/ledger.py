@@ -194,7 +194,8 @@ class Ledger:
 
         A pipeline that runs takes that up with its next request, which is refused since the number of its
         last one is gone. Where the database was made anew since that position, which only this still tells,
-        it looks for what has to become a tombstone. `anew`: in the place of a load that was there; else that one stays.
+        it looks for what has to become a tombstone. `anew`: in the place of a load that was there; else that
+        one stays.
         """
         with self._table.connection, self._table.connection.cursor() as cursor:
             if anew:
