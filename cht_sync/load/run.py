@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -124,7 +125,8 @@ class _Crew:
                 args=(settings, database, writing, logs.are_json()),
                 name=f"load {database} {number}",
             )
-            process.start()
+            with _only_ours():
+                process.start()
             writing.close()
             self._members.append((process, reading))
 
@@ -155,6 +157,19 @@ class _Crew:
                 process.kill()
                 process.join()
             pipe.close()
+
+
+@contextmanager
+def _only_ours() -> Iterator[None]:
+    """What is started within has no part in a terminal's signals, also while it is still beginning.
+
+    Ctrl-C reaches all processes of a terminal; we tell our workers to end.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _said(pipe: Pipe) -> ChtSyncError | None:
@@ -195,8 +210,8 @@ def _be_a_worker(settings: Settings, database: str, pipe: Pipe, as_json: bool) -
         maker = RowMaker(settings, database)
         try:
             persistently(settings, database, stop, lambda couch, table: work(couch, table, maker, stop))
-        except Stopped:
-            return
+        except (Stopped, KeyboardInterrupt):
+            return  # the latter where somebody else has told it, too
         except ChtSyncError as error:
             pipe.send(error)
 
