@@ -75,13 +75,24 @@ def run(
 
     Raises ChtSyncError; what was done stays, and the same again goes on from there.
     """
+    seen: list[Progress] = []
+
+    def tell(progress: Progress) -> None:
+        seen[:] = [progress]
+        advance(progress)
+
     with _workers(settings, database, workers) as crew:
-        _watch(settings, database, crew, advance, stop)
+        _watch(settings, database, crew, tell, stop)
     if not stop.is_set():
         persistently(
-            settings, database, stop, lambda couch, table: _finish(settings, couch, table, advance, stop)
+            settings, database, stop, lambda couch, table: _finish(settings, couch, table, tell, stop)
         )
-    return progress_of(settings, database)
+    try:
+        return progress_of(settings, database)
+    except ChtSyncError:
+        if stop.is_set() and seen:
+            return seen[0]  # a server is away: that is no reason not to stop
+        raise
 
 
 def progress_of(settings: Settings, database: str) -> Progress:
@@ -235,12 +246,14 @@ def persistently(
     delays = backoff.delays(first=FIRST_PAUSE, most=LONGEST_PAUSE)
     while not stop.is_set():
         try:
-            with sides(settings, database, writing=True) as (couch, table):
+            with sides(settings, database, writing=True, stop=stop) as (couch, table):
                 work(couch, table)
             return
         except ChtSyncError as error:
             if not _may_pass(error):
                 raise
+            if stop.is_set():
+                return
             seconds = next(delays)
             log.warning("%s; next try in %.2g s", error, seconds)
             stop.wait(seconds)
