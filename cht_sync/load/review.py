@@ -1,7 +1,8 @@
 """After the chunks: the changes feed is looked through, without documents, for what the table lacks.
 
-Deletions above all, which the list of documents does not show; and whatever a server's list leaves out. What
-differs, and what the pipeline is not about to bring, is fetched and written as chunks are.
+Deletions above all, which the list of documents does not show; and whatever a server's list leaves out, or
+gives in an older state, as that of a cluster's node may that is itself behind. What differs, and what the
+pipeline is not about to bring, is fetched and written as chunks are.
 """
 
 from __future__ import annotations
