@@ -45,7 +45,7 @@ def test_a_signal_to_all_processes_ends_a_load_in_order(
     said = (tmp_path / "load.log").read_text
     assert loading.wait(60) == INTERRUPTED, said()
     assert "Traceback" not in said()
-    assert f"Go on: cht-sync load {world.database}" in said()
+    assert f"Go on: cht-sync load {world.database} --env gamma" in said()
 
 
 def test_ctrl_c_while_workers_begin_says_nothing_of_them(world: World, tmp_path: Path) -> None:

@@ -255,7 +255,7 @@ def test_the_command_says_what_it_did_and_how_to_prove_it(world: World) -> None:
     done = world.run("load", world.database, "--workers", "1", "--chunk-size", "100")
     assert done.exit_code == 0
     assert f"{world.database}: 19 documents loaded in 1 chunks, 1 added afterwards" in done.stdout
-    assert f"cht-sync verify --database {world.database}" in done.stdout
+    assert f"cht-sync verify --database {world.database} --env gamma" in done.stdout
 
 
 def test_another_couchdb_in_the_middle_ends_the_load(world: World) -> None:
