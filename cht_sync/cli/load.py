@@ -104,7 +104,7 @@ def load(
     if not ended.ended:
         click.echo(
             f"{database}: {ended.documents:,} of about {ended.expected:,} documents are loaded. "
-            f"Go on: cht-sync load {database}",
+            f"Go on: cht-sync load {database} --env {environment}",
             err=True,
         )
         sys.exit(INTERRUPTED)
@@ -112,7 +112,7 @@ def load(
         f"{database}: {ended.documents:,} documents loaded in {ended.chunks:,} chunks, {ended.added:,} added "
         f"afterwards, deletions above all; {_duration(ended.seconds)} in all"
     )
-    click.echo(f"Proof: cht-sync verify --database {database}")
+    click.echo(f"Proof: cht-sync verify --database {database} --env {environment}")
 
 
 @contextmanager

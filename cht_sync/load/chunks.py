@@ -81,6 +81,7 @@ def _do_one(
         if chunk is None or agreed is None:
             return False
         staging, ids = Staging(cursor, table), set[str]()
+        changed.begin()
         for documents in couch.range(chunk.begins, chunk.ends):
             if stop.is_set():
                 raise Stopped(chunk)
@@ -100,7 +101,7 @@ def stage(staging: Staging, documents: Sequence[Document], maker: RowMaker) -> N
         try:
             row = maker.first_try(document.id, document.state, document.content)
         except DocumentRefused as refusal:
-            text = document.content.decode(errors="backslashreplace")
+            text = document.content.decode(errors="backslashreplace") if maker.keeps_rejected else None
             revision = document.state.rev
             staging.reject(Rejected(document.id, revision, None, refusal.code, refusal.message, text))
             continue
