@@ -95,7 +95,7 @@ class Chain:
         return Logstash(self.settings())
 
     def second_logstash(self, ingest: Proxy | None = None) -> Part:
-        """The same pipelines once more, with a folder of their own, and with a way to PostgREST of their own."""
+        """The same pipelines once more, with a folder, and a way to PostgREST, of their own."""
         environ = {**self.environment(), "LOGSTASH_API_PORT": str(free_port())}
         if ingest is not None:
             environ["HTTP_ENDPOINT"] = f"127.0.0.1:{ingest.port}"

@@ -25,7 +25,8 @@ BEAT_TIMEOUTS = Timeouts(connect=2.0, answer=2.0)
 STOPPED_AFTER = 7.0
 """Seconds without a beat after which a heart has stopped: one beat may be lost with both time-outs."""
 LONGEST_GAP = 3.0
-"""Seconds between two looks after which the time in between does not count: the heart may have met the same."""
+"""Seconds between two looks after which the time in between does not count: what delayed the look may have
+delayed the beats."""
 REFUSED_PAUSE = 60.0
 """Seconds until it is tried again where an operator is needed: a layout without hearts, above all."""
 
