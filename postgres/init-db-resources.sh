@@ -455,12 +455,14 @@ create table if not exists :"schema".couchdb_progress (
   problem text
 );
 
--- That a writer lives, also while it waits in the line or for a long request. Apart from its progress, whose row is
--- locked then. Not logged: after a crash writers say it again.
+-- That a writer lives, also while it waits in the line or for a long request; and that somebody stands by, for whom
+-- it says so. Apart from the progress, whose row is locked then. Not logged: after a crash all of it is said again.
 create unlogged table if not exists :"schema".cht_sync_heartbeats (
-  source text primary key,
+  source text not null,
+  standby boolean not null,
   epoch bigint not null,
-  beat bigint not null
+  beat bigint,
+  primary key (source, standby)
 );
 
 create table if not exists :"schema".dead_letters (
@@ -550,9 +552,9 @@ comment on column :"schema".couchdb_progress.problem is 'why nothing is read, in
 
 comment on column :"schema".cht_sync_state.stamped_by is 'the transaction that took the last stamp';
 
-comment on table :"schema".cht_sync_heartbeats is 'Which writers live: a row that changes no more is of one that is gone. No position, no right to write.';
+comment on table :"schema".cht_sync_heartbeats is 'Which writers live, and where others stand by: a row that changes no more is of one that is gone. It gives no right to write.';
 comment on column :"schema".cht_sync_heartbeats.epoch is 'of the writer, as in couchdb_progress';
-comment on column :"schema".cht_sync_heartbeats.beat is 'grows every two seconds';
+comment on column :"schema".cht_sync_heartbeats.beat is 'changes every few seconds; null = the writer gives no signs, since nobody stands by';
 
 comment on table :"schema".dead_letters is 'Changes that could not become a row, with the reason.';
 comment on column :"schema".dead_letters.fingerprint is 'of the change: delivered twice, it is one dead letter';
@@ -695,12 +697,13 @@ begin
   return null;
 end $body$;
 
--- A heart beats for the newest writer alone.
+-- The heart of a writer beats for the newest one alone.
 create or replace function @schema@.accept_heartbeat() returns trigger language plpgsql as $body$
 begin
-  if not exists (select from @schema@.couchdb_progress where source = new.source and epoch = new.epoch) then
+  if not new.standby
+      and not exists (select from @schema@.couchdb_progress where source = new.source and epoch = new.epoch) then
     raise exception 'another writer has taken over %', new.source using errcode = 'PT409',
-      hint = 'Only the newest writer of a source lives for its standbys.';
+      hint = 'Signs of life are taken of the newest writer of a source alone.';
   end if;
   return new;
 end $body$;

@@ -92,10 +92,10 @@ class InputRunner:
 
     def _follow(self, stop: threading.Event) -> None:
         """Read on from the saved position; where that does not fit what is there, wait for the operator."""
-        if self._keeper is not None and self._source.source is not None:
-            self._position = self._keeper.claim(self._source.source, stop)
-        self._counts.claimed = True
         try:
+            if self._keeper is not None and self._source.source is not None:
+                self._position = self._keeper.claim(self._source.source, stop)
+            self._counts.claimed = True
             while not stop.is_set():
                 try:
                     self._read_on(stop)

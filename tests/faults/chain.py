@@ -194,13 +194,15 @@ class Chain:
             return ()
         return rows[0] if rows else ()
 
-    def beats(self, times: int = 8) -> None:
+    def beats(self, times: int = 5) -> None:
         """Wait for so many heartbeats of one writer; the default is more than a standby waits in vain."""
         first = self._heartbeat()
         self.until(lambda: self._heartbeat()[0] == first[0] and self._heartbeat()[1] >= first[1] + times)
 
     def _heartbeat(self) -> tuple[int, int]:
-        ((epoch, beat),) = self.world.installation.query("select epoch, beat from v1.cht_sync_heartbeats")
+        ((epoch, beat),) = self.world.installation.query(
+            "select epoch, beat from v1.cht_sync_heartbeats where not standby"
+        )
         return epoch, beat
 
     def another_writes_than(self, epoch: object) -> None:

@@ -203,7 +203,8 @@ def test_pods_that_load_come_and_go_with_the_documents_that_are_left(tmp_path: P
     (rule,) = yaml.safe_load(ADAPTER.read_text())["rules"]["external"]
     assert f'__name__="{metric}"' in rule["seriesQuery"]
     # As the adapter fills it in, it is PromQL that asks for what there is.
-    query = rule["metricsQuery"].replace("<<.Series>>", metric).replace("<<.LabelMatchers>>", 'namespace="cht-sync"')
+    query = rule["metricsQuery"].replace("<<.Series>>", metric)
+    query = query.replace("<<.LabelMatchers>>", 'namespace="cht-sync"')
     assert [one.metric for one in asked(query)] == [metric]
 
 

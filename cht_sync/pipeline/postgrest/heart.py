@@ -3,13 +3,18 @@
 It beats beside the requests with documents, over a connection of its own and in a table of its own: a batch
 may take minutes, and wait in a line. It decides nothing but when a standby tries to take over; who may write
 the table's trigger alone decides.
+
+Where nobody stands by it rests, and says so once. Who is taken over learns that within a minute; so it beats
+for some minutes after each claim, and for as long as somebody looks.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
+from typing import Any
 
 import msgspec
 
@@ -19,6 +24,7 @@ from cht_sync.pipeline.postgrest.connection import PostgrestConnection, Timeouts
 log = logging.getLogger(__name__)
 
 HEARTBEATS = "cht_sync_heartbeats"
+COLUMNS = ("source", "standby", "epoch", "beat")
 BEAT_EVERY = 2.0
 """Seconds from one beat to the next."""
 BEAT_TIMEOUTS = Timeouts(connect=2.0, answer=2.0)
@@ -27,6 +33,12 @@ STOPPED_AFTER = 7.0
 LONGEST_GAP = 3.0
 """Seconds between two looks after which the time in between does not count: what delayed the look may have
 delayed the beats."""
+BEATS_FOR = 180.0
+"""Seconds for which a heart beats after a claim, and after the last sign of a standby."""
+STANDBYS_EVERY = 20.0
+"""Seconds between two looks of a writer for somebody who stands by."""
+SIGN_EVERY = 5.0
+"""Seconds between two signs of who stands by."""
 REFUSED_PAUSE = 60.0
 """Seconds until it is tried again where an operator is needed: a layout without hearts, above all."""
 
@@ -36,7 +48,7 @@ class Heart:
 
     def __init__(self, connection: PostgrestConnection, base_url: str) -> None:
         self._connection = connection
-        self._url = f"{base_url}/{HEARTBEATS}?on_conflict=source&columns=source,epoch,beat"
+        self._base_url = base_url
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -67,13 +79,18 @@ class Heart:
             self._thread = None
 
     def _beat(self, source: str, epoch: int, stop: threading.Event) -> None:
-        number = 0
+        standbys = _Standbys(self._connection, source)
+        number, rests = 0, False
         while not stop.is_set():
-            number += 1
             began, pause = time.monotonic(), BEAT_EVERY
+            number += 1
             try:
-                body = msgspec.json.encode([{"source": source, "epoch": epoch, "beat": number}])
-                self._connection.insert(self._url, body, {})
+                if standbys.may_look():
+                    _say(self._connection, self._base_url, source, epoch, number, standby=False)
+                    rests = False
+                elif not rests:
+                    _say(self._connection, self._base_url, source, epoch, None, standby=False)
+                    rests = True
             except Superseded:
                 return  # the writer learns that with its next request
             except DestinationUnavailable as error:
@@ -81,31 +98,79 @@ class Heart:
             except DeliveryError as error:
                 log.debug("%s: its heart cannot beat: %s", source, error)
                 pause = REFUSED_PAUSE
+            if rests:
+                pause = STANDBYS_EVERY
             stop.wait(max(0.0, pause - (time.monotonic() - began)))
 
 
-class OtherHeart:
-    """What a standby sees of the writer that has taken over."""
+class _Standbys:
+    """Whether somebody stands by who may look at a writer's heart."""
 
-    def __init__(self, connection: PostgrestConnection) -> None:
+    def __init__(self, connection: PostgrestConnection, source: str) -> None:
         self._connection = connection
+        self._source = source
+        self._looked: float | None = None
+        self._seen: list[dict[str, Any]] = []
+        self._until = time.monotonic() + BEATS_FOR
+
+    def may_look(self) -> bool:
+        """Asked again and again; raises DeliveryError."""
+        now = time.monotonic()
+        if self._looked is None or now - self._looked >= STANDBYS_EVERY:
+            seen = _signs(self._connection, self._source, standby=True)
+            # The sign that is there at the beginning may be an old one.
+            if self._looked is not None and seen != self._seen:
+                self._until = now + BEATS_FOR
+            self._looked, self._seen = now, seen
+        return now < self._until
+
+
+class OtherHeart:
+    """What a standby sees of the writer that has taken over; its own signs ask that one's heart to beat."""
+
+    def __init__(self, connection: PostgrestConnection, base_url: str) -> None:
+        self._connection = connection
+        self._base_url = base_url
         self._seen: tuple[int, int, int] | None = None
         self._since = self._looked = 0.0
+        self._said: float | None = None
 
-    def has_stopped(self, source: str, epoch: int, batch: int) -> bool:
+    def has_stopped(self, source: str, own: int, epoch: int, batch: int) -> bool:
         """Whether the heart of the writer with this epoch has stopped; a new batch is a beat, too.
 
-        Asked again and again. False where it is not known to have one.
+        Asked again and again, by one that had the epoch `own`. False where it is not known to beat.
         """
+        beat = None
         try:
-            rows = self._connection.select(HEARTBEATS, ["epoch", "beat"], source=source)
+            if self._said is None or time.monotonic() - self._said >= SIGN_EVERY:
+                sign = secrets.randbelow(1 << 31)
+                _say(self._connection, self._base_url, source, own, sign, standby=True)
+                self._said = time.monotonic()
+            for row in _signs(self._connection, source, standby=False):
+                beat = row["beat"] if row["epoch"] == epoch else None
         except DeliveryError as error:
             log.debug("%s: the writer's heart cannot be seen: %s", source, error)
-            rows = []
         now = time.monotonic()
-        beats = [row["beat"] for row in rows if row["epoch"] == epoch]
-        seen = (epoch, batch, beats[0]) if beats else None
+        seen = None if beat is None else (epoch, batch, beat)
         if seen != self._seen or now - self._looked > LONGEST_GAP:
             self._seen, self._since = seen, now
         self._looked = now
         return seen is not None and now - self._since >= STOPPED_AFTER
+
+
+def _say(
+    connection: PostgrestConnection,
+    base_url: str,
+    source: str,
+    epoch: int,
+    beat: int | None,
+    *,
+    standby: bool,
+) -> None:
+    row = dict(zip(COLUMNS, (source, standby, epoch, beat), strict=True))
+    url = f"{base_url}/{HEARTBEATS}?on_conflict=source,standby&columns={','.join(COLUMNS)}"
+    connection.insert(url, msgspec.json.encode([row]), {})
+
+
+def _signs(connection: PostgrestConnection, source: str, *, standby: bool) -> list[dict[str, Any]]:
+    return connection.select(HEARTBEATS, ["epoch", "beat"], source=source, standby=str(standby).lower())

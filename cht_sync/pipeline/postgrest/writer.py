@@ -76,7 +76,7 @@ class Writer:
         """The number of the last request of this epoch that is known to be stored."""
         self._heart = heart
         self._last_sign = (0, 0, 0.0)
-        self._other_heart = OtherHeart(connection)
+        self._other_heart = OtherHeart(connection, base_url)
         self._problem: str | None = None
 
     def claim(self, source: str, stop: threading.Event) -> Position | None:
@@ -216,7 +216,7 @@ class Writer:
         now = time.monotonic()
         if self._last_sign[:2] != (row["epoch"], row["batch"]):
             self._last_sign = (row["epoch"], row["batch"], now)
-        has_stopped = self._other_heart.has_stopped(self._source, row["epoch"], row["batch"])
+        has_stopped = self._other_heart.has_stopped(self._source, self._epoch, row["epoch"], row["batch"])
         return has_stopped or now - self._last_sign[2] >= hold.total_seconds()
 
     def _send(self, rows: Sequence[Row], position: Position | None, *, release: bool = False) -> None:
