@@ -18,6 +18,7 @@ from cht_sync.cli.options import configure_logs, environment_option, reachable_s
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 from cht_sync.load import auto, run
+from cht_sync.load.chunks import SIZE
 from cht_sync.load.ledger import Progress as LoadProgress
 from cht_sync.load.pace import Pace
 from cht_sync.reconcile.databases import chosen
@@ -40,7 +41,7 @@ TELL_EVERY = 10.0
 @click.option(
     "--chunk-size",
     type=click.IntRange(10, 1_000_000),
-    default=5_000,
+    default=SIZE,
     show_default=True,
     help="Documents of a chunk, about; of a load that is there already it is its own.",
 )

@@ -16,6 +16,7 @@ from cht_sync.load.run import begin, persistently, run
 from cht_sync.logs import fields
 from cht_sync.metrics_server import serving
 from cht_sync.reconcile.couch import Couch
+from cht_sync.reconcile.databases import sides
 from cht_sync.reconcile.table import Table
 from cht_sync.settings import Settings
 
@@ -58,6 +59,21 @@ def load_what_is_large(
             undecided.remove(database)
         if undecided:
             stop.wait(RETRY)
+
+
+def begin_what_is_due(settings: Settings, *, chunk_size: int) -> None:
+    """Begin the loads that are due, before a pipeline starts: what it reads first would be read twice.
+
+    Only a quick look: what a server that is away has, is found out by `load_what_is_large`.
+    """
+    for database in settings.couchdb_dbs if settings.pipeline_engine == "native" else ():
+        try:
+            with sides(settings, database, writing=True) as (couch, table):
+                due = _is_due(settings, couch, table)
+            if due:
+                begin(settings, database, chunk_size=chunk_size, anew=False)
+        except ChtSyncError as error:
+            log.debug("%s: not looked at yet: %s", database, error)
 
 
 def serve(

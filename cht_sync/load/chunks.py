@@ -16,6 +16,8 @@ from cht_sync.reconcile.couch import LONGEST_KEY, Couch, Document
 from cht_sync.reconcile.row import RowMaker
 from cht_sync.reconcile.table import Table
 
+SIZE = 5_000
+"""Documents of a chunk, about, where nobody says otherwise."""
 REST = 0.5
 """Seconds until it is looked again whether a chunk of somebody else's has come free."""
 KEEPALIVE = """
