@@ -271,6 +271,12 @@ class Settings:
     load_workers: int = _variable(
         "Logstash: the pipelines", "So many processes do that", parse=checks.whole_number, default="4"
     )
+    load_metrics_port: int = _variable(
+        "Logstash: the pipelines",
+        "Port of /metrics and /healthz of `cht-sync load --serve`",
+        parse=checks.port,
+        default="9602",
+    )
     logstash_api_port: int = _variable(
         "Logstash: the pipelines",
         "Port of the monitoring API (see docs/operating.md)",

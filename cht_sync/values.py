@@ -28,6 +28,7 @@ OWN_TABLES = frozenset(
         "replaced_values",
         "cht_sync_loads",
         "cht_sync_load_chunks",
+        "cht_sync_heartbeats",
     }
 )
 RESERVED_DATABASE_NAMES = OWN_TABLES | {"all_documents"}

@@ -100,7 +100,7 @@ select string_to_array(:'recorded', '.')::int[] < string_to_array(:'layout', '.'
        string_to_array(:'recorded', '.')::int[] > string_to_array(:'layout', '.')::int[] as newer \gset
 create temporary table reserved on commit drop as
   select name from unnest(array['couchdb_progress', 'cht_sync_state', 'dead_letters', 'replaced_values', 'cht_sync_loads',
-    'cht_sync_load_chunks']) as name;
+    'cht_sync_load_chunks', 'cht_sync_heartbeats']) as name;
 create temporary table requested on commit drop as
   select distinct name from regexp_split_to_table(:'databases', '[\s,]+') as name where name <> '';
 create temporary table present on commit drop as
@@ -455,6 +455,16 @@ create table if not exists :"schema".couchdb_progress (
   problem text
 );
 
+-- That a writer lives, also while it waits in the line or for a long request; and that somebody stands by, for whom
+-- it says so. Apart from the progress, whose row is locked then. Not logged: after a crash all of it is said again.
+create unlogged table if not exists :"schema".cht_sync_heartbeats (
+  source text not null,
+  standby boolean not null,
+  epoch bigint not null,
+  beat bigint,
+  primary key (source, standby)
+);
+
 create table if not exists :"schema".dead_letters (
   id bigint generated always as identity primary key,
   fingerprint text not null unique,
@@ -541,6 +551,10 @@ comment on column :"schema".couchdb_progress.rereading is 'a replaced database i
 comment on column :"schema".couchdb_progress.problem is 'why nothing is read, in one line; null when all is well';
 
 comment on column :"schema".cht_sync_state.stamped_by is 'the transaction that took the last stamp';
+
+comment on table :"schema".cht_sync_heartbeats is 'Which writers live, and where others stand by: a row that changes no more is of one that is gone. It gives no right to write.';
+comment on column :"schema".cht_sync_heartbeats.epoch is 'of the writer, as in couchdb_progress';
+comment on column :"schema".cht_sync_heartbeats.beat is 'changes every few seconds; null = the writer gives no signs, since nobody stands by';
 
 comment on table :"schema".dead_letters is 'Changes that could not become a row, with the reason.';
 comment on column :"schema".dead_letters.fingerprint is 'of the change: delivered twice, it is one dead letter';
@@ -683,6 +697,17 @@ begin
   return null;
 end $body$;
 
+-- The heart of a writer beats for the newest one alone.
+create or replace function @schema@.accept_heartbeat() returns trigger language plpgsql as $body$
+begin
+  if not new.standby
+      and not exists (select from @schema@.couchdb_progress where source = new.source and epoch = new.epoch) then
+    raise exception 'another writer has taken over %', new.source using errcode = 'PT409',
+      hint = 'Signs of life are taken of the newest writer of a source alone.';
+  end if;
+  return new;
+end $body$;
+
 -- For each row: a replay changes nothing; anything else gets the stamp of its transaction.
 create or replace function @schema@.stamp_row() returns trigger language plpgsql as $body$
 begin
@@ -733,12 +758,14 @@ begin
 end $body$;
 
 revoke execute on function @schema@.percent_decoded(text), @schema@.begin_write(), @schema@.stamp_row(),
-  @schema@.end_write(), @schema@.reopen_letter() from public;
+  @schema@.end_write(), @schema@.reopen_letter(), @schema@.accept_heartbeat() from public;
 $functions$, '@schema@', quote_ident(:'schema')) \gexec
-select format('create trigger reopen_letter before insert on %1$I.dead_letters for each row '
-    'execute function %1$I.reopen_letter()', :'schema')
+select format('create trigger %1$I before %2$s on %3$I.%4$I for each row execute function %3$I.%1$I()',
+    trigger_name, moment, :'schema', table_name)
+  from (values ('reopen_letter', 'insert', 'dead_letters'), ('accept_heartbeat', 'insert or update', 'cht_sync_heartbeats'))
+    as triggers(trigger_name, moment, table_name)
   where not exists (select from pg_trigger
-    where tgrelid = pg_temp.relation('dead_letters') and tgname = 'reopen_letter') \gexec
+    where tgrelid = pg_temp.relation(table_name) and tgname = trigger_name) \gexec
 
 -- == Of 2023: views are taken down, tables upgraded ==
 
@@ -905,7 +932,8 @@ select format('alter table %s set (autovacuum_vacuum_scale_factor = 0.02, autova
 -- rows makes an update with 30 sources take 12 microseconds rather than 72.
 select format('alter table %s set (%s)', pg_temp.relation(name), options)
   from (values ('cht_sync_state', 'vacuum_truncate = off'),
-    ('couchdb_progress', 'vacuum_truncate = off, fillfactor = 10')) as _(name, options)
+    ('couchdb_progress', 'vacuum_truncate = off, fillfactor = 10'),
+    ('cht_sync_heartbeats', 'vacuum_truncate = off, fillfactor = 10')) as _(name, options)
   where (select reloptions is null from pg_class where oid = pg_temp.relation(name)) \gexec
 
 -- == Stamps of tables that join others ==
@@ -957,9 +985,10 @@ select format('grant select on %s to %I', pg_temp.relation(view_name), :'dbt_rol
 -- == Rights ==
 
 grant select on :"schema".couchdb_progress to :"ingest", :"dbt_role";
+grant select, insert, update on :"schema".cht_sync_heartbeats to :"ingest";
 grant select, insert on :"schema".dead_letters, :"schema".replaced_values to :"ingest";
 grant select on :"schema".dead_letters, :"schema".replaced_values, :"schema".cht_sync_state, :"schema".cht_sync_loads,
-  :"schema".cht_sync_load_chunks to :"dbt_role";
+  :"schema".cht_sync_load_chunks, :"schema".cht_sync_heartbeats to :"dbt_role";
 \if :separate
   select format('grant usage, create on schema %I to %I', :'dbt_schema', :'dbt_role') from pg_namespace
     where nspname = :'dbt_schema' and not (has_schema_privilege(:'dbt_role', oid, 'usage')

@@ -57,6 +57,12 @@ TELL_EVERY = 10.0
     is_flag=True,
     help="With --if-large: then wait for loads that others begin, and help with them.",
 )
+@click.option(
+    "--metrics-host",
+    default=auto.LOOPBACK,
+    show_default=True,
+    help="With --serve: where LOAD_METRICS_PORT listens.",
+)
 @environment_option
 def load(
     database: str | None,
@@ -65,6 +71,7 @@ def load(
     restart: bool,
     if_large: bool,
     serve: bool,
+    metrics_host: str,
     environment: str,
 ) -> None:
     """Load DATABASE for the first time, in parallel, while the pipeline follows what changes meanwhile.
@@ -89,8 +96,12 @@ def load(
     if database is None:
         configure_logs(None, None, settings)
         with stop_on_signals() as stop:
-            work = auto.serve if serve else auto.load_what_is_large
-            work(settings, workers=workers, chunk_size=chunk_size, stop=stop)
+            if serve:
+                auto.serve(
+                    settings, workers=workers, chunk_size=chunk_size, stop=stop, metrics_host=metrics_host
+                )
+            else:
+                auto.load_what_is_large(settings, workers=workers, chunk_size=chunk_size, stop=stop)
         return
     logs.configure(level="warning")
     (database,) = chosen(settings, [database])

@@ -173,4 +173,10 @@ class PositionKeeper(Output, Protocol):
         """Make tombstones of them; False when `stop` was set before that."""
 
     def is_released(self, stop: threading.Event) -> bool:
-        """Whether the writer that has taken over has ended, or has shown no sign of life for minutes."""
+        """Whether the writer that has taken over has ended, or shows no sign of life any more.
+
+        For those that stand by, who ask every second.
+        """
+
+    def fall_silent(self) -> None:
+        """Give no sign of life any more to those that stand by, until the next claim."""

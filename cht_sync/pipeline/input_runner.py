@@ -27,7 +27,9 @@ SIGN_OF_LIFE = 58.0
 LARGE = 100
 """Events in a batch that is on its way long enough for the next one to be made meanwhile."""
 STANDBY = 10.0
-"""Seconds between two looks whether a writer that has taken over is gone, or an operator has spoken."""
+"""Seconds between two looks whether an operator has spoken."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks whether a writer that has taken over is gone."""
 SAY_AGAIN = 300.0
 """Seconds after which a problem that waits for an operator is logged once more."""
 
@@ -90,15 +92,20 @@ class InputRunner:
 
     def _follow(self, stop: threading.Event) -> None:
         """Read on from the saved position; where that does not fit what is there, wait for the operator."""
-        if self._keeper is not None and self._source.source is not None:
-            self._position = self._keeper.claim(self._source.source, stop)
-        self._counts.claimed = True
-        while not stop.is_set():
-            try:
-                self._read_on(stop)
-                return
-            except OperatorNeeded as problem:
-                self._ask_operator(problem, stop)
+        try:
+            if self._keeper is not None and self._source.source is not None:
+                self._position = self._keeper.claim(self._source.source, stop)
+            self._counts.claimed = True
+            while not stop.is_set():
+                try:
+                    self._read_on(stop)
+                    return
+                except OperatorNeeded as problem:
+                    self._ask_operator(problem, stop)
+        finally:
+            # A pipeline that has failed must not keep a standby waiting.
+            if self._keeper is not None:
+                self._keeper.fall_silent()
 
     def _read_on(self, stop: threading.Event) -> None:
         source = self._source
@@ -243,7 +250,7 @@ class InputRunner:
         stop.wait(STANDBY)
 
     def _stand_by(self, stop: threading.Event) -> None:
-        while not stop.wait(STANDBY):
+        while not stop.wait(LOOK_EVERY):
             if self._keeper is None or self._keeper.is_released(stop):
                 return
 

@@ -20,6 +20,12 @@ ONCE: Mapping[Environment, tuple[str, ...]] = {
     Environment.PROD: ("render-config", "init-db"),
 }
 """What runs once, before the services."""
+BESIDE: Mapping[Environment, tuple[str, ...]] = {
+    Environment.LOCAL: (),
+    Environment.GAMMA: ("load",),
+    Environment.PROD: ("load",),
+}
+"""What runs once beside the services in containers; here it stays, and serves."""
 TOOL = "cht-sync"
 """The command line where everything can be reached, a component of its own."""
 ALSO_PLAIN = (ENVIRONMENT, "postgrest.conf")
@@ -28,7 +34,7 @@ ALSO_PLAIN = (ENVIRONMENT, "postgrest.conf")
 
 def settings_of(environment: Environment) -> tuple[str, ...]:
     """Whose settings an environment has."""
-    return (*ONCE[environment], *SERVICES[environment], TOOL)
+    return (*ONCE[environment], *SERVICES[environment], *BESIDE[environment], TOOL)
 
 
 def objects(environment: Environment, found: Mapping[str, Mapping[str, str]]) -> Iterator[dict[str, Any]]:

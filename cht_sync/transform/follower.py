@@ -12,11 +12,11 @@ import psycopg2
 from psycopg2.extensions import connection as Connection
 
 from cht_sync.errors import ChtSyncError, sentences
+from cht_sync.health import Health
 from cht_sync.logs import fields
 from cht_sync.transform.batches import Batches
 from cht_sync.transform.changes import Newest, newest_change, sole_runner
 from cht_sync.transform.freshness import Freshness, measure
-from cht_sync.transform.health import Health
 from cht_sync.transform.history import History
 from cht_sync.transform.metrics import Metrics
 from cht_sync.transform.options import TransformOptions

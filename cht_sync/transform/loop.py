@@ -12,13 +12,13 @@ import psycopg2
 
 from cht_sync.backoff import delays
 from cht_sync.errors import ChtSyncError, SettingsError
+from cht_sync.health import Health
 from cht_sync.logs import fields
+from cht_sync.metrics_server import serving
 from cht_sync.transform.changes import connected, sole_runner
 from cht_sync.transform.follower import LOOK_EVERY, Follower
-from cht_sync.transform.health import Health
 from cht_sync.transform.history import History
 from cht_sync.transform.metrics import Metrics
-from cht_sync.transform.monitor import serving
 from cht_sync.transform.options import TransformOptions
 from cht_sync.transform.others import still_failing
 from cht_sync.transform.package import PackageStore
@@ -53,7 +53,7 @@ def loop(options: TransformOptions, stop: threading.Event, *, metrics_host: str 
     not installed.
     """
     metrics, health = Metrics(options.work_folder), Health()
-    with serving(metrics_host, options.metrics_port, metrics, health):
+    with serving(metrics_host, options.metrics_port, metrics, health, setting="DBT_METRICS_PORT"):
         follower = Follower(options, stop, metrics, health)
         away = _Away(stop, metrics, health)
         while not stop.is_set():

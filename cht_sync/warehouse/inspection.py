@@ -20,6 +20,7 @@ OWN_TABLES = (
     "replaced_values",
     "cht_sync_loads",
     "cht_sync_load_chunks",
+    "cht_sync_heartbeats",
 )
 
 
@@ -165,6 +166,7 @@ def _wanted(
     for role, schema, tables, rights in (
         (ingest, raw, settings.couchdb_dbs, written),
         (ingest, raw, ("couchdb_progress",), ("select",)),
+        (ingest, raw, ("cht_sync_heartbeats",), written),
         (ingest, raw, ("dead_letters", "replaced_values"), ("select", "insert")),
         (dbt, raw, (*settings.couchdb_dbs, *OWN_TABLES, *_views(settings)), ("select",)),
         (superset, models, _relations(connection, models, dbt), ("select",)),

@@ -12,25 +12,25 @@ from pathlib import Path
 import pytest
 from postgres_fixture import free_port
 
+from cht_sync import health
 from cht_sync.environments import SERVICES, Environment
+from cht_sync.health import Health
+from cht_sync.metrics_server import serving
 from cht_sync.runtime import dbt as runtime_dbt
 from cht_sync.runtime.doctor import dbt
 from cht_sync.runtime.doctor.examine import Examined, run
 from cht_sync.runtime.doctor.finding import Result
 from cht_sync.runtime.doctor.situation import Situation
 from cht_sync.settings import load
-from cht_sync.transform import health
-from cht_sync.transform.health import Health
 from cht_sync.transform.metrics import Metrics
-from cht_sync.transform.monitor import serving
 
 HOST = "127.0.0.1"
 LOOP = """
 import signal, sys
-from cht_sync.transform.health import Health
+from cht_sync.health import Health
 from cht_sync.transform.metrics import Metrics
-from cht_sync.transform.monitor import serving
-with serving("127.0.0.1", int(sys.argv[1]), Metrics(), Health()):
+from cht_sync.metrics_server import serving
+with serving("127.0.0.1", int(sys.argv[1]), Metrics(), Health(), setting="DBT_METRICS_PORT"):
     print("serves", flush=True)
     signal.pause()
 """
@@ -83,7 +83,7 @@ def test_a_loop_that_is_unwell_is_found_with_its_reason(tmp_path: Path) -> None:
     unwell = Health(lambda: now[0])
     now[0] = health.SILENT_AFTER + 1
     port = free_port()
-    with serving(HOST, port, Metrics(), unwell):
+    with serving(HOST, port, Metrics(), unwell, setting="DBT_METRICS_PORT"):
         found = asked(tmp_path, port)
     assert (found.result, found.message) == (
         Result.FAILED,

@@ -94,9 +94,11 @@ class Chain:
         """The pipelines, with the settings as they are now."""
         return Logstash(self.settings())
 
-    def second_logstash(self) -> Part:
-        """The same pipelines once more, with a folder of their own."""
+    def second_logstash(self, ingest: Proxy | None = None) -> Part:
+        """The same pipelines once more, with a folder, and a way to PostgREST, of their own."""
         environ = {**self.environment(), "LOGSTASH_API_PORT": str(free_port())}
+        if ingest is not None:
+            environ["HTTP_ENDPOINT"] = f"127.0.0.1:{ingest.port}"
         home = self.home / "second"
         service = Logstash(load(Environment.GAMMA, home=home, environ=environ, read_file=False))
         service.prepare(print)
@@ -191,6 +193,21 @@ class Chain:
         except psycopg2.Error:
             return ()
         return rows[0] if rows else ()
+
+    def beats(self, times: int = 5) -> None:
+        """Wait for so many heartbeats of one writer; the default is more than a standby waits in vain."""
+        first = self._heartbeat()
+        self.until(lambda: self._heartbeat()[0] == first[0] and self._heartbeat()[1] >= first[1] + times)
+
+    def _heartbeat(self) -> tuple[int, int]:
+        ((epoch, beat),) = self.world.installation.query(
+            "select epoch, beat from v1.cht_sync_heartbeats where not standby"
+        )
+        return epoch, beat
+
+    def another_writes_than(self, epoch: object) -> None:
+        """Wait for a take-over: `eventually` gives it less time than a hold, five minutes, lasts."""
+        self.until(lambda: self.position() != () and self.position()[0] != epoch)
 
     def stands_still(self) -> None:
         """Wait until nothing has been written for a while, although there is something to write."""

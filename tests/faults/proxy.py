@@ -183,6 +183,10 @@ class TruncateRequests(Truncate):
     to_client = False
     rooms = (7, 60, 200)
 
+    def begin(self, link: Link) -> None:
+        # On a feed that is followed nothing more is asked.
+        link.cut()
+
 
 class Garbage(Truncate):
     """Answers go over into noise, and end."""

@@ -25,6 +25,8 @@ from manifests import (
     selects,
     workloads,
 )
+from monitoring_table import documented
+from observability.queries import asked
 from test_kubernetes_overlays import assert_of_one_piece
 
 from cht_sync.environments import Environment
@@ -32,7 +34,8 @@ from cht_sync.settings import CHECKOUT, declared
 
 OF_OPERATORS = ("ServiceMonitor", "PrometheusRule")
 """Kinds of the Prometheus Operator, of which there are no schemas here."""
-ALL = ("tools", "monitoring", "ingress", "pipeline-per-database", "elastic-logstash")
+ALL = ("tools", "monitoring", "ingress", "pipeline-per-database", "load", "elastic-logstash")
+ADAPTER = FOLDER / "components" / "load" / "prometheus-adapter-values.yaml"
 MONITORING = CHECKOUT / "deploy" / "monitoring"
 RULE = FOLDER / "components" / "monitoring" / "prometheus-rule.yaml"
 MADE = (
@@ -47,6 +50,8 @@ MADE = (
 def test_each_component_fits_each_environment(
     environment: Environment, component: str, tmp_path: Path
 ) -> None:
+    if component == "load" and environment is Environment.LOCAL:
+        pytest.skip("nothing large is loaded in local")
     assert_fits(own_overlay(tmp_path, environment, component))
 
 
@@ -99,7 +104,8 @@ def test_what_is_scraped_has_the_jobs_of_the_example(tmp_path: Path) -> None:
         (job,) = endpoint["relabelings"]
         assert (job["action"], job["targetLabel"]) == ("replace", "job")
         jobs.append(job["replacement"])
-    assert sorted(jobs) == sorted(one["job_name"] for one in example["scrape_configs"])
+    # What loads is no service of local processes, which the example is for.
+    assert sorted(jobs) == sorted([*(one["job_name"] for one in example["scrape_configs"]), "cht-sync-load"])
 
 
 @pytest.mark.parametrize(
@@ -121,7 +127,7 @@ def test_each_pod_with_metrics_is_scraped_once_and_prometheus_is_let_in(
             and service["spec"]["selector"].items() <= labels.items()
             and port["name"] == monitor["spec"]["endpoints"][0]["port"]
         ]
-        has_metrics = labels["app.kubernetes.io/name"] in ("logstash", "dbt")
+        has_metrics = labels["app.kubernetes.io/name"] in ("logstash", "dbt", "load")
         assert len(found) == has_metrics, name_of(workload)
         assert selects(labels, policy["podSelector"]) is has_metrics
         if found:
@@ -178,6 +184,28 @@ def test_elastic_s_logstash_is_its_image_and_its_user(components: tuple[str, ...
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert pod["securityContext"]["fsGroup"] == 1000
         assert pod["initContainers"][0]["image"].startswith("cht-sync:")
+
+
+def test_pods_that_load_come_and_go_with_the_documents_that_are_left(tmp_path: Path) -> None:
+    objects = own_overlay(tmp_path, Environment.PROD, "monitoring", "load")
+    workload = named(objects, "Deployment", "load")
+    scaler = named(objects, "HorizontalPodAutoscaler", "load")["spec"]
+    assert scaler["scaleTargetRef"] == {
+        "apiVersion": workload["apiVersion"],
+        "kind": workload["kind"],
+        "name": name_of(workload),
+    }
+    assert "replicas" not in workload["spec"]
+    assert containers(workload)[0]["args"][3:5] == ["--workers", "1"]
+    assert 1 == scaler["minReplicas"] < scaler["maxReplicas"]
+    (metric,) = (one["external"]["metric"]["name"] for one in scaler["metrics"])
+    assert metric in documented("load")
+    (rule,) = yaml.safe_load(ADAPTER.read_text())["rules"]["external"]
+    assert f'__name__="{metric}"' in rule["seriesQuery"]
+    # As the adapter fills it in, it is PromQL that asks for what there is.
+    query = rule["metricsQuery"].replace("<<.Series>>", metric)
+    query = query.replace("<<.LabelMatchers>>", 'namespace="cht-sync"')
+    assert [one.metric for one in asked(query)] == [metric]
 
 
 def blocks_of_the_docs() -> list[str]:

@@ -117,10 +117,11 @@ def ways_out(objects: list[Object]) -> dict[str, set[int]]:
 def test_only_those_who_need_others_servers_reach_them() -> None:
     couchdb, postgres, packages = {443, 5984, 6984}, {5432}, {443}
     assert ways_out(overlay(Environment.LOCAL)) == {"dbt": packages}
-    assert ways_out(overlay(Environment.GAMMA)) == {"dbt": packages, "logstash": couchdb}
+    assert ways_out(overlay(Environment.GAMMA)) == {"dbt": packages, "logstash": couchdb, "load": couchdb}
     assert ways_out(overlay(Environment.PROD)) == {
         "dbt": packages | postgres,
         "logstash": couchdb,
+        "load": couchdb | postgres,
         "init-db": postgres,
         "postgrest": postgres,
         "superset": postgres,

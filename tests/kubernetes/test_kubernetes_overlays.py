@@ -27,7 +27,7 @@ from manifests import (
 
 from cht_sync.environments import SERVICES, Environment
 from cht_sync.runtime.containers.handed_out import PORTS
-from cht_sync.runtime.kubernetes import ONCE
+from cht_sync.runtime.kubernetes import BESIDE, ONCE
 from cht_sync.settings import CHECKOUT, declared
 
 VERSIONS = ("1.27", "1.32", "1.37")
@@ -51,7 +51,7 @@ def octets(text: str) -> int:
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_an_overlay_has_exactly_the_services_of_the_table(environment: Environment) -> None:
     once = {name for name in ONCE[environment] if name != "render-config"}  # runs in the pod of logstash
-    assert set(by_service(environment)) == {*SERVICES[environment]} | once
+    assert set(by_service(environment)) == {*SERVICES[environment], *BESIDE[environment]} | once
     jobs = {name_of(one) for one in of_kind(overlay(environment), "Job")}
     assert jobs == once
     first = pod_of(by_service(environment)["logstash"])["spec"]["initContainers"]
@@ -174,7 +174,7 @@ def test_every_service_has_probes_and_what_runs_once_has_none(environment: Envir
     for one in workloads(overlay(environment)):
         for container in containers(one):
             probes = {name for name in container if name.endswith("Probe")}
-            is_service = container["name"] in SERVICES[environment]
+            is_service = container["name"] in (*SERVICES[environment], *BESIDE[environment])
             wanted = {"startupProbe", "livenessProbe", "readinessProbe"} if is_service else set()
             assert probes == wanted, container["name"]
 
@@ -198,13 +198,14 @@ def test_a_service_is_ready_when_its_health_check_in_compose_says_so() -> None:
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_services_listen_where_their_settings_say(environment: Environment) -> None:
     objects = overlay(environment)
-    for name in SERVICES[environment]:
+    services = (*SERVICES[environment], *BESIDE[environment])
+    for name in services:
         ports = container_of(objects, name).get("ports", [])
         assert [port["containerPort"] for port in ports] == ([PORTS[name]] if name in PORTS else []), name
         if name in PORTS:
             service = named(objects, "Service", name)
             assert [port["port"] for port in service["spec"]["ports"]] == [PORTS[name]]
-    assert {name_of(one) for one in of_kind(objects, "Service")} == set(PORTS) & set(SERVICES[environment])
+    assert {name_of(one) for one in of_kind(objects, "Service")} == set(PORTS) & set(services)
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -256,10 +257,19 @@ def assert_of_one_piece(objects: list[Object]) -> None:
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_never_are_two_at_work_where_one_is_meant(environment: Environment) -> None:
     for one in of_kind(overlay(environment), "Deployment", "StatefulSet"):
-        if name_of(one) != "postgrest":
+        if name_of(one) not in ("postgrest", "load"):
             assert one["spec"]["replicas"] == 1
             is_set = one["kind"] == "StatefulSet"  # which ends the old one first
             assert is_set or one["spec"]["strategy"] == {"type": "Recreate"}, name_of(one)
+
+
+@pytest.mark.parametrize("environment", [Environment.GAMMA, Environment.PROD])
+def test_what_loads_is_that_of_compose_but_stays_and_tells_how_far_it_is(environment: Environment) -> None:
+    container = container_of(overlay(environment), "load")
+    assert container["args"] == [*COMPOSE["load"]["command"], "--serve", "--metrics-host", "0.0.0.0"]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/healthz"
+    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert {text.split(":")[1] for text in COMPOSE["load"]["volumes"]} <= mounts
 
 
 def test_a_service_has_the_time_to_end_that_it_has_in_compose() -> None:

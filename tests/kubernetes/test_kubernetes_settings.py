@@ -29,7 +29,7 @@ from cht_sync.cli import main
 from cht_sync.environments import SERVICES, Environment
 from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
 from cht_sync.runtime.containers import handed_out, inside
-from cht_sync.runtime.kubernetes import ONCE, TOOL, is_plain
+from cht_sync.runtime.kubernetes import BESIDE, ONCE, TOOL, is_plain
 from cht_sync.settings import CHECKOUT, STATE_FOLDER, declared
 
 WITH_SETTINGS = CHECKOUT / "cht_sync" / "runtime" / "containers" / "with-settings"
@@ -99,7 +99,7 @@ def test_a_pod_gets_exactly_what_is_handed_to_the_service(environment: Environme
                 continue
             assert seen(container, pod, found) == handed[name], name
             checked.add(name)
-    assert checked == {*SERVICES[environment], *ONCE[environment]}
+    assert checked == {*SERVICES[environment], *ONCE[environment], *BESIDE[environment]}
 
 
 def test_the_command_line_inside_gets_what_it_gets_in_compose(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import promql_parser
 from monitoring_table import SUFFIXES, Metric, documented
 
-PARTS = ("logstash", "dbt", "postgrest")
+PARTS = ("logstash", "dbt", "load", "postgrest")
 OF_PROMETHEUS = frozenset({"job", "instance"})
 """Labels that Prometheus gives to whatever it scrapes."""
 OTHERS = {"up": Metric("gauge", frozenset(), "1 while a target answers.")}

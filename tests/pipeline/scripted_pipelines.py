@@ -114,6 +114,9 @@ class Keeping(Collected):
         self.claims.append(source)
         return self.position
 
+    def fall_silent(self) -> None:
+        pass
+
     def is_released(self, stop: threading.Event) -> bool:
         return self.released.pop(0)
 

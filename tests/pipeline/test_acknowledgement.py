@@ -105,6 +105,9 @@ class KeepingSink(Sink):
     def bury(self, documents: Sequence[StoredDocument], stop: threading.Event) -> bool:
         return True
 
+    def fall_silent(self) -> None:
+        pass
+
     def is_released(self, stop: threading.Event) -> bool:
         return True
 

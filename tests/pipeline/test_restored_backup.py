@@ -102,7 +102,7 @@ def line(
     couchdb_database: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[RunningPipeline]:
-    monkeypatch.setattr(input_runner, "STANDBY", 0.05)
+    monkeypatch.setattr(input_runner, "LOOK_EVERY", 0.05)
     made = RunningPipeline(
         tmp_path,
         warehouse,

@@ -35,6 +35,7 @@ from cht_sync.pipeline.run import run_pipelines
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(input_runner, "STANDBY", 0.01)
+    monkeypatch.setattr(input_runner, "LOOK_EVERY", 0.01)
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ import requests
 from monitoring_table import differences
 from prometheus_client.parser import text_string_to_metric_families
 
+from cht_sync import metrics_server
 from cht_sync.accepting import PAUSE
-from cht_sync.transform import monitor
-from cht_sync.transform.health import SILENT_AFTER, UNABLE_AFTER, Health
+from cht_sync.health import SILENT_AFTER, UNABLE_AFTER, Health
+from cht_sync.metrics_server import serving
 from cht_sync.transform.metrics import Metrics
-from cht_sync.transform.monitor import serving
 
 from .looping import eventually, looping, small
 from .warehouse import Warehouse
@@ -52,7 +52,7 @@ def clock() -> Clock:
 def health(clock: Clock, port: int) -> Iterator[Health]:
     """Served on the port."""
     made = Health(clock)
-    with serving(HOST, port, Metrics(), made):
+    with serving(HOST, port, Metrics(), made, setting="DBT_METRICS_PORT"):
         yield made
 
 
@@ -169,7 +169,7 @@ def test_other_paths_are_not_found_and_other_methods_refused(health: Health, por
 def test_a_port_that_is_taken_costs_the_metrics_and_not_the_models(
     health: Health, port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with serving(HOST, port, Metrics(), Health()):
+    with serving(HOST, port, Metrics(), Health(), setting="DBT_METRICS_PORT"):
         assert f"port {port}" in caplog.text
         assert "DBT_METRICS_PORT" in caplog.text
 
@@ -193,8 +193,8 @@ def test_a_client_that_goes_away_is_nothing_to_log(
     port: int, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     metrics = Noted()
-    caplog.set_level(logging.DEBUG, logger="cht_sync.transform.monitor")
-    with serving(HOST, port, metrics, Health()):
+    caplog.set_level(logging.DEBUG, logger="cht_sync.metrics_server")
+    with serving(HOST, port, metrics, Health(), setting="DBT_METRICS_PORT"):
         with socket.create_connection((HOST, port)) as client:
             client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
             # Closing resets the connection.
@@ -208,7 +208,7 @@ def test_a_client_that_goes_away_is_nothing_to_log(
 def test_an_error_while_the_metrics_are_served_is_one_log_line_with_its_type(
     port: int, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with serving(HOST, port, Noted(ValueError("broken")), Health()):
+    with serving(HOST, port, Noted(ValueError("broken")), Health(), setting="DBT_METRICS_PORT"):
         with pytest.raises(requests.ConnectionError):
             requests.get(f"http://{HOST}:{port}/metrics", timeout=10)
         eventually(lambda: caplog.records)
@@ -230,6 +230,6 @@ def test_without_file_handles_a_client_is_taken_later_and_not_at_once_again(
         return accept(server)
 
     monkeypatch.setattr(socketserver.TCPServer, "get_request", no_handle_twice)
-    monkeypatch.setattr(monitor.time, "sleep", pauses.append)
+    monkeypatch.setattr(metrics_server.time, "sleep", pauses.append)
     assert requests.get(f"http://{HOST}:{port}/metrics", timeout=10).status_code == 200
     assert pauses == [PAUSE, PAUSE]

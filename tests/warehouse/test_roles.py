@@ -81,6 +81,7 @@ TABLES_OF_OURS = (
     "replaced_values",
     "cht_sync_loads",
     "cht_sync_load_chunks",
+    "cht_sync_heartbeats",
 )
 VIEWS_OF_OURS = ("all_documents", "couchdb")
 

@@ -40,6 +40,7 @@ from cht_sync.pipeline.http.tls import Tls
 from cht_sync.pipeline.monitor.metrics import OutputMetrics
 from cht_sync.pipeline.plugins import PluginContext, register_output
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection, Timeouts
+from cht_sync.pipeline.postgrest.heart import BEAT_TIMEOUTS, Heart
 from cht_sync.pipeline.postgrest.output import PostgrestOutput
 from cht_sync.pipeline.templates import Template, compile_template
 from cht_sync.tokens import TokenSource
@@ -75,9 +76,7 @@ def build(options: Options, context: PluginContext) -> Output:
         # Said once; the library would say it with every request.
         log.warning('%s: ssl_verification_mode => "none": the server may be anybody', name)
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    tokens = None
-    if options.jwt_secret is not None and options.jwt_role is not None:
-        tokens = TokenSource(options.jwt_secret.value, options.jwt_role)
+    tokens = _tokens(options)
     if not options.position_headers:
         if options.format == "json_batch" and any(map(depends_on_event, options.header_texts.values())):
             log.warning('%s: with format => "json_batch" headers are sent as written', name)
@@ -99,7 +98,16 @@ def build(options: Options, context: PluginContext) -> Output:
     base_url = options.url.partition("?")[0].rsplit("/", 1)[0]
     timeouts = Timeouts(options.connect_timeout, max(options.socket_timeout, options.request_timeout))
     connection = PostgrestConnection(base_url, tokens, timeouts, _session(options))
-    return PostgrestOutput(connection, base_url, options.url, dead_letters, metrics)
+    # A connection of its own, since it beats while the other one waits for an answer.
+    beating = PostgrestConnection(base_url, _tokens(options), BEAT_TIMEOUTS, _session(options))
+    heart = Heart(beating, base_url)
+    return PostgrestOutput(connection, base_url, options.url, dead_letters, metrics, heart)
+
+
+def _tokens(options: Options) -> TokenSource | None:
+    if options.jwt_secret is None or options.jwt_role is None:
+        return None
+    return TokenSource(options.jwt_secret.value, options.jwt_role)
 
 
 def _behaviour(options: Options) -> Behaviour:

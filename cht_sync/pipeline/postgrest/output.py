@@ -15,6 +15,7 @@ from cht_sync.pipeline.document import RawDocument
 from cht_sync.pipeline.event import Event
 from cht_sync.pipeline.monitor.metrics import OutputMetrics
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection
+from cht_sync.pipeline.postgrest.heart import Heart
 from cht_sync.pipeline.postgrest.row import Row, mended, tombstone
 from cht_sync.pipeline.postgrest.storable import is_storable_text, looks_unstorable
 from cht_sync.pipeline.postgrest.writer import Writer
@@ -37,9 +38,10 @@ class PostgrestOutput:
         table_url: str,
         dead_letters: DeadLetterFile,
         metrics: OutputMetrics,
+        heart: Heart,
     ) -> None:
         self._connection = connection
-        self._writer = Writer(connection, base_url, table_url, dead_letters, metrics)
+        self._writer = Writer(connection, base_url, table_url, dead_letters, metrics, heart)
 
     def claim(self, source: str, stop: threading.Event) -> Position | None:
         """See contracts.PositionKeeper."""
@@ -48,6 +50,10 @@ class PostgrestOutput:
     def is_released(self, stop: threading.Event) -> bool:
         """See contracts.PositionKeeper."""
         return self._writer.is_released(stop)
+
+    def fall_silent(self) -> None:
+        """See contracts.PositionKeeper."""
+        self._writer.fall_silent()
 
     def report(self, problem: str, stop: threading.Event) -> None:
         """See contracts.PositionKeeper."""

@@ -30,6 +30,7 @@ from cht_sync.pipeline.dead_letter import DeadLetterFile
 from cht_sync.pipeline.monitor.metrics import OutputMetrics
 from cht_sync.pipeline.postgrest.beside import Beside
 from cht_sync.pipeline.postgrest.connection import PostgrestConnection
+from cht_sync.pipeline.postgrest.heart import Heart, OtherHeart
 from cht_sync.pipeline.postgrest.retry import Errors, GivenUp, Result, refusal_of, until_done
 from cht_sync.pipeline.postgrest.row import Row, mended, rejected
 from cht_sync.pipeline.postgrest.split_batch import SplitBatch
@@ -58,8 +59,12 @@ class Writer:
         table_url: str,
         dead_letters: DeadLetterFile | None = None,
         metrics: OutputMetrics | None = None,
+        heart: Heart | None = None,
     ) -> None:
-        """Dead letters go to the table, and where there is a file, to that too."""
+        """Dead letters go to the table, and where there is a file, to that too.
+
+        Without a `heart` nobody can take over before the hold has passed.
+        """
         self._connection = connection
         self._metrics = metrics or OutputMetrics("output", "http", "", shown=False)
         self._beside = Beside(connection, base_url, dead_letters, self._metrics)
@@ -69,7 +74,9 @@ class Writer:
         self._number = 0
         self._stored = 0
         """The number of the last request of this epoch that is known to be stored."""
+        self._heart = heart
         self._last_sign = (0, 0, 0.0)
+        self._other_heart = OtherHeart(connection, base_url)
         self._problem: str | None = None
 
     def claim(self, source: str, stop: threading.Event) -> Position | None:
@@ -78,15 +85,24 @@ class Writer:
         # After the epoch is taken nobody else moves the position, so it is read second.
         try:
             self._retry(self._take_epoch, stop, also=(Superseded,))
+            if self._heart is not None:
+                self._heart.beat(source, self._epoch)
             return self._retry(self._saved_position, stop)
         except GivenUp:
             return None
+
+    def fall_silent(self) -> None:
+        """Give no sign of life any more to those that stand by; see contracts.PositionKeeper."""
+        if self._heart is not None:
+            self._heart.stop()
 
     def is_released(self, stop: threading.Event) -> bool:
         """Whether the writer that holds the source has ended or shows no sign of life.
 
         Asked again and again. No clock of another machine is believed: a sign of life is a batch
-        number that has changed since the last look.
+        number that has changed since the last look, or a heart that has beaten. A writer whose heart is
+        known counts as gone seconds after it has stopped, others after the time of their hold. If that is
+        wrong, the one is refused as the other writes.
         """
         try:
             return self._retry(self._looks_released, stop)
@@ -164,6 +180,8 @@ class Writer:
     def release(self) -> None:
         """Say that nothing more comes, so that another may write at once; tried only once."""
         self._beside.close()
+        if self._heart is not None:
+            self._heart.close()
         if self._epoch == 0:
             return
         try:
@@ -198,7 +216,8 @@ class Writer:
         now = time.monotonic()
         if self._last_sign[:2] != (row["epoch"], row["batch"]):
             self._last_sign = (row["epoch"], row["batch"], now)
-        return now - self._last_sign[2] >= hold.total_seconds()
+        has_stopped = self._other_heart.has_stopped(self._source, self._epoch, row["epoch"], row["batch"])
+        return has_stopped or now - self._last_sign[2] >= hold.total_seconds()
 
     def _send(self, rows: Sequence[Row], position: Position | None, *, release: bool = False) -> None:
         self._number += 1

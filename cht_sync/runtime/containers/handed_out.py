@@ -36,6 +36,7 @@ PORTS = {
     "postgrest": 3000,
     "logstash": 9600,
     "dbt": 9601,
+    "load": 9602,
     "superset": 8088,
 }
 """Where services listen inside their network."""
@@ -67,6 +68,7 @@ def placed(settings: Settings, names: Collection[str]) -> Settings:
     places: dict[str, Any] = {
         "superset_port": PORTS["superset"],
         "dbt_metrics_port": PORTS["dbt"],
+        "load_metrics_port": PORTS["load"],
         "logstash_api_port": PORTS["logstash"],
     }
     if "couchdb" in names:

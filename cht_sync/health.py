@@ -1,4 +1,4 @@
-"""Whether the loop does its work."""
+"""Whether a loop does its work: that of dbt, that of a load."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 UNABLE_AFTER = 300.0
 """Seconds for which nothing could be run before the loop counts as unwell."""
 SILENT_AFTER = 60.0
-"""Seconds between two turns of the loop, a run apart, before it counts as dead."""
+"""Seconds between two turns of the loop, its work apart, before it counts as dead."""
 
 
 class Health:
@@ -30,7 +30,7 @@ class Health:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """dbt is at work, which may take as long as it takes."""
+        """It is at work, which may take as long as it takes."""
         with self._lock:
             self._at_work = True
         try:

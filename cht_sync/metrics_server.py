@@ -1,4 +1,4 @@
-"""`/metrics` and `/healthz` of the loop, served by a thread of its own."""
+"""`/metrics` and `/healthz` of a loop, served by a thread of its own."""
 
 from __future__ import annotations
 
@@ -12,24 +12,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from cht_sync.accepting import PAUSE, SCARCE
-from cht_sync.transform.health import Health
-from cht_sync.transform.metrics import Metrics
+from cht_sync.health import Health
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
 log = logging.getLogger(__name__)
 
 
+class Metrics(Protocol):
+    """What is to be served."""
+
+    def text(self) -> bytes:
+        """All figures in Prometheus' text format."""
+
+
 @contextmanager
-def serving(host: str, port: int, metrics: Metrics, health: Health) -> Iterator[None]:
+def serving(host: str, port: int, metrics: Metrics, health: Health, *, setting: str) -> Iterator[None]:
     """Serve until the block ends; `port` 0: not at all.
 
-    A port that cannot be had is said in the log, and the models run all the same.
+    A port that cannot be had is said in the log, with the setting that names it; the loop works all the same.
     """
     if not port:
         yield
@@ -38,10 +44,11 @@ def serving(host: str, port: int, metrics: Metrics, health: Health) -> Iterator[
         server = _Server((host, port), type("Bound", (_Handler,), {"metrics": metrics, "health": health}))
     except OSError as error:
         log.warning(
-            "no metrics: %s port %d: %s; set DBT_METRICS_PORT to another one",
+            "no metrics: %s port %d: %s; set %s to another one",
             host,
             port,
             error.strerror or error,
+            setting,
         )
         yield
         return
