@@ -215,6 +215,20 @@ def test_a_file_of_the_operator_comes_on_top(tmp_path: Path) -> None:
     assert load["command"] == ["load", "--if-large", "--serve"]
 
 
+def test_a_service_of_the_operator_keeps_its_folders_and_gets_no_settings(tmp_path: Path) -> None:
+    own = tmp_path / "own.yml"
+    prometheus = {
+        "image": "prom/prometheus",
+        "networks": ["source"],
+        "volumes": [f"{tmp_path}:/etc/prometheus:ro"],
+    }
+    own.write_text(yaml.safe_dump({"services": {"prometheus": prometheus}}))
+    found = stack(tmp_path, Environment.PROD, "--file", str(own))["services"]["prometheus"]
+    (volume,) = found["volumes"]
+    assert volume == {"type": "bind", "source": str(tmp_path), "target": "/etc/prometheus", "read_only": True}
+    assert found["secrets"] == []
+
+
 def test_local_and_addresses_that_a_swarm_does_not_know_are_refused(tmp_path: Path) -> None:
     code, said = command(tmp_path, Environment.LOCAL)
     assert code == 2

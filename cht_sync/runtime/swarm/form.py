@@ -11,6 +11,8 @@ VERSION = "3.9"
 """Of the format: the newest that engines since 20.10 know."""
 PIPELINES = "/etc/cht-sync/pipeline"
 """Where the pipelines look for their configuration."""
+IN_IMAGES = "/srv/cht-sync/"
+"""Folders of the checkout that Compose mounts so that changes are seen at once, and of which images hold copies."""
 COMPOSE_ONLY = (
     "build",
     "cpus",
@@ -83,9 +85,10 @@ def _port(given: Mapping[str, Any]) -> dict[str, Any]:
 def _volumes(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Without what secrets and configs replace, and folders of the checkout, which nodes have not got."""
     for one in given.get("volumes", ()):
-        if one["type"] == "bind" or one["target"] in (PLACE, PIPELINES):
+        if one["target"] in (PLACE, PIPELINES) or one["target"].startswith(IN_IMAGES):
             continue
-        volume = {name: value for name, value in one.items() if value != {}}
+        # Its options are Compose's own.
+        volume = {name: value for name, value in one.items() if name != "bind" and value != {}}
         if size := one.get("tmpfs", {}).get("size"):
             volume["tmpfs"] = {"size": int(size)}
         yield volume
