@@ -12,7 +12,7 @@ VERSION = "3.9"
 PIPELINES = "/etc/cht-sync/pipeline"
 """Where the pipelines look for their configuration."""
 IN_IMAGES = "/srv/cht-sync/"
-"""Folders of the checkout that Compose mounts so that changes are seen at once, and of which images hold copies."""
+"""Folders of the checkout, which Compose mounts so that changes are seen at once; images hold copies."""
 COMPOSE_ONLY = (
     "build",
     "cpus",

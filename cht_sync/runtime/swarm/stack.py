@@ -41,9 +41,9 @@ ASSIGNMENTS = "settings.sh"
 """What `with-settings` reads in place of a file a variable."""
 REPLACED = re.compile(r"settings-.*|render-config")
 """One-shots whose work is done here."""
-MARK_LENGTH = 12
-NAME_LENGTH = 24
-"""With the stack's name and the mark a name has 64 characters at most."""
+MARK_LENGTH = 10
+NAME_LENGTH = 20
+"""With the mark and the name of the stack, which may have 32 characters, a name has 64 at most."""
 RENDER_TIMEOUT = 60.0
 
 
