@@ -167,6 +167,7 @@ def test_limits_restarts_and_rights_are_those_of_compose(environment: Environmen
         assert one["cap_drop"] == ["ALL"], name
         assert one["read_only"] is True, name
         assert one["logging"]["options"]["max-size"], name
+        assert one["deploy"]["endpoint_mode"] == "dnsrr", name
         assert one["deploy"]["resources"]["limits"]["pids"] == 512, name
         assert int(one["deploy"]["resources"]["limits"]["memory"]) > 0, name
         assert one["deploy"]["restart_policy"]["condition"] == ("on-failure" if name == "init-db" else "any")
@@ -185,6 +186,21 @@ def test_a_node_needs_no_folder_of_the_checkout(environment: Environment, tmp_pa
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_what_is_in_memory_belongs_to_the_user_that_writes_there(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """A tmpfs of a service is root's in a swarm, but where everybody may write."""
+    tree = stack(tmp_path, environment)
+    for name, one in tree["services"].items():
+        in_memory = {volume["target"] for volume in one["volumes"] if volume["type"] == "tmpfs"}
+        assert in_memory <= {"/tmp", "/dev/shm"}, name
+    owners = {name: one["driver_opts"]["o"] for name, one in tree["volumes"].items() if "driver_opts" in one}
+    compose = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())["services"]
+    for name, options in owners.items():
+        assert options == compose[name.removesuffix("-run")]["tmpfs"][1].partition(":")[2], name
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_what_passes_between_nodes_is_encrypted(environment: Environment, tmp_path: Path) -> None:
     for network in stack(tmp_path, environment)["networks"].values():
         assert network["driver"] == "overlay"
@@ -197,6 +213,7 @@ def test_nothing_is_published_at_all_addresses_unless_it_is_said(tmp_path: Path)
     assert "Not published: postgres, superset" in command(tmp_path, Environment.GAMMA)[1]
     tree = stack(tmp_path, Environment.PROD, PUBLISH_ADDRESS="0.0.0.0", SUPERSET_PORT="8090")
     (port,) = tree["services"]["superset"]["ports"]
+    assert tree["services"]["superset"]["deploy"]["endpoint_mode"] == "vip"
     assert (port["published"], port["target"]) == (8090, 8088)
 
 

@@ -42,7 +42,10 @@ def service(given: Mapping[str, Any]) -> dict[str, Any]:
     deploy.setdefault("restart_policy", {"condition": RESTART[given.get("restart", "no").partition(":")[0]]})
     deploy["resources"] = {**deploy.get("resources", {}), "limits": _limits(given)}
     found["deploy"] = deploy
-    if ports := [_port(one) for one in given.get("ports", ()) if is_everywhere(one)]:
+    ports = [_port(one) for one in given.get("ports", ()) if is_everywhere(one)]
+    # Only a published port needs a virtual address, which drops what is idle for 15 minutes.
+    deploy.setdefault("endpoint_mode", "vip" if ports else "dnsrr")
+    if ports:
         found["ports"] = ports
     if volumes := [*_volumes(given)]:
         found["volumes"] = volumes
@@ -83,7 +86,11 @@ def _port(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _volumes(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Without what secrets and configs replace, and folders of the checkout, which nodes have not got."""
+    """Without what secrets and configs replace, and folders of the checkout, which nodes have not got.
+
+    A volume takes the place of what Compose has in memory there: in a stack only /tmp is for every user.
+    """
+    taken = {one["target"] for one in given.get("volumes", ())}
     for one in given.get("volumes", ()):
         if one["target"] in (PLACE, PIPELINES) or one["target"].startswith(IN_IMAGES):
             continue
@@ -93,5 +100,5 @@ def _volumes(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             volume["tmpfs"] = {"size": int(size)}
         yield volume
     for words in given.get("tmpfs", ()):
-        # A swarm knows no owner for it: it is everybody's, as /tmp is.
-        yield {"type": "tmpfs", "target": words.partition(":")[0]}
+        if (place := words.partition(":")[0]) not in taken:
+            yield {"type": "tmpfs", "target": place}
