@@ -28,7 +28,7 @@ from cht_sync.settings import declared
 PROJECT = "cht-sync-test-swarm"
 STACK = f"{PROJECT}-gamma"
 DATABASE = "many"
-DOCUMENTS = 12_000
+DOCUMENTS = 6_000
 CHUNK = 100
 SECRETS = [name for name, variable in declared() if variable.secret]
 LABEL = "cht-sync.postgres"
