@@ -103,7 +103,7 @@ class Stack(ContainerInstallation):
         for words in (["stack", "ps", "--no-trunc", STACK], ["service", "ls"]):
             done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
             told.append(done.stdout + done.stderr)
-        for one in docker.from_env(timeout=60).containers.list(all=True):
+        for one in docker.from_env(timeout=60).containers.list(all=True, ignore_removed=True):
             if one.name.startswith(STACK):
                 told.append(f"--- {one.name} ({one.status})\n" + one.logs(tail=10).decode(errors="replace"))
         return "\n".join(told)
@@ -120,7 +120,10 @@ class Stack(ContainerInstallation):
         subprocess.run(["docker", "stack", "rm", STACK], capture_output=True, check=False)
         client = docker.from_env(timeout=60)
         filters = {"label": f"com.docker.stack.namespace={STACK}"}
-        wait_for(lambda: not client.containers.list(all=True, filters=filters), "the containers to be gone")
+        wait_for(
+            lambda: not client.containers.list(all=True, sparse=True, filters=filters),
+            "the containers to be gone",
+        )
         for volume in client.volumes.list(filters=filters):
             volume.remove(force=True)
         wait_for(lambda: not client.networks.list(filters=filters), "the networks to be gone")
