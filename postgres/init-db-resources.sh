@@ -132,7 +132,7 @@ begin
 end $body$;
 create temporary table renamed on commit drop as
   select old.oid, old.name as old_name, requested.name, target.oid as target,
-      case target.relkind when 'r' then pg_temp.has_rows(target.oid) else target.oid is not null end as taken
+      case when target.relkind in ('r', 'p') then pg_temp.has_rows(target.oid) else target.oid is not null end as taken
     from present as old cross join requested left join present as target on target.name = requested.name
     where old.of_2023 and old.name = :'model_table' and old.name not in (select name from requested);
 
@@ -869,33 +869,37 @@ select format('create index on %s (%I)', pg_temp.relation(name), column_name)
     join pg_attribute on attrelid = indrelid and attnum = indkey[0]
     where indrelid = pg_temp.relation(name) and attname = column_name and amname = 'btree')
   order by name, column_name desc \gexec
+-- What has settings of its own: the table, or where it is partitioned (postgres/partition-table.sql), each part.
+create temporary table stored on commit drop as
+  select name, pg_temp.relation(name)::oid as oid from requested
+  union select name, relid from requested, pg_partition_tree(pg_temp.relation(name));
 -- lz4 halves the time that large documents take, where the server was built with it. The statement waits for
 -- all who read the table, and all who come wait for it: while dbt reads it is left for the next run.
 create temporary table recompressed on commit drop as
-  select name from requested
+  select name, oid from stored
   where exists (select from pg_settings where name = 'default_toast_compression' and 'lz4' = any(enumvals))
-    and exists (select from pg_attribute as a where attrelid = pg_temp.relation(name)
+    and exists (select from pg_attribute as a where attrelid = stored.oid
       and attname = 'doc' and to_jsonb(a) ->> 'attcompression' is distinct from 'l');
 select current_setting('lock_timeout') as patience \gset
 set local lock_timeout = '1s';
 select format('do %L', format('begin
     alter table %1$s alter column doc set compression lz4;
   exception when lock_not_available then
-    delete from recompressed where name = %2$L;
-  end', pg_temp.relation(name), name)) from recompressed order by name \gexec
+    delete from recompressed where oid = %2$s;
+  end', oid::regclass, oid)) from recompressed order by name, oid \gexec
 set local lock_timeout = :'patience';
-insert into report (line) select format('%s: documents that come are compressed with lz4', name)
-  from recompressed where name in (select name from known) order by name;
+insert into report (line) select distinct format('%s: documents that come are compressed with lz4', name) as said
+  from recompressed where name in (select name from known) order by said;
 
 -- How often they are vacuumed and analysed; a choice that somebody made stays. The default waits for a fifth
 -- of a table, which for millions of documents is weeks: until then index scans look into the table for what
 -- is visible, and models are planned with old statistics. No fillfactor: saved_timestamp is indexed and
 -- changes with every update, so the new version of a row gains nothing from a place beside the old one.
 select format('alter table %s set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02, '
-    'autovacuum_analyze_scale_factor = 0.02)', pg_temp.relation(name))
-  from requested
-  where (select reloptions is null from pg_class where oid = pg_temp.relation(name))
-  order by name \gexec
+    'autovacuum_analyze_scale_factor = 0.02)', oid::regclass)
+  from stored join pg_class using (oid)
+  where relkind = 'r' and reloptions is null
+  order by name, oid \gexec
 -- Updated by every transaction. A vacuum that gives their last page back would lock all writers out; and
 -- beside a reader that stays, as dbt may, a page of couchdb_progress with room for many versions of its
 -- rows makes an update with 30 sources take 12 microseconds rather than 72.

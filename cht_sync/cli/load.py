@@ -18,6 +18,7 @@ from cht_sync.cli.options import configure_logs, environment_option, reachable_s
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 from cht_sync.load import auto, run
+from cht_sync.load.chunks import SIZE
 from cht_sync.load.ledger import Progress as LoadProgress
 from cht_sync.load.pace import Pace
 from cht_sync.reconcile.databases import chosen
@@ -40,7 +41,7 @@ TELL_EVERY = 10.0
 @click.option(
     "--chunk-size",
     type=click.IntRange(10, 1_000_000),
-    default=5_000,
+    default=SIZE,
     show_default=True,
     help="Documents of a chunk, about; of a load that is there already it is its own.",
 )
@@ -103,7 +104,7 @@ def load(
     if not ended.ended:
         click.echo(
             f"{database}: {ended.documents:,} of about {ended.expected:,} documents are loaded. "
-            f"Go on: cht-sync load {database}",
+            f"Go on: cht-sync load {database} --env {environment}",
             err=True,
         )
         sys.exit(INTERRUPTED)
@@ -111,7 +112,7 @@ def load(
         f"{database}: {ended.documents:,} documents loaded in {ended.chunks:,} chunks, {ended.added:,} added "
         f"afterwards, deletions above all; {_duration(ended.seconds)} in all"
     )
-    click.echo(f"Proof: cht-sync verify --database {database}")
+    click.echo(f"Proof: cht-sync verify --database {database} --env {environment}")
 
 
 @contextmanager

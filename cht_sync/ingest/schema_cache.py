@@ -38,6 +38,7 @@ SET search_path = '';
 SELECT n.nspname, c.relname, c.relkind IN ('v', 'm'),
        c.relkind IN ('r', 'p')
          OR c.relkind IN ('v', 'f') AND pg_relation_is_updatable(c.oid::regclass, true) & 8 = 8,
+       c.relkind = 'p',
        obj_description(c.oid, 'pg_class'),
        array_agg(a.attname::text ORDER BY a.attnum),
        array_agg(format_type(a.atttypid, -1) ORDER BY a.attnum),
@@ -98,6 +99,7 @@ class Table:
     name: str
     is_view: bool
     insertable: bool
+    is_partitioned: bool
     description: str | None
     columns: Mapping[str, Column]
     primary_key: tuple[str, ...]
@@ -156,17 +158,19 @@ def load(connection: Connection, schemas: Sequence[str]) -> Snapshot:
     """Read the catalog; raises psycopg2.Error."""
     with connection.cursor() as cursor:
         cursor.execute(_TABLES, (list(schemas),))
+        found = cursor.fetchall()
         tables = {
             (schema, name): Table(
                 schema,
                 name,
                 is_view,
                 insertable,
+                is_partitioned,
                 description,
                 {column: Column(column, *rest) for column, *rest in zip(*columns, strict=True)},
                 tuple(key),
             )
-            for schema, name, is_view, insertable, description, *columns, key in cursor.fetchall()
+            for schema, name, is_view, insertable, is_partitioned, description, *columns, key in found
         }
         cursor.execute(_ROLE_SETTINGS)
         role_settings: dict[str, dict[str, str]] = {}

@@ -37,6 +37,12 @@ from cht_sync.ingest.sqltext import (
 IS_NEW = sql.Identifier("pgrst is new")
 """A name that is no column's."""
 WRITTEN = sql.Identifier("pgrst written")
+_COUNTED = "set_config('pgrst.inserted', (coalesce({now}, 0) {step})::text, true) <> '{never}'"
+_NOW = "nullif(current_setting('pgrst.inserted', true), '')::int"
+ONE_MORE = sql.SQL(_COUNTED.format(now=_NOW, step="+ 1", never=0))
+"""A condition that holds, and counts a row that is about to be inserted."""
+ONE_LESS = sql.SQL(_COUNTED.format(now=_NOW, step="- 1", never=-1))
+"""The same for a row that was there already."""
 SHAPES_REMEMBERED = 256
 """Requests that differ only in their body share their SQL."""
 
@@ -75,11 +81,14 @@ def _text(
     merging = prefer.resolution == MERGE and bool(conflict)
     if merging and table.is_view:
         raise outside_subset("merge-duplicates into a view")
+    # A row that an upsert has just inserted was never locked or updated by a transaction. Of a partitioned
+    # table PostgreSQL does not tell that; there rows are counted on their way, as PostgREST does everywhere.
+    counting = merging and table.is_partitioned
     names = listed(name(column.name) for column in columns)
     composed = sql.SQL(
         "WITH {written} AS ("
-        "INSERT INTO {table} {columns} SELECT {values} FROM {rows} {conflict} RETURNING {returning}"
-        ") SELECT count(*), coalesce(bool_or({is_new}), false), {key}, {body} FROM {written}"
+        "INSERT INTO {table} {columns} SELECT {values} FROM {rows} {counted} {conflict} RETURNING {returning}"
+        ") SELECT count(*), coalesce({any_new}, false), {key}, {body} FROM {written}"
     ).format(
         written=WRITTEN,
         table=table_name(table),
@@ -90,18 +99,20 @@ def _text(
             is_object=is_object,
             fill_defaults=prefer.missing == "default",
         ),
-        conflict=_conflict_clause(conflict, prefer, columns),
-        # A row that an upsert has just inserted was never locked or updated by a transaction.
+        counted=sql.SQL("WHERE {}").format(ONE_MORE) if counting else EMPTY,
+        conflict=_conflict_clause(conflict, prefer, columns, counting=counting),
         returning=listed(
             [
-                sql.SQL("{} AS {}").format(sql.SQL("xmax = 0" if merging else "true"), IS_NEW),
+                sql.SQL("{} AS {}").format(
+                    sql.SQL("xmax = 0" if merging and not counting else "true"), IS_NEW
+                ),
                 *(
                     sql.SQL("{}.{}").format(table_name(table), name(column))
                     for column in _returned(table, query, prefer)
                 ),
             ]
         ),
-        is_new=IS_NEW,
+        any_new=sql.SQL(f"{_NOW} > 0") if counting else sql.SQL("bool_or({})").format(IS_NEW),
         key=_single_key(table, prefer),
         body=_returned_rows(table, query, prefer, shape),
     )
@@ -116,7 +127,7 @@ def _on_conflict(table: Table, query: Query, prefer: Preferences) -> tuple[str, 
 
 
 def _conflict_clause(
-    conflict: tuple[str, ...], prefer: Preferences, columns: Sequence[Column]
+    conflict: tuple[str, ...], prefer: Preferences, columns: Sequence[Column], *, counting: bool
 ) -> sql.Composable:
     if not conflict:
         return EMPTY
@@ -124,7 +135,8 @@ def _conflict_clause(
     if prefer.resolution == IGNORE or not columns:
         return sql.SQL("ON CONFLICT {} DO NOTHING").format(target)
     changes = listed(sql.SQL("{0} = EXCLUDED.{0}").format(name(column.name)) for column in columns)
-    return sql.SQL("ON CONFLICT {} DO UPDATE SET {}").format(target, changes)
+    counted = sql.SQL("WHERE {}").format(ONE_LESS) if counting else EMPTY
+    return sql.SQL("ON CONFLICT {} DO UPDATE SET {} {}").format(target, changes, counted)
 
 
 def _rows(columns: Sequence[Column], *, is_object: bool, fill_defaults: bool) -> sql.Composable:

@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 
+from cht_sync import backoff
 from cht_sync.errors import ChtSyncError, sentences
 from cht_sync.load.ledger import Ledger, Progress
 from cht_sync.load.pace import Pace
-from cht_sync.load.run import begin, persistently, run
+from cht_sync.load.run import begin, run
 from cht_sync.logs import fields
 from cht_sync.reconcile.couch import Couch
+from cht_sync.reconcile.databases import sides
 from cht_sync.reconcile.table import Table
 from cht_sync.settings import Settings
 
@@ -20,8 +22,8 @@ log = logging.getLogger(__name__)
 
 NEARLY_EMPTY = 10
 """A table with less than a row for so many documents; what a pipeline has brought is soon read again."""
-RETRY = 60.0
-"""Seconds after a failure that only an operator can mend."""
+FIRST_RETRY, RETRY = 0.5, 60.0
+"""Seconds after a failure: of a server that is away, or one that only an operator can mend."""
 TELL_EVERY = 30.0
 """Seconds between two lines on how far a load is."""
 LOOK_EVERY = 30.0
@@ -35,6 +37,7 @@ def load_what_is_large(settings: Settings, *, workers: int, chunk_size: int, sto
     has nobody to tell.
     """
     undecided = [*settings.couchdb_dbs] if settings.pipeline_engine == "native" else []
+    delays = backoff.delays(first=FIRST_RETRY, most=RETRY)
     while undecided and not stop.is_set():
         for database in list(undecided):
             try:
@@ -44,7 +47,22 @@ def load_what_is_large(settings: Settings, *, workers: int, chunk_size: int, sto
                 continue
             undecided.remove(database)
         if undecided:
-            stop.wait(RETRY)
+            stop.wait(next(delays))
+
+
+def begin_what_is_due(settings: Settings, *, chunk_size: int) -> None:
+    """Begin the loads that are due, before a pipeline starts: what it reads first would be read twice.
+
+    Only a quick look: what a server that is away has, is found out by `load_what_is_large`.
+    """
+    for database in settings.couchdb_dbs if settings.pipeline_engine == "native" else ():
+        try:
+            with sides(settings, database, writing=True) as (couch, table):
+                due = _is_due(settings, couch, table)
+            if due:
+                begin(settings, database, chunk_size=chunk_size, anew=False)
+        except ChtSyncError as error:
+            log.debug("%s: not looked at yet: %s", database, error)
 
 
 def serve(settings: Settings, *, workers: int, chunk_size: int, stop: threading.Event) -> None:
@@ -90,10 +108,9 @@ def _is_due(settings: Settings, couch: Couch, table: Table) -> bool:
 def _looked_at(
     settings: Settings, database: str, stop: threading.Event, look: Callable[[Couch, Table], bool]
 ) -> bool:
-    """What a look says, once both sides answer; False where `stop` comes first."""
-    found: list[bool] = []
-    persistently(settings, database, stop, lambda couch, table: found.append(look(couch, table)))
-    return any(found)
+    """What a look says; one that fails is not repeated here, so that no database waits for another's."""
+    with sides(settings, database, writing=True, stop=stop) as (couch, table):
+        return look(couch, table)
 
 
 def _run(settings: Settings, database: str, workers: int, stop: threading.Event) -> None:

@@ -1,8 +1,9 @@
 """Which documents the pipeline has still to bring: those are left to it.
 
-The order of the looks is what makes the answer right. First a document is read; then the position that the
-pipeline has stored; then the changes after it. What was changed before that position is stored with it, and
-its row is newer than the load. What is changed after the look comes after what we write.
+The order of the looks is what makes the answer right. First the position that the pipeline has stored; then
+a document is read; then the changes after that position. What was changed before that position is stored with
+it, and its row is newer than the load. What is not among the changes is what was read. What is changed after
+the look comes after what we write.
 """
 
 from __future__ import annotations
@@ -24,13 +25,20 @@ class Changed:
         self._couch = couch
         self._table = table
         self._ids: set[str] = set()
-        self._after: str | None = None
+        self._position: str | None = None
+        self._after = FROM_THE_START
+
+    def begin(self) -> None:
+        """To be called before documents are read. Raises psycopg2.Error."""
+        if self._position is not None and len(self._ids) <= MOST_REMEMBERED:
+            return
+        position = self._table.reading().sequence or FROM_THE_START
+        if position != self._position:
+            self._position = self._after = position
+            self._ids = set()
 
     def look(self) -> frozenset[str]:
-        """All up to this moment. Raises SourceError and psycopg2.Error."""
-        if self._after is None or len(self._ids) > MOST_REMEMBERED:
-            self._after = self._table.reading().sequence or FROM_THE_START
-            self._ids = set()
+        """All up to this moment. Raises SourceError."""
         for page, after in self._couch.pages(self._after):
             self._ids.update(change.id for change in page)
             self._after = after

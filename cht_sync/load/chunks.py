@@ -16,6 +16,8 @@ from cht_sync.reconcile.couch import LONGEST_KEY, Couch, Document
 from cht_sync.reconcile.row import RowMaker
 from cht_sync.reconcile.table import Table
 
+SIZE = 5_000
+"""Documents of a chunk, about, where nobody says otherwise."""
 REST = 0.5
 """Seconds until it is looked again whether a chunk of somebody else's has come free."""
 KEEPALIVE = """
@@ -79,6 +81,7 @@ def _do_one(
         if chunk is None or agreed is None:
             return False
         staging, ids = Staging(cursor, table), set[str]()
+        changed.begin()
         for documents in couch.range(chunk.begins, chunk.ends):
             if stop.is_set():
                 raise Stopped(chunk)
@@ -98,7 +101,7 @@ def stage(staging: Staging, documents: Sequence[Document], maker: RowMaker) -> N
         try:
             row = maker.first_try(document.id, document.state, document.content)
         except DocumentRefused as refusal:
-            text = document.content.decode(errors="backslashreplace")
+            text = document.content.decode(errors="backslashreplace") if maker.keeps_rejected else None
             revision = document.state.rev
             staging.reject(Rejected(document.id, revision, None, refusal.code, refusal.message, text))
             continue

@@ -193,7 +193,9 @@ class Ledger:
         """Agree on a load, and let the pipeline go on from `sequence`, in one transaction.
 
         A pipeline that runs takes that up with its next request, which is refused since the number of its
-        last one is gone. `anew`: in the place of a load that was there; else that one stays.
+        last one is gone. Where the database was made anew since that position, which only this still tells,
+        it looks for what has to become a tombstone. `anew`: in the place of a load that was there; else that
+        one stays.
         """
         with self._table.connection, self._table.connection.cursor() as cursor:
             if anew:
@@ -228,6 +230,8 @@ class Ledger:
                   values (%(source)s, %(database)s, %(sequence)s, clock_timestamp(), clock_timestamp(), 0, 0,
                     %(uuid)s, %(instance)s)
                 on conflict (source) do update set seq = excluded.seq, pending = null, batch = 0,
+                  rereading = p.rereading
+                    or coalesce(p.instance_start_time <> excluded.instance_start_time, false),
                   problem = null, server_uuid = coalesce(excluded.server_uuid, p.server_uuid),
                   instance_start_time = coalesce(excluded.instance_start_time, p.instance_start_time)
                 """,

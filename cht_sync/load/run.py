@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -74,13 +75,24 @@ def run(
 
     Raises ChtSyncError; what was done stays, and the same again goes on from there.
     """
+    seen: list[Progress] = []
+
+    def tell(progress: Progress) -> None:
+        seen[:] = [progress]
+        advance(progress)
+
     with _workers(settings, database, workers) as crew:
-        _watch(settings, database, crew, advance, stop)
+        _watch(settings, database, crew, tell, stop)
     if not stop.is_set():
         persistently(
-            settings, database, stop, lambda couch, table: _finish(settings, couch, table, advance, stop)
+            settings, database, stop, lambda couch, table: _finish(settings, couch, table, tell, stop)
         )
-    return progress_of(settings, database)
+    try:
+        return progress_of(settings, database)
+    except ChtSyncError:
+        if stop.is_set() and seen:
+            return seen[0]  # a server is away: that is no reason not to stop
+        raise
 
 
 def progress_of(settings: Settings, database: str) -> Progress:
@@ -124,7 +136,8 @@ class _Crew:
                 args=(settings, database, writing, logs.are_json()),
                 name=f"load {database} {number}",
             )
-            process.start()
+            with _only_ours():
+                process.start()
             writing.close()
             self._members.append((process, reading))
 
@@ -155,6 +168,19 @@ class _Crew:
                 process.kill()
                 process.join()
             pipe.close()
+
+
+@contextmanager
+def _only_ours() -> Iterator[None]:
+    """What is started within has no part in a terminal's signals, also while it is still beginning.
+
+    Ctrl-C reaches all processes of a terminal; we tell our workers to end.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _said(pipe: Pipe) -> ChtSyncError | None:
@@ -195,8 +221,8 @@ def _be_a_worker(settings: Settings, database: str, pipe: Pipe, as_json: bool) -
         maker = RowMaker(settings, database)
         try:
             persistently(settings, database, stop, lambda couch, table: work(couch, table, maker, stop))
-        except Stopped:
-            return
+        except (Stopped, KeyboardInterrupt):
+            return  # the latter where somebody else has told it, too
         except ChtSyncError as error:
             pipe.send(error)
 
@@ -220,12 +246,14 @@ def persistently(
     delays = backoff.delays(first=FIRST_PAUSE, most=LONGEST_PAUSE)
     while not stop.is_set():
         try:
-            with sides(settings, database, writing=True) as (couch, table):
+            with sides(settings, database, writing=True, stop=stop) as (couch, table):
                 work(couch, table)
             return
         except ChtSyncError as error:
             if not _may_pass(error):
                 raise
+            if stop.is_set():
+                return
             seconds = next(delays)
             log.warning("%s; next try in %.2g s", error, seconds)
             stop.wait(seconds)

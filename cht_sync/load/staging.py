@@ -6,7 +6,7 @@ writes those that no writer has written since the load began.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import psycopg2
@@ -15,10 +15,11 @@ from psycopg2.extensions import cursor as Cursor
 
 from cht_sync.errors import DeliveryError, DocumentRefused
 from cht_sync.pipeline.contracts import Rejected
-from cht_sync.pipeline.postgrest.letters import DEAD_LETTERS, REPLACED_VALUES, dead_letter
+from cht_sync.pipeline.postgrest.letters import DEAD_LETTERS, REPLACED_VALUES, dead_letter, fingerprint
 from cht_sync.pipeline.postgrest.row import Row, mended, rejected
 from cht_sync.pipeline.postgrest.splitting import send_in_parts
 from cht_sync.pipeline.postgrest.storable import is_storable_text
+from cht_sync.reconcile.state import State
 from cht_sync.reconcile.table import Table
 from cht_sync.reconcile.writing import UNSTORABLE_ID, insert_with, is_documents_fault, note, take_line
 
@@ -35,7 +36,9 @@ class Staging:
         self._table = table
         self._staged: list[str] = []
         self._rejected: list[Rejected] = []
+        self._replaced: list[Row] = []
         self._written = self._affected = 0
+        self._replaces_all = False
         cursor.execute("""
             set local client_min_messages = warning;
             create temporary table if not exists cht_sync_staged (
@@ -57,18 +60,41 @@ class Staging:
                 self.reject(rejected(row, DocumentRefused(reason, code=UNSTORABLE_ID)))
         send_in_parts(storable, self._try, self._remedy)
 
-    def merge(self, without: Collection[str]) -> int:
+    def merge(self, without: Collection[str], seen: Mapping[str, State | None] | None = None) -> int:
         """Write them, but not those `without`, which the pipeline brings; return how many rows differ now.
 
-        From here to the transaction's end nobody else writes.
+        Rows that were written since the load began stay. With `seen`, instead, those that are not any more
+        what was seen. From here to the transaction's end nobody else writes.
         """
         take_line(self._cursor, self._table)
-        skipped = {*without}
+        self._replaces_all = seen is not None
+        moved_on = self._written_since_the_start() if seen is None else self._moved_on(seen)
+        skipped = {*without, *moved_on}
         self._written = 0
         send_in_parts([one for one in self._staged if one not in skipped], self._write, self._bury)
+        self._enter_notes({*self._staged} - skipped)
         self._staged.clear()
         self._enter_letters(skipped)
         return self._written
+
+    def _moved_on(self, seen: Mapping[str, State | None]) -> set[str]:
+        now = self._table.states(list(seen))
+        return {one for one, state in seen.items() if now.get(one) != state}
+
+    def _written_since_the_start(self) -> set[str]:
+        """Of those that are more than a row; of all others the statement that writes them sees to it."""
+        ids = [one.document_id or "" for one in self._rejected] + [row.document_id for row in self._replaced]
+        query = sql.SQL("""
+            select _id from {table} where _id = any(%(ids)s)
+              and saved_timestamp > (select stamp from {loads} where source = %(source)s)
+        """).format(table=self._table.name, loads=self._loads)
+        known = [one for one in ids if is_storable_text(one)]
+        self._cursor.execute(query, {"ids": known, "source": self._table.source})
+        return {one for (one,) in self._cursor.fetchall()}
+
+    @property
+    def _loads(self) -> sql.Identifier:
+        return sql.Identifier(self._table.schema, "cht_sync_loads")
 
     def _try(self, rows: Sequence[Row], _last: bool) -> DeliveryError | None:
         if not rows:
@@ -87,9 +113,7 @@ class Staging:
         refusal = self._attempt(prepare, (text,))
         if refusal is None:
             self._staged += [row.document_id for row in rows]
-            for row in rows:
-                if row.replaced:
-                    insert_with(self._cursor, self._table, REPLACED_VALUES, note(self._table, row))
+            self._replaced += [row for row in rows if row.replaced]
         return refusal
 
     def _write(self, ids: Sequence[str], _last: bool) -> DeliveryError | None:
@@ -101,14 +125,11 @@ class Staging:
             on conflict (_id) do update set _rev = excluded._rev, _deleted = excluded._deleted,
               doc = excluded.doc, doc_as_upsert = excluded.doc_as_upsert,
               "@version" = excluded."@version", source = excluded.source
-            where stored.saved_timestamp <= (select stamp from {loads} where source = %(source)s)
-        """).format(
-            table=self._table.name,
-            columns=sql.SQL(COLUMNS),
-            staged=STAGED,
-            loads=sql.Identifier(self._table.schema, "cht_sync_loads"),
-        )
-        refusal = self._attempt(upsert, {"source": self._table.source, "ids": list(ids)})
+            where %(all)s
+              or stored.saved_timestamp <= (select stamp from {loads} where source = %(source)s)
+        """).format(table=self._table.name, columns=sql.SQL(COLUMNS), staged=STAGED, loads=self._loads)
+        values = {"source": self._table.source, "ids": list(ids), "all": self._replaces_all}
+        refusal = self._attempt(upsert, values)
         if refusal is None:
             self._written += self._affected
         return refusal
@@ -148,20 +169,23 @@ class Staging:
         return []
 
     def _enter_letters(self, without: Collection[str]) -> None:
-        """Not of documents that the pipeline has brought, or brings: it judges those itself."""
-        known = [one.document_id for one in self._rejected if is_storable_text(one.document_id or "\0")]
-        self._cursor.execute(
-            sql.SQL("""
-                select _id from {table} where _id = any(%(ids)s)
-                  and saved_timestamp > (select stamp from {loads} where source = %(source)s)
-            """).format(table=self._table.name, loads=sql.Identifier(self._table.schema, "cht_sync_loads")),
-            {"ids": known, "source": self._table.source},
-        )
-        settled = {*without, *(one for (one,) in self._cursor.fetchall())}
-        for refused in self._rejected:
-            if refused.document_id not in settled:
+        """Not of documents that the pipeline has brought, or brings: it judges those itself.
+
+        What an operator has dropped is not to come back.
+        """
+        letters = {fingerprint(self._table.source, one): one for one in self._rejected}
+        known = self._table.letters(list(letters)) if letters else {}
+        for name, refused in letters.items():
+            if refused.document_id not in without and name not in known:
                 self._enter(refused)
         self._rejected.clear()
+
+    def _enter_notes(self, stored: Collection[str]) -> None:
+        """In the line, as all do: who waits for a note must not be who has the line."""
+        for row in self._replaced:
+            if row.document_id in stored:
+                insert_with(self._cursor, self._table, REPLACED_VALUES, note(self._table, row))
+        self._replaced.clear()
 
     def _enter(self, refused: Rejected) -> None:
         letter = dead_letter(self._table.source, refused)

@@ -365,6 +365,8 @@ class Couch:
             try:
                 return self._ask(path, query, kind, body)
             except SourceUnavailable as failure:
+                if self._stop.is_set():
+                    raise
                 seconds = next(delays)
                 log.warning("%s: %s; next try in %.2g s", self._database, failure, seconds)
                 self._stop.wait(seconds)

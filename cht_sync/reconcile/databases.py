@@ -83,10 +83,15 @@ def refuse_stranger(couch: Couch, table: Table) -> None:
 
 
 @contextmanager
-def sides(settings: Settings, database: str, *, writing: bool) -> Iterator[tuple[Couch, Table]]:
-    """Both sides of a database. Who writes also reads as the owner: dbt's server may be a copy that lags."""
+def sides(
+    settings: Settings, database: str, *, writing: bool, stop: threading.Event | None = None
+) -> Iterator[tuple[Couch, Table]]:
+    """Both sides of a database. Who writes also reads as the owner: dbt's server may be a copy that lags.
+
+    Once there is `stop`, CouchDB is not asked a second time.
+    """
     endpoint = owner_endpoint(settings) if writing else dbt_endpoint(settings)
-    couch = Couch(settings, database, threading.Event())
+    couch = Couch(settings, database, stop or threading.Event())
     try:
         with told_of(database), endpoint.connect() as connection:
             yield couch, Table(connection, settings.postgres_schema, database, settings.source(database))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from cht_sync import render
 from cht_sync.errors import DocumentRefused
 from cht_sync.pipeline.config import load
-from cht_sync.pipeline.couchdb.events import EventShape, event_maker
+from cht_sync.pipeline.couchdb.events import USERS_DATABASE, EventShape, event_maker
 from cht_sync.pipeline.couchdb.rows import Revision
 from cht_sync.pipeline.couchdb.rows import Row as Change
 from cht_sync.pipeline.event import Event
@@ -29,6 +29,10 @@ class RowMaker:
         self._pipeline = load(text, render.variables(settings), context)
         shape = EventShape(database, keep_id=True, keep_revision=True, keep_tombstone=True)
         self._make_event = event_maker(shape, _undecorated)
+        # What could not be made into an event could not be freed of secrets either.
+        redacts = settings.redact_fields or settings.redact_hash_fields
+        self.keeps_rejected = database != USERS_DATABASE and not redacts
+        """Whether a dead letter may hold what came, where no event can be made of it: as in the pipeline."""
 
     def make(self, document_id: str, state: State, document: bytes) -> Row | None:
         """Return the row as jsonb can hold it; None where the filters drop the document.

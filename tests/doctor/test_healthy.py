@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from postgres_fixture import free_port
+from warehouse.partitioning import partition
 
 from cht_sync.runtime import embedded
 from cht_sync.settings import declared
@@ -62,6 +63,12 @@ def test_a_healthy_installation_has_no_warning(patient: Patient) -> None:
         "superset",
         "docker",
     }
+
+
+def test_a_partitioned_table_is_healthy(patient: Patient) -> None:
+    partition(patient.world.installation, 4, table=patient.world.database)
+    found = patient.examine()
+    assert (found.of("failed"), found.of("warning"), found.code) == ([], [], 0)
 
 
 def test_nothing_is_changed_by_the_doctor(patient: Patient) -> None:

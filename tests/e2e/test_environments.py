@@ -38,17 +38,24 @@ def test_prod_writes_to_a_postgres_and_reads_a_couchdb_of_others(
             "PGRST_JWT_SECRET": secrets["PGRST_JWT_SECRET"],
             "PGRST_DB_PASSWORD": secrets["PGRST_DB_PASSWORD"],
             "DBT_POSTGRES_PASSWORD": secrets["DBT_POSTGRES_PASSWORD"],
+            "LOAD_FROM_DOCUMENTS": "30",
         },
     )
     prod.home.mkdir()
+    for number in range(30):
+        elsewhere.couchdb("PUT", f"medic/place-{number}", json={"type": "clinic", "name": f"Place {number}"})
     try:
         screen = prod.run("up", "--env", "prod", "--detach", "--without", "superset").stdout
         assert "cht-sync prod is running" in screen
-        assert {one.name for one in prod.state.services} == {"postgrest", "logstash", "dbt"}
+        assert {one["name"] for one in prod.status()["services"]} == {"postgrest", "logstash", "dbt"}
+        loads = "select database, ended_at is not null from v1.cht_sync_loads"
+        wait_for(lambda: prod.sql(loads) == [("medic", True)], "the end of the load", prod.logs)
+        assert "30 documents loaded" in prod.run("logs", "load").stdout
+        wait_for(lambda: "load" not in {one.name for one in prod.state.services}, "its process's end")
         elsewhere.couchdb("PUT", "medic/ada", json={"type": "person", "name": "Ada"})
         prod.wait_until_same("medic")
         wait_for(lambda: prod.sql("select name from dbt.person") == [("Ada",)], "Ada in dbt", prod.logs)
-        assert prod.status()["databases"][0]["documents"] == 1
+        assert prod.status()["databases"][0]["documents"] == 31
     finally:
         prod.run("down")
     assert prod.processes() == []

@@ -14,6 +14,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from waiting import PATIENCE
+
 PORTION = 1 << 16
 NOW = struct.pack("ii", 1, 0)
 """SO_LINGER that makes a close a reset."""
@@ -69,7 +71,7 @@ class Fault:
         """Count that somebody felt it."""
         self.done.release()
 
-    def felt(self, times: int = 1, patience: float = 30.0) -> None:
+    def felt(self, times: int = 1, patience: float = PATIENCE) -> None:
         """Wait until it was felt so many times."""
         for _ in range(times):
             assert self.done.acquire(timeout=patience), f"{type(self).__name__} was not felt"

@@ -102,3 +102,20 @@ def test_rows_are_made_without_the_secret_that_signs_tokens(world: World) -> Non
     made = maker.first_try("a", State("1-a", False), b'{"_id":"a","_rev":"1-a"}')
     assert made is not None
     assert made.document_id == "a"
+
+
+def test_a_database_that_is_not_there_keeps_no_other_from_being_loaded(world: World) -> None:
+    world.changes = {"COUCHDB_DBS": f"not-there {world.database}", "LOAD_FROM_DOCUMENTS": "60"}
+    world.put(*IDS)
+    stop = threading.Event()
+    loading = threading.Thread(
+        target=auto.load_what_is_large,
+        args=(world.settings,),
+        kwargs={"workers": 1, "chunk_size": 20, "stop": stop},
+    )
+    loading.start()
+    try:
+        eventually(lambda: loads(world) == [(60, True)])
+    finally:
+        stop.set()
+        loading.join()

@@ -190,6 +190,11 @@ def test_longpoll_answers_at_once_with_a_backlog_and_waits_without(http: Http) -
     assert answers[0]["results"][0]["id"] == "b"
 
 
+def test_a_longpoll_whose_time_runs_out_at_once_is_a_whole_page(http: Http) -> None:
+    for _ in range(5):
+        assert http.changes("feed=longpoll&timeout=0&since=now").json()["results"] == []
+
+
 @pytest.mark.parametrize("feed", ["longpoll", "continuous"])
 def test_a_feed_that_ends_while_rows_are_read_says_no_later_place_than_its_last_row(
     http: Http, feed: str

@@ -144,14 +144,19 @@ class Feed {
     return `"last_seq":${this.since},"pending":${pending}}\n`;
   }
 
+  // Also where time has run out before the first row: what ends must have begun.
+  begin() {
+    this.response.write('{"results":[\n');
+  }
+
   async normal() {
-    await this.write('{"results":[\n');
+    this.begin();
     await this.writeElements();
     this.response.end(`\n],\n${await this.place()}`);
   }
 
   async longpoll() {
-    await this.write('{"results":[\n');
+    this.begin();
     while (this.goesOn && !(await this.writeElements())) {
       await change(this.database, this.since, this.signal);
     }
