@@ -31,6 +31,7 @@ MODULES = {
     "resync": ("resync",),
     "services": ("generate", "ingest"),
     "superset": ("superset",),
+    "swarm": ("swarm-stack",),
     "transform": ("dbt",),
     "verify": ("verify",),
     "warehouse": ("init-db", "accept-server"),

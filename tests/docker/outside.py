@@ -12,6 +12,7 @@ import requests
 LOGIN = ("reader", "of-somebody-elses-couchdb")
 OWNER, PASSWORD, DATABASE = "owner", "of-somebody-elses-postgres", "warehouse"
 DOCUMENTS = 200
+AT_ONCE = 2_000
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,19 @@ class Outside:
         except (psycopg2.Error, requests.RequestException):
             return False
 
-    def fill(self) -> None:
+    def fill(self, database: str = "medic", documents: int = DOCUMENTS) -> None:
         """Write documents, where there are none yet."""
-        requests.put(self._url("medic"), auth=LOGIN, timeout=30)
-        docs = [{"_id": f"person-{n}", "type": "person", "name": f"Nobody {n}"} for n in range(DOCUMENTS)]
-        answer = requests.post(self._url("medic/_bulk_docs"), auth=LOGIN, json={"docs": docs}, timeout=60)
-        answer.raise_for_status()
+        requests.put(self._url(database), auth=LOGIN, timeout=30)
+        docs = [{"_id": f"person-{n}", "type": "person", "name": f"Nobody {n}"} for n in range(documents)]
+        for begin in range(0, documents, AT_ONCE):
+            some = {"docs": docs[begin : begin + AT_ONCE]}
+            answer = requests.post(self._url(f"{database}/_bulk_docs"), auth=LOGIN, json=some, timeout=60)
+            answer.raise_for_status()
 
-    def put(self, document_id: str) -> None:
+    def put(self, document_id: str, database: str = "medic") -> None:
         """Write one more."""
         doc = {"type": "person", "name": document_id}
-        answer = requests.put(self._url(f"medic/{document_id}"), auth=LOGIN, json=doc, timeout=30)
+        answer = requests.put(self._url(f"{database}/{document_id}"), auth=LOGIN, json=doc, timeout=30)
         answer.raise_for_status()
 
     def sql(self, query: str) -> list[tuple[Any, ...]]:

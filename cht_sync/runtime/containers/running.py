@@ -8,7 +8,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,20 +167,26 @@ def prepare(
             given[name.upper()] = handed_out.certificates_file(name)
             write_atomically(folder / given[name.upper()], Path(path).read_bytes())
     write_atomically(folder / ".env", env_template(given))
-    write_atomically(folder / SETTINGS_FILE, _for_compose(settings, record, folder))
+    text = compose_variables(settings, folder, ports=record.ports, without=record.without)
+    write_atomically(folder / SETTINGS_FILE, text)
     installation = of(record, settings.home)
     if {"postgres", "couchdb"} & {*names}:
         credentials.write_for_tools(installation.settings)
     return installation
 
 
-def _for_compose(settings: Settings, record: Recorded, folder: Path) -> str:
-    """What `docker-compose.yml` reads; no secret is among it."""
+def compose_variables(
+    settings: Settings, folder: Path, *, ports: Mapping[str, int], without: Collection[str] = ()
+) -> str:
+    """What `docker-compose.yml` reads, as an env file; no secret is among it.
+
+    `ports` are those to publish, by service; `folder` is where the first container finds the settings.
+    """
     names = [name for name, variable in declared() if variable.group == DOCKER]
     values = {name: settings.given[name] for name in names if settings.given.get(name)}
-    values |= {PUBLISHED[service].upper(): str(port) for service, port in record.ports.items()}
+    values |= {PUBLISHED[service].upper(): str(port) for service, port in ports.items()}
     values["PIPELINE_ENGINE"] = settings.pipeline_engine
-    values["CHT_SYNC_WITHOUT"] = " ".join(record.without)
+    values["CHT_SYNC_WITHOUT"] = " ".join(without)
     values["CHT_SYNC_SETTINGS"] = str(folder)
     quoted = {name: value.replace("'", "\\'") for name, value in values.items()}
     return "".join(f"{name}='{value}'\n" for name, value in quoted.items())

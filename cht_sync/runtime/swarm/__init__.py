@@ -1,0 +1,1 @@
+"""Environments as stacks of Docker Swarm: docs/swarm.md."""
