@@ -84,7 +84,7 @@ def test_gamma_has_a_postgresql_of_its_own_and_starts_without_our_command_line(
         assert started.returncode == 0, started.stderr + gamma.logs()
         containers = gamma.containers()
         services = {*SERVICES[Environment.GAMMA]} - {"superset"}
-        assert set(containers) == services | {"settings-gamma", "render-config", "init-db"}
+        assert set(containers) == services | {"settings-gamma", "render-config", "init-db", "load"}
         wait_for(lambda: _rows(gamma) >= DOCUMENTS, "the first load", gamma.logs)
         verified = compose(tmp_path, "run", "--rm", "--no-TTY", "cht-sync", "verify", "--json", **free)
         assert json.loads(verified.stdout)["same"], verified.stderr

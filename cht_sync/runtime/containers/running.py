@@ -348,7 +348,10 @@ def _left_out(installation: Installation) -> list[str]:
     absent = [
         name for name in SERVICES[installation.recorded.environment] if name not in installation.services
     ]
-    return [*absent, *(["couchdb-setup"] if "couchdb" in absent else [])]
+    alone = {"couchdb": "couchdb-setup", "logstash": "load"}
+    if installation.recorded.environment is Environment.LOCAL:
+        del alone["logstash"]  # nothing is large there
+    return [*absent, *(alone[name] for name in absent if name in alone)]
 
 
 def _state(installation: Installation, containers: Sequence[Container]) -> EnvironmentState:
