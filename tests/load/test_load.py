@@ -12,7 +12,6 @@ from unittest.mock import Mock
 
 import pytest
 from poison.kinds import LONG_ID
-from postgres_fixture import on_every_server
 from reconcile.world import World, edited
 from waiting import eventually
 
@@ -27,8 +26,6 @@ from cht_sync.reconcile.row import RowMaker
 from cht_sync.reconcile.state import State
 from cht_sync.runtime.status import databases_and_models
 from load.history import keep_history, stamps_in_visible_order, steps_back
-
-pytest_generate_tests = on_every_server
 
 IDS = [f"{number:04x}" for number in range(400)]
 ODD_IDS = (
