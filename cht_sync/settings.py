@@ -555,6 +555,7 @@ def load(
         if text is None or (not text and not _empty_is_wrong(variable)):
             text = variable.default
         try:
+            checks.utf_8(text)
             values[item.name] = variable.parse(text) if text or _empty_is_wrong(variable) else variable.absent
         except checks.Invalid as wrong:
             problems.append(_refused(name, variable, text, wrong))

@@ -55,11 +55,20 @@ class Invalid(Exception):
 
 def shown(value: str) -> str:
     """A refused value on one line, without a query, or a password that was put before a host by mistake."""
+    value = value.encode(errors="backslashreplace").decode()
     before, _at, after = value.rpartition("@")
     if "?" in before:  # which of both the @ belongs to cannot be told
         return '"***"'
     plain = re.sub(r"\?[^#]*", "?***", after, count=1)
     return json.dumps(f"***@{plain}" if before else plain, ensure_ascii=False)
+
+
+def utf_8(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # variables of the shell may hold any bytes
+        raise Invalid("is not UTF-8 text") from error
+    return value
 
 
 def whole_number(value: str) -> int:

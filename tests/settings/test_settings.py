@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -211,6 +212,15 @@ def test_prod_requires_what_the_product_cannot_do_without(tmp_path: Path) -> Non
         rest = {other: value for other, value in COMPLETE.items() if other != name}
         (problem,) = problems(rest, tmp_path, Environment.PROD)
         assert problem.startswith(f"{name} is required for prod; for example {name}=")
+
+
+@pytest.mark.parametrize("name", ["COUCHDB_PASSWORD", "COUCHDB_USER"])
+def test_a_variable_of_the_shell_that_is_no_text_is_refused(name: str, tmp_path: Path) -> None:
+    given = COMPLETE | {name: os.fsdecode(b"a-Long-0ne-\xff")}
+    (problem,) = problems(given, tmp_path, Environment.PROD)
+    assert problem.startswith(f"{name} ")
+    assert "is not UTF-8 text" in problem
+    assert problem.encode()
 
 
 def test_gamma_starts_a_postgres_of_its_own(tmp_path: Path) -> None:
