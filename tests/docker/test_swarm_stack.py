@@ -246,6 +246,33 @@ def test_a_service_of_the_operator_keeps_its_folders_and_gets_no_settings(tmp_pa
     assert found["secrets"] == []
 
 
+def test_secrets_and_configs_of_the_operator_stay_beside_ours(tmp_path: Path) -> None:
+    own = tmp_path / "own.yml"
+    files = {name: {"file": str(tmp_path / name)} for name in ("certificate", "rules")}
+    mine = {"secrets": ["certificate"], "configs": [{"source": "rules", "target": "/etc/rules"}]}
+    services = {"prometheus": {"image": "prom/prometheus", **mine}, "logstash": mine}
+    kinds = {"secrets": {"certificate": files["certificate"]}, "configs": {"rules": files["rules"]}}
+    own.write_text(yaml.safe_dump({"services": services, **kinds}))
+    for file in files:
+        (tmp_path / file).write_text(f"of {file}")
+    ours = stack(tmp_path, Environment.PROD)["services"]["logstash"]
+    tree = stack(tmp_path, Environment.PROD, "--file", str(own))
+    for kind, (name,) in {"secrets": ["certificate"], "configs": ["rules"]}.items():
+        assert tree[kind][name]["file"] == files[name]["file"]
+        assert [one["source"] for one in tree["services"]["prometheus"][kind]] == [name]
+        found = [one["source"] for one in tree["services"]["logstash"][kind]]
+        assert sorted(found) == sorted([name, *(one["source"] for one in ours[kind])])
+
+
+def test_a_folder_with_a_dollar_sign_is_no_variable_of_the_stack(tmp_path: Path) -> None:
+    home = tmp_path / "of$me"
+    home.mkdir()
+    tree = stack(home, Environment.PROD)
+    for one in (*tree["secrets"].values(), *tree["configs"].values()):
+        assert Path(one["file"].replace("$$", "$")).is_file()
+        assert "$" not in one["file"].replace("$$", "")
+
+
 def test_local_and_addresses_that_a_swarm_does_not_know_are_refused(tmp_path: Path) -> None:
     code, said = command(tmp_path, Environment.LOCAL)
     assert code == 2

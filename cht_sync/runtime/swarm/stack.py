@@ -104,7 +104,8 @@ class Files:
 
     def place(self, name: str) -> dict[str, str]:
         """How a stack names the file."""
-        return {"file": str(self._folder / name)}
+        # A stack's own `$` begins a variable.
+        return {"file": str(self._folder / name).replace("$", "$$")}
 
     def write(self) -> None:
         """Write them all, and nothing else stays. Raises OSError."""
@@ -153,16 +154,22 @@ def _tree(configuration: Mapping[str, Any], settings: Settings, files: Files) ->
             continue
         service = services[name] = form.service(given)
         service["secrets"] = [
-            files.add(f"{name}-{file}", text, f"{PLACE}/{file}")
-            for file, text in _secrets(name, handed.get(name, {})).items()
+            *service.get("secrets", ()),
+            *(
+                files.add(f"{name}-{file}", text, f"{PLACE}/{file}")
+                for file, text in _secrets(name, handed.get(name, {})).items()
+            ),
         ]
         if name == "logstash":
             rendered = render.render(settings, engine=settings.pipeline_engine)
             service["configs"] = [
-                files.add(file, text, f"{form.PIPELINES}/{file}") for file, text in rendered.items()
+                *service.get("configs", ()),
+                *(files.add(file, text, f"{form.PIPELINES}/{file}") for file, text in rendered.items()),
             ]
         for kind, found in named.items():
-            found |= {one["source"]: files.place(one["source"]) for one in service.get(kind, ())}
+            own = configuration.get(kind, {})
+            for source in (one["source"] for one in service.get(kind, ())):
+                found[source] = own[source] if source in own else files.place(source)
     return {
         "version": form.VERSION,
         "services": services,
