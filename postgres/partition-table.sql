@@ -92,10 +92,16 @@ begin
       from outgoing where not pg_has_role(session_user, owner,
         case when current_setting('server_version_num')::int < 160000 then 'member' else 'set' end)
     union all
-    select format('%I may not make schemas: let a superuser run: create schema %I authorization %1$I', owner,
-        current_setting('cht_sync.home'))
-      from outgoing where to_regnamespace(quote_ident(current_setting('cht_sync.home'))) is null
-        and not has_database_privilege(owner, current_database(), 'create')
+    -- The old table is put into one of its own for a moment, also where the partitions' is there.
+    select format('%I may not make schemas: let the owner of the database, or a superuser, run: grant create on database %I '
+        'to %1$I', owner, current_database())
+      from outgoing where not has_database_privilege(owner, current_database(), 'create')
+    union all
+    -- Whoever owns a schema may drop what is in it.
+    select format('schema %I belongs to %I, and must belong to %I: let %2$I, or a superuser, run: alter schema %1$I '
+        'owner to %3$I', nspname, pg_get_userbyid(nspowner), owner)
+      from outgoing join pg_namespace on nspname = current_setting('cht_sync.home')
+      where pg_get_userbyid(nspowner) <> owner
     union all
     select format('the view %s reads the table, and %s may not become its owner %s', name, session_user, readers.owner)
       from readers where not pg_has_role(session_user, readers.owner,

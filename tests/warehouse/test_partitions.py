@@ -430,3 +430,26 @@ def test_an_owner_who_is_no_superuser_can_do_it_also_in_another_schema(empty: In
         assert empty.init("medic", owner=owner, POSTGRES_SCHEMA="raw data") == []
         partition(empty, 0, login=owner, schema="raw data")
         assert empty.query("table dbt.people") == []
+
+
+def test_an_owner_who_may_make_no_schemas_is_told_before_anything_is_copied(empty: Installation) -> None:
+    with plain_owner(empty) as owner:
+        empty.init("medic", owner=owner)
+        empty.query(f"alter database {empty.name} owner to {empty.server.user}")
+        empty.query(f"create schema v1_partitions authorization {owner[0]}")
+        said = refusal(empty, 4, login=owner)
+        assert f"grant create on database {empty.name} to {owner[0]}" in said
+        assert "Nothing was changed" in said
+        empty.query(f"grant create on database {empty.name} to {owner[0]}")
+        assert partition(empty, 4, login=owner) == "medic: 0 documents, 4 partitions\n"
+
+
+def test_partitions_are_made_in_no_schema_of_somebody_else(empty: Installation) -> None:
+    """Whoever owns a schema may drop what is in it."""
+    with plain_owner(empty) as owner:
+        empty.init("medic", owner=owner)
+        empty.query(f"create schema v1_partitions; grant all on schema v1_partitions to {owner[0]}")
+        said = refusal(empty, 4, login=owner)
+        assert f"alter schema v1_partitions owner to {owner[0]}" in said
+        empty.query(f"alter schema v1_partitions owner to {owner[0]}")
+        assert partition(empty, 4, login=owner) == "medic: 0 documents, 4 partitions\n"
