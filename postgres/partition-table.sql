@@ -56,11 +56,11 @@ create temporary table outgoing on commit drop as
       and exists (select from pg_trigger where tgrelid = pg_class.oid and tgname = 'begin_write');
 
 -- Plain views read another table under the same name as well; everything else that knows the table by its
--- number would be lost with it.
-create temporary table readers on commit drop as
+-- number would be lost with it. A view, since others make and replace theirs while rows are copied; it goes with
+-- the table that it reads.
+create temporary view readers as
   select distinct ev_class as oid, ev_class::regclass::text as name, pg_get_userbyid(relowner) as owner,
-      format('create or replace view %s %s as %s', ev_class::regclass,
-        'with (' || array_to_string(reloptions, ', ') || ')', rtrim(pg_get_viewdef(ev_class), ';')) as definition
+      'with (' || array_to_string(reloptions, ', ') || ')' as options
     from outgoing join pg_depend on refclassid = 'pg_class'::regclass and refobjid = outgoing.oid
         and classid = 'pg_rewrite'::regclass
       join pg_rewrite on pg_rewrite.oid = objid and rulename = '_RETURN'
@@ -228,6 +228,8 @@ declare
   name text := current_setting('cht_sync.table');
   schema text := current_setting('cht_sync.schema');
   triggers text[];
+  owners text[];
+  definitions text[];
   reader record;
   statement text;
 begin
@@ -259,6 +261,9 @@ begin
     perform pg_sleep(0.1);
   end loop;
   perform set_config('lock_timeout', '0', true);
+  -- Not before: to read a definition locks the view to the end, so that who replaces it would wait, and we for them.
+  select array_agg(owner order by oid), array_agg(format('create or replace view %s %s as %s', readers.name, options,
+      rtrim(pg_get_viewdef(oid), ';')) order by oid) into owners, definitions from readers;
 
   create schema cht_sync_outgoing;
   execute format('alter table %s set schema cht_sync_outgoing', old.place);
@@ -266,9 +271,9 @@ begin
   foreach statement in array triggers loop
     execute statement;
   end loop;
-  for reader in select * from readers loop
-    execute format('set local role %I', reader.owner);
-    execute reader.definition;
+  for number in 1..coalesce(cardinality(owners), 0) loop
+    execute format('set local role %I', owners[number]);
+    execute definitions[number];
   end loop;
   execute format('set local role %I', old.owner);
   execute format('drop table cht_sync_outgoing.%I', name);

@@ -371,6 +371,21 @@ def test_plain_views_of_anybody_read_the_new_table(installed: Installation) -> N
     assert installed.query("table dbt.counted") == [(203,)]
 
 
+def test_views_that_are_made_or_replaced_meanwhile_stay_as_they_are(installed: Installation) -> None:
+    """As by a run of dbt, while rows are copied."""
+    role = f"set role {installed.name}_dbt"
+    filled(installed).query(f"{role}; create view dbt.people as select _id as uuid from v1.medic")
+    with moving(installed) as (_mover, failures):
+        installed.query(
+            f"{role}; create or replace view dbt.people as select _id as uuid, _rev from v1.medic"
+        )
+        installed.query(f"{role}; create view dbt.more as select doc from v1.medic")
+    assert (failures, installed.value(KIND)) == ([], "p")
+    write(installed, "doc-1")
+    assert installed.value("select _rev from dbt.people where uuid = 'doc-1'") == "2-b"
+    assert installed.value("select count(*) from dbt.more where doc ? 'new'") == 1
+
+
 @pytest.mark.parametrize(
     ("statement", "what"),
     [
