@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
@@ -72,6 +73,8 @@ class _Loads(Collector):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        # Whoever reaches the port may ask as often as they like; PostgreSQL gives up one connection for that.
+        self._asking = threading.Lock()
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Asked when it is registered, which needs no PostgreSQL."""
@@ -83,7 +86,8 @@ class _Loads(Collector):
             for name, text in PROGRESS.items()
         }
         try:
-            found = _progress_of_all(self._settings)
+            with self._asking:
+                found = _progress_of_all(self._settings)
         except (ChtSyncError, psycopg2.Error):
             found = None
         for source, progress in (found or {}).items():

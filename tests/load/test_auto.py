@@ -17,6 +17,7 @@ from waiting import eventually
 
 from cht_sync.errors import ChtSyncError
 from cht_sync.load import auto, run
+from cht_sync.load import metrics as load_metrics
 from cht_sync.load.ledger import Progress
 from cht_sync.load.metrics import Metrics, figures_of
 from cht_sync.reconcile.row import RowMaker
@@ -172,6 +173,27 @@ def test_without_postgresql_that_is_what_the_metrics_tell(world: World) -> None:
     text = Metrics(settings).text().decode()
     assert "cht_sync_load_postgres_up 0.0" in text
     assert "cht_sync_load_documents_left{" not in text
+
+
+def test_many_who_ask_take_one_connection(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asking, most, one = 0, 0, threading.Event()
+
+    def progress(_settings: object) -> dict[str, Progress]:
+        nonlocal asking, most
+        asking += 1
+        most = max(most, asking)
+        one.wait(0.05)
+        asking -= 1
+        return {}
+
+    monkeypatch.setattr(load_metrics, "_progress_of_all", progress)
+    metrics = Metrics(world.settings)
+    threads = [threading.Thread(target=metrics.text) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
 
 
 def test_a_failure_is_counted_and_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
