@@ -154,8 +154,7 @@ declare
   statement text;
   documents bigint;
 begin
-  select outgoing.*, format('%I.%I', current_setting('cht_sync.schema'), name) as place, relacl
-    into strict old from outgoing join pg_class using (oid);
+  select outgoing.*, format('%I.%I', current_setting('cht_sync.schema'), name) as place into strict old from outgoing;
   execute format('set local role %I', old.owner);
   if to_regnamespace(quote_ident(home)) is null then
     execute format('create schema %I', home);
@@ -198,19 +197,7 @@ begin
     end loop;
     execute format('drop table %I.%I', home, arriving);
   end if;
-  -- What the owner gives everything new by itself, this table need not have had.
   for statement in
-      select format('revoke all on %I.%I from %s', home, name, coalesce(quote_ident(rolname), 'public'))
-        from pg_class cross join aclexplode(relacl) left join pg_roles on pg_roles.oid = grantee
-        where pg_class.oid = format('%I.%I', home, name)::regclass and grantee <> relowner
-      union all
-      select format('grant %s %s on %I.%I to %s %s', privilege_type, '(' || quote_ident(attname) || ')', home, name,
-          coalesce(quote_ident(rolname), 'public'), case when is_grantable then 'with grant option' end)
-        from (select null::name as attname, old.relacl as acl union all select attname, attacl from pg_attribute
-            where attrelid = old.oid and attnum > 0 and not attisdropped) as rights,
-          aclexplode(acl) left join pg_roles on pg_roles.oid = grantee
-        where grantee <> (select relowner from pg_class where oid = old.oid)
-      union all
       select format('comment on table %I.%I is %L', home, name, description)
         from (select obj_description(old.oid, 'pg_class') as description) as _ where description is not null loop
     execute statement;
@@ -264,6 +251,23 @@ begin
   -- Not before: to read a definition locks the view to the end, so that who replaces it would wait, and we for them.
   select array_agg(owner order by oid), array_agg(format('create or replace view %s %s as %s', readers.name, options,
       rtrim(pg_get_viewdef(oid), ';')) order by oid) into owners, definitions from readers;
+
+  -- Not before, since rights are given and taken without a lock. What the owner gives everything new by itself, this
+  -- table need not have had.
+  for statement in
+      select format('revoke all on %I.%I from %s', home, name, coalesce(quote_ident(rolname), 'public'))
+        from pg_class cross join aclexplode(relacl) left join pg_roles on pg_roles.oid = grantee
+        where pg_class.oid = format('%I.%I', home, name)::regclass and grantee <> relowner
+      union all
+      select format('grant %s %s on %I.%I to %s %s', privilege_type, '(' || quote_ident(attname) || ')', home, name,
+          coalesce(quote_ident(rolname), 'public'), case when is_grantable then 'with grant option' end)
+        from (select null::name as attname, relacl as acl from pg_class where oid = old.oid
+            union all select attname, attacl from pg_attribute
+            where attrelid = old.oid and attnum > 0 and not attisdropped) as rights,
+          aclexplode(acl) left join pg_roles on pg_roles.oid = grantee
+        where grantee <> (select relowner from pg_class where oid = old.oid) loop
+    execute statement;
+  end loop;
 
   create schema cht_sync_outgoing;
   execute format('alter table %s set schema cht_sync_outgoing', old.place);

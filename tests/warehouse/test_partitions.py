@@ -386,6 +386,15 @@ def test_views_that_are_made_or_replaced_meanwhile_stay_as_they_are(installed: I
     assert installed.value("select count(*) from dbt.more where doc ? 'new'") == 1
 
 
+def test_rights_that_are_given_and_taken_meanwhile_stay_so(installed: Installation) -> None:
+    given, taken = f"{installed.name}_superset", f"{installed.name}_dbt"
+    with moving(filled(installed)) as (_mover, failures):
+        installed.query(f"grant select on v1.medic to {given}; revoke select on v1.medic from {taken}")
+    assert (failures, installed.value(KIND)) == ([], "p")
+    may = "select has_table_privilege(%s, 'v1.medic', 'select')"
+    assert [installed.value(may, role) for role in (given, taken)] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("statement", "what"),
     [
