@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import threading
@@ -24,8 +25,8 @@ from cht_sync.runtime.postgrest import Postgrest
 from cht_sync.runtime.service import Service, inherited_environment
 from cht_sync.settings import Settings, load
 
-PORTS = iter(range(21_000, 32_000))
-"""Below those that the system gives to connections (Linux: 32768 and more)."""
+PORTS = iter(range(21_000 + os.getpid() % 1_000 * 10, 32_000))
+"""Below those that the system gives to connections (Linux: 32768 and more); others for each process."""
 SOON = 0.005
 """Seconds between two looks whether something has come."""
 

@@ -264,7 +264,8 @@ class SchemaCache:
         with selectors.DefaultSelector() as selector:
             selector.register(connection, selectors.EVENT_READ)
             while not stop.is_set():
-                if not selector.select(STOP_PATIENCE):
+                # What came while the catalog was read is in the list already, and wakes nobody.
+                if not connection.notifies and not selector.select(STOP_PATIENCE):
                     continue
                 connection.poll()
                 if connection.notifies:

@@ -240,15 +240,15 @@ def test_dead_letters_hold_no_password_and_no_login(running: Installation) -> No
 def test_only_who_needs_a_secret_is_handed_it(running: Installation) -> None:
     found = handed_out.handed_out(running.settings)
     holders = {
-        "COUCHDB_PASSWORD": {"couchdb", "couchdb-setup", "data-generator", "logstash", "cht-sync"},
-        "POSTGRES_PASSWORD": {"postgres", "init-db", "cht-sync"},
+        "COUCHDB_PASSWORD": {"couchdb", "couchdb-setup", "data-generator", "logstash", "load", "cht-sync"},
+        "POSTGRES_PASSWORD": {"postgres", "init-db", "load", "cht-sync"},
         "PGRST_JWT_SECRET": {"postgrest", "logstash", "cht-sync"},
         "PGRST_DB_PASSWORD": {"postgrest", "init-db", "cht-sync"},
         "DBT_POSTGRES_PASSWORD": {"dbt", "init-db", "cht-sync"},
         "SUPERSET_PASSWORD": {"superset", "cht-sync"},
         "SUPERSET_SECRET_KEY": {"superset", "cht-sync"},
         "SUPERSET_DB_PASSWORD": {"superset", "init-db", "cht-sync"},
-        "REDACT_HASH_SECRET": {"logstash", "cht-sync"},
+        "REDACT_HASH_SECRET": {"logstash", "load", "cht-sync"},
     }
     assert {*holders} == {*secrets()}
     for name, secret in secrets().items():
