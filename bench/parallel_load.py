@@ -30,6 +30,7 @@ from bench.suite.data import documents as documents_of
 from bench.suite.stand import Stand, stand
 from cht_sync.load import chunks, run
 from cht_sync.load.ledger import Ledger
+from cht_sync.load.review import review
 from cht_sync.load.staging import Staging
 from cht_sync.reconcile.databases import sides
 from cht_sync.reconcile.row import RowMaker
@@ -44,23 +45,26 @@ class Costs:
     """Microseconds a document; bytes a document as CouchDB gives it, and of WAL that it makes."""
 
     read: float
-    """Until a document has come from the source and is decoded."""
+    """Planning, asking, and until a document has come from the source and is decoded."""
     make: float
     """Filters and rows, in the worker."""
     stage: float
     """In PostgreSQL, side by side."""
     merge: float
     """In PostgreSQL, one worker at a time."""
+    review: float
+    """Looking for deletions after the chunks, one machine at a time; for each change of the feed."""
     bytes: float
     wal: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A load: documents a second, from its begin to its end."""
+    """A load: documents a second from its begin to the last chunk; seconds of the look-through after that."""
 
     workers: int
     rate: float
+    review_seconds: float
 
 
 def serve(documents: int, latency: float, port: Connection) -> None:
@@ -134,18 +138,20 @@ def rate_with(bench: Stand, documents: int, workers: int) -> Point:
     """Load everything into an empty table."""
     bench.empty()
     bench.ask("delete from v1.cht_sync_loads")
-    begun = time.perf_counter()
     run.begin(bench.settings, "medic", chunk_size=CHUNK, anew=False)
     ended = run.run(bench.settings, "medic", workers=workers, advance=lambda _: None, stop=threading.Event())
-    seconds = time.perf_counter() - begun
     ((rows,),) = bench.ask("select count(*) from v1.medic")
     if not ended.ended or rows != documents:
         raise SystemExit(f"{rows} rows of {documents} documents")
-    return Point(workers, documents / seconds)
+    ((chunks_seconds, review_seconds),) = bench.ask("""
+        select extract(epoch from last - started_at)::float8, extract(epoch from ended_at - last)::float8
+        from v1.cht_sync_loads, (select max(done_at) as last from v1.cht_sync_load_chunks) as chunks
+    """)
+    return Point(workers, documents / chunks_seconds, review_seconds)
 
 
 def costs(bench: Stand, documents: int) -> Costs:
-    """Do the chunks in this process, and take the time of each step."""
+    """Do the chunks in this process, and take the time of each step; of the look-through all."""
     bench.empty()
     bench.ask("delete from v1.cht_sync_loads")
     settings = bench.settings
@@ -158,9 +164,10 @@ def costs(bench: Stand, documents: int) -> Costs:
         ledger = Ledger(table)
         begins: str | None = ""
         while begins is not None:
+            moment = time.perf_counter()
             ends = chunks.next_bound(couch, begins, CHUNK)
             with ledger.transaction() as cursor:
-                staging, moment = Staging(cursor, table), time.perf_counter()
+                staging = Staging(cursor, table)
                 for part in couch.range(begins, ends):
                     arrived = time.perf_counter()
                     rows = [maker.first_try(one.id, one.state, one.content) for one in part]
@@ -171,17 +178,20 @@ def costs(bench: Stand, documents: int) -> Costs:
                     size += sum(len(one.content) for one in part)
                     count += len(part)
                     moment = time.perf_counter()
-                moment = time.perf_counter()
+                couch.identity()
+                read, moment = read + time.perf_counter() - moment, time.perf_counter()
                 staging.merge(())
             merge += time.perf_counter() - moment
             begins = ends
+        moment = time.perf_counter()
+        review(couch, table, maker, threading.Event(), lambda: None)
+        looking = time.perf_counter() - moment
     ((written,),) = bench.ask("select pg_current_wal_lsn() - %s::pg_lsn", wal)
     if count != documents:
         raise SystemExit(f"{count} documents of {documents} were read")
     micro = 1e6 / count
-    return Costs(
-        read * micro, make * micro, stage * micro, merge * micro, size / count, float(written) / count
-    )
+    steps = [seconds * micro for seconds in (read, make, stage, merge, looking)]
+    return Costs(*steps, size / count, float(written) / count)
 
 
 def measure(documents: int, latency: float, workers: list[int], rounds: int) -> tuple[Costs, list[Point]]:
@@ -212,11 +222,15 @@ def main() -> None:
     print(f"{os.cpu_count()} processors, {options.documents:,} documents of {found.bytes:,.0f} bytes")
     print(
         f"a document: read {found.read:.1f} µs, made into a row {found.make:.1f} µs, "
-        f"staged {found.stage:.1f} µs, merged {found.merge:.1f} µs, {found.wal:,.0f} bytes of WAL"
+        f"staged {found.stage:.1f} µs, merged {found.merge:.1f} µs, "
+        f"looked for deletions {found.review:.1f} µs; {found.wal:,.0f} bytes of WAL"
     )
     for point in points:
         share = point.rate / points[0].rate
-        print(f"{point.workers} workers: {point.rate:,.0f} documents/s, {share:.2f} of one")
+        print(
+            f"{point.workers} workers: {point.rate:,.0f} documents/s, {share:.2f} of one; "
+            f"then {point.review_seconds:.1f} s"
+        )
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         shown = {"costs": dataclasses.asdict(found), "points": [dataclasses.asdict(one) for one in points]}

@@ -13,7 +13,7 @@ import pytest
 
 from cht_sync.settings import CHECKOUT
 
-COSTS = {"read": 10, "make": 10, "stage": 35, "merge": 15, "bytes": 1_000, "wal": 1_500}
+COSTS = {"read": 10, "make": 10, "stage": 35, "merge": 15, "review": 20, "bytes": 1_000, "wal": 1_500}
 
 
 @pytest.fixture
