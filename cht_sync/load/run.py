@@ -5,6 +5,7 @@ Any number of machines may do the same load at the same time; each process works
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import signal
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import SpawnProcess
 
@@ -176,6 +178,8 @@ def _only_ours() -> Iterator[None]:
 
     Ctrl-C reaches all processes of a terminal; we tell our workers to end.
     """
+    # It is started with the first process, and lets SIGINT through again in the one that starts it.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
@@ -216,13 +220,14 @@ def _watch(settings: Settings, database: str, crew: _Crew, advance: Advance, sto
 def _be_a_worker(settings: Settings, database: str, pipe: Pipe, as_json: bool) -> None:
     """What runs in a process of its own; it says through `pipe` why it ends early."""
     logs.configure(level="warning", style="json" if as_json else "text")
-    with stop_on_signals() as stop:
+    # Where somebody else tells it to end, too, the second signal interrupts whatever it does, also its end.
+    with contextlib.suppress(KeyboardInterrupt), stop_on_signals() as stop:
         _end_with_parent(stop)
         maker = RowMaker(settings, database)
         try:
             persistently(settings, database, stop, lambda couch, table: work(couch, table, maker, stop))
-        except (Stopped, KeyboardInterrupt):
-            return  # the latter where somebody else has told it, too
+        except Stopped:
+            return
         except ChtSyncError as error:
             pipe.send(error)
 
