@@ -28,6 +28,13 @@ SERVICES: dict[Environment, tuple[str, ...]] = {
 }
 """The services of each environment, in the order in which they start; they stop in the reverse order."""
 
+BESIDE: dict[Environment, tuple[str, ...]] = {
+    Environment.LOCAL: (),
+    Environment.GAMMA: ("load",),
+    Environment.PROD: ("load",),
+}
+"""What an environment starts for its pipelines alone; it ends when there is nothing left for it to do."""
+
 ONCE: tuple[str, ...] = (
     *(f"settings-{one}" for one in Environment),
     "render-config",

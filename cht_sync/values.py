@@ -20,18 +20,16 @@ POSTGRES_NAME_LIMIT = 63
 """Bytes; PostgreSQL would cut a longer name without a word."""
 DATABASE_NAME = re.compile(r"[a-z_][a-z0-9_$()+/-]*")
 """CouchDB's rule for names of databases (its documentation, "Create database")."""
-OWN_TABLES = frozenset(
-    {
-        "couchdb_progress",
-        "cht_sync_state",
-        "dead_letters",
-        "replaced_values",
-        "cht_sync_loads",
-        "cht_sync_load_chunks",
-        "cht_sync_heartbeats",
-    }
+OWN_TABLES = (
+    "cht_sync_state",
+    "couchdb_progress",
+    "dead_letters",
+    "replaced_values",
+    "cht_sync_loads",
+    "cht_sync_load_chunks",
+    "cht_sync_heartbeats",
 )
-RESERVED_DATABASE_NAMES = OWN_TABLES | {"all_documents"}
+RESERVED_DATABASE_NAMES = frozenset((*OWN_TABLES, "all_documents"))
 """Tables and views of our own, beside which a database of that name would have no place."""
 
 URL_PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*"

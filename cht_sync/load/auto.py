@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 
 from cht_sync import backoff
 from cht_sync.errors import ChtSyncError, sentences
@@ -70,10 +69,7 @@ def begin_what_is_due(settings: Settings, *, chunk_size: int) -> None:
     """
     for database in settings.couchdb_dbs if settings.pipeline_engine == "native" else ():
         try:
-            with sides(settings, database, writing=True) as (couch, table):
-                due = _is_due(settings, couch, table)
-            if due:
-                begin(settings, database, chunk_size=chunk_size, anew=False)
+            _begin_if_due(settings, database, chunk_size, None)
         except ChtSyncError as error:
             log.debug("%s: not looked at yet: %s", database, error)
 
@@ -135,21 +131,24 @@ def _load_if_due(
     stop: threading.Event,
     watched: Watched,
 ) -> None:
-    due = _looked_at(settings, database, stop, lambda couch, table: _is_due(settings, couch, table))
-    if due:
-        begin(settings, database, chunk_size=chunk_size, anew=False)
-    if due or _is_open(settings, database, stop):
+    if _begin_if_due(settings, database, chunk_size, stop) or _is_open(settings, database, stop):
         _run(settings, database, workers, stop, watched.metrics)
 
 
 def _is_open(settings: Settings, database: str, stop: threading.Event) -> bool:
     """Whether there is a load that has not ended."""
-
-    def look(_couch: Couch, table: Table) -> bool:
+    with sides(settings, database, writing=True, stop=stop) as (_couch, table):
         agreed = Ledger(table).agreement()
-        return agreed is not None and not agreed.ended
+    return agreed is not None and not agreed.ended
 
-    return _looked_at(settings, database, stop, look)
+
+def _begin_if_due(settings: Settings, database: str, chunk_size: int, stop: threading.Event | None) -> bool:
+    """Begin the load of a database where that is due; whether it was."""
+    with sides(settings, database, writing=True, stop=stop) as (couch, table):
+        due = _is_due(settings, couch, table)
+    if due:
+        begin(settings, database, chunk_size=chunk_size, anew=False)
+    return due
 
 
 def _is_due(settings: Settings, couch: Couch, table: Table) -> bool:
@@ -158,14 +157,6 @@ def _is_due(settings: Settings, couch: Couch, table: Table) -> bool:
         return False
     documents = couch.count()
     return documents >= least and not table.has_rows(documents // NEARLY_EMPTY)
-
-
-def _looked_at(
-    settings: Settings, database: str, stop: threading.Event, look: Callable[[Couch, Table], bool]
-) -> bool:
-    """What a look says; one that fails is not repeated here, so that no database waits for another's."""
-    with sides(settings, database, writing=True, stop=stop) as (couch, table):
-        return look(couch, table)
 
 
 def _run(settings: Settings, database: str, workers: int, stop: threading.Event, metrics: Metrics) -> None:

@@ -8,6 +8,8 @@ the look comes after what we write.
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from cht_sync.reconcile.couch import FROM_THE_START, Couch
 from cht_sync.reconcile.table import Table
 
@@ -37,9 +39,9 @@ class Changed:
             self._position = self._after = position
             self._ids = set()
 
-    def look(self) -> frozenset[str]:
-        """All up to this moment. Raises SourceError."""
+    def look(self) -> Set[str]:
+        """All up to this moment; not to be kept. Raises SourceError."""
         for page, after in self._couch.pages(self._after):
             self._ids.update(change.id for change in page)
             self._after = after
-        return frozenset(self._ids)
+        return self._ids

@@ -15,13 +15,20 @@ from psycopg2.extensions import cursor as Cursor
 
 from cht_sync.errors import DeliveryError, DocumentRefused
 from cht_sync.pipeline.contracts import Rejected
-from cht_sync.pipeline.postgrest.letters import DEAD_LETTERS, REPLACED_VALUES, dead_letter, fingerprint
+from cht_sync.pipeline.postgrest.letters import REPLACED_VALUES, fingerprint
 from cht_sync.pipeline.postgrest.row import Row, mended, rejected
 from cht_sync.pipeline.postgrest.splitting import send_in_parts
 from cht_sync.pipeline.postgrest.storable import is_storable_text
 from cht_sync.reconcile.state import State
 from cht_sync.reconcile.table import Table
-from cht_sync.reconcile.writing import UNSTORABLE_ID, insert_with, is_documents_fault, note, take_line
+from cht_sync.reconcile.writing import (
+    UNSTORABLE_ID,
+    enter_letter,
+    insert_with,
+    is_documents_fault,
+    note,
+    take_line,
+)
 
 STAGED = sql.Identifier("pg_temp", "cht_sync_staged")
 COLUMNS = '_id, _rev, _deleted, doc, doc_as_upsert, "@version"'
@@ -177,7 +184,7 @@ class Staging:
         known = self._table.letters(list(letters)) if letters else {}
         for name, refused in letters.items():
             if refused.document_id not in without and name not in known:
-                self._enter(refused)
+                enter_letter(self._cursor, self._table, refused)
         self._rejected.clear()
 
     def _enter_notes(self, stored: Collection[str]) -> None:
@@ -186,16 +193,3 @@ class Staging:
             if row.document_id in stored:
                 insert_with(self._cursor, self._table, REPLACED_VALUES, note(self._table, row))
         self._replaced.clear()
-
-    def _enter(self, refused: Rejected) -> None:
-        letter = dead_letter(self._table.source, refused)
-        self._cursor.execute("savepoint letter")
-        try:
-            insert_with(self._cursor, self._table, DEAD_LETTERS, letter)
-        except psycopg2.Error as error:
-            if not is_documents_fault(error):
-                raise
-            # What is too large for a row is too large for a letter too; CouchDB still has it.
-            self._cursor.execute("rollback to savepoint letter")
-            insert_with(self._cursor, self._table, DEAD_LETTERS, {**letter, "document": None})
-        self._cursor.execute("release savepoint letter")

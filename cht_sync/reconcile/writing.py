@@ -72,14 +72,23 @@ def write(table: Table, replacements: Sequence[Replacement]) -> list[Outcome]:
 
 def reject(table: Table, rejected: Rejected) -> None:
     """Enter a dead letter; one that is there stays, one that was closed is open again."""
+    with table.connection, table.connection.cursor() as cursor:
+        enter_letter(cursor, table, rejected)
+
+
+def enter_letter(cursor: Cursor, table: Table, rejected: Rejected) -> None:
+    """As `reject`, within a transaction. Raises psycopg2.Error."""
     letter = dead_letter(table.source, rejected)
+    cursor.execute("savepoint letter")
     try:
-        _insert(table, DEAD_LETTERS, letter)
+        insert_with(cursor, table, DEAD_LETTERS, letter)
     except psycopg2.Error as error:
         if not is_documents_fault(error):
             raise
         # What is too large for a row is too large for a letter too; CouchDB still has it.
-        _insert(table, DEAD_LETTERS, {**letter, "document": None})
+        cursor.execute("rollback to savepoint letter")
+        insert_with(cursor, table, DEAD_LETTERS, {**letter, "document": None})
+    cursor.execute("release savepoint letter")
 
 
 def take_line(cursor: Cursor, table: Table) -> None:
@@ -131,11 +140,6 @@ def note(table: Table, row: Row) -> dict[str, Any]:
         table.source, row.document_id, row.revision, row.sequence, row.replaced, row.original
     )
     return {**made, "original": msgspec.json.decode(made["original"])}
-
-
-def _insert(table: Table, relation: str, row: Mapping[str, Any]) -> None:
-    with table.connection, table.connection.cursor() as cursor:
-        insert_with(cursor, table, relation, row)
 
 
 def insert_with(cursor: Cursor, table: Table, relation: str, row: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cht_sync import logs
-from cht_sync.environments import Environment
+from cht_sync.environments import BESIDE, Environment
 from cht_sync.runtime import chosen, credentials, ports, superset
 from cht_sync.runtime import state as states
 from cht_sync.runtime.couchdb import CouchdbServer
@@ -84,14 +84,10 @@ def plan(
 
 def _with_load(settings: Settings, names: Sequence[str]) -> list[str]:
     """What is started, in order: the load before the pipelines, where there may be something to load."""
-    if (
-        settings.environment is Environment.LOCAL
-        or "logstash" not in names
-        or not settings.load_from_documents
-    ):
+    if "logstash" not in names or not settings.load_from_documents:
         return [*names]
     place = names.index("logstash")
-    return [*names[:place], "load", *names[place:]]
+    return [*names[:place], *BESIDE[settings.environment], *names[place:]]
 
 
 def services(settings: Settings, names: Collection[str]) -> list[Service]:

@@ -10,7 +10,7 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cht_sync.environments import SERVICES, Environment
+from cht_sync.environments import BESIDE, SERVICES, Environment
 from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
 from cht_sync.settings import declared
 
@@ -20,12 +20,6 @@ ONCE: Mapping[Environment, tuple[str, ...]] = {
     Environment.PROD: ("render-config", "init-db"),
 }
 """What runs once, before the services."""
-BESIDE: Mapping[Environment, tuple[str, ...]] = {
-    Environment.LOCAL: (),
-    Environment.GAMMA: ("load",),
-    Environment.PROD: ("load",),
-}
-"""What runs once beside the services in containers; here it stays, and serves."""
 TOOL = "cht-sync"
 """The command line where everything can be reached, a component of its own."""
 ALSO_PLAIN = (ENVIRONMENT, "postgrest.conf")
@@ -33,7 +27,7 @@ ALSO_PLAIN = (ENVIRONMENT, "postgrest.conf")
 
 
 def settings_of(environment: Environment) -> tuple[str, ...]:
-    """Whose settings an environment has."""
+    """Whose settings an environment has. What is beside the pipelines stays here, and serves."""
     return (*ONCE[environment], *SERVICES[environment], *BESIDE[environment], TOOL)
 
 

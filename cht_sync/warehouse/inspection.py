@@ -12,16 +12,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from cht_sync.settings import Settings
-
-OWN_TABLES = (
-    "cht_sync_state",
-    "couchdb_progress",
-    "dead_letters",
-    "replaced_values",
-    "cht_sync_loads",
-    "cht_sync_load_chunks",
-    "cht_sync_heartbeats",
-)
+from cht_sync.values import OWN_TABLES
 
 
 @dataclass(frozen=True)

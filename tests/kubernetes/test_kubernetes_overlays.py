@@ -25,9 +25,9 @@ from manifests import (
     workloads,
 )
 
-from cht_sync.environments import SERVICES, Environment
+from cht_sync.environments import BESIDE, SERVICES, Environment
 from cht_sync.runtime.containers.handed_out import PORTS
-from cht_sync.runtime.kubernetes import BESIDE, ONCE
+from cht_sync.runtime.kubernetes import ONCE
 from cht_sync.settings import CHECKOUT, declared
 
 VERSIONS = ("1.27", "1.32", "1.37")

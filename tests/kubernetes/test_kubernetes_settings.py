@@ -26,10 +26,10 @@ from manifests import (
 )
 
 from cht_sync.cli import main
-from cht_sync.environments import SERVICES, Environment
+from cht_sync.environments import BESIDE, SERVICES, Environment
 from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
 from cht_sync.runtime.containers import handed_out, inside
-from cht_sync.runtime.kubernetes import BESIDE, ONCE, TOOL, is_plain
+from cht_sync.runtime.kubernetes import ONCE, TOOL, is_plain
 from cht_sync.settings import CHECKOUT, STATE_FOLDER, declared
 
 WITH_SETTINGS = CHECKOUT / "cht_sync" / "runtime" / "containers" / "with-settings"

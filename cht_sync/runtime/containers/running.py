@@ -16,7 +16,7 @@ from typing import Any
 from docker.models.containers import Container
 
 from cht_sync import process
-from cht_sync.environments import SERVICES, Environment
+from cht_sync.environments import BESIDE, SERVICES, Environment
 from cht_sync.errors import ChtSyncError, ServiceError, SettingsError
 from cht_sync.files import last_lines, private_folder, write_atomically
 from cht_sync.process import ProcessId
@@ -345,13 +345,10 @@ def kill(installation: Installation, engine: engines.Engine) -> None:
 
 def _left_out(installation: Installation) -> list[str]:
     """The services of the environment that are not wanted, and what runs once for them alone."""
-    absent = [
-        name for name in SERVICES[installation.recorded.environment] if name not in installation.services
-    ]
-    alone = {"couchdb": "couchdb-setup", "logstash": "load"}
-    if installation.recorded.environment is Environment.LOCAL:
-        del alone["logstash"]  # nothing is large there
-    return [*absent, *(alone[name] for name in absent if name in alone)]
+    environment = installation.recorded.environment
+    absent = [name for name in SERVICES[environment] if name not in installation.services]
+    alone = {"couchdb": ("couchdb-setup",), "logstash": BESIDE[environment]}
+    return [*absent, *(one for name in absent for one in alone.get(name, ()))]
 
 
 def _state(installation: Installation, containers: Sequence[Container]) -> EnvironmentState:
