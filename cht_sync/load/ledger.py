@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from cht_sync.errors import ChtSyncError
 from cht_sync.pipeline.couchdb.identity import Identity
 from cht_sync.reconcile.table import Table
+from cht_sync.settings import Settings
 
 WITHOUT_PATIENCE = """
     set local idle_in_transaction_session_timeout = 0;
@@ -51,7 +53,7 @@ class Progress:
     """How far a load is.
 
     `documents` were read in chunks, `added` found missing afterwards. `seconds` since its start, or between
-    start and end.
+    start and end; `seconds_idle` since the last chunk was done.
     """
 
     expected: int
@@ -62,6 +64,7 @@ class Progress:
     all_planned: bool
     seconds: float
     ended: bool
+    seconds_idle: float = 0.0
 
     @property
     def all_chunks_done(self) -> bool:
@@ -99,10 +102,11 @@ class Ledger:
                 """
                 select expected, chunks.documents, added, chunks.number, chunks.done, frontier is null,
                   extract(epoch from coalesce(ended_at, clock_timestamp()) - started_at)::float8,
-                  ended_at is not null
+                  ended_at is not null,
+                  extract(epoch from clock_timestamp() - greatest(started_at, chunks.last))::float8
                 from {loads} as load, lateral (
                   select coalesce(sum(documents), 0)::bigint as documents, count(*) as number,
-                    count(done_at) as done
+                    count(done_at) as done, max(done_at) as last
                   from {chunks} where source = load.source) as chunks
                 where source = %(source)s
                 """,
@@ -250,6 +254,16 @@ class Ledger:
             "state": sql.Identifier(schema, "cht_sync_state"),
         }
         cursor.execute(sql.SQL(statement).format(**names), {"source": self._table.source, **values})
+
+
+def progress_of_all(connection: Connection, settings: Settings) -> dict[str, Progress]:
+    """How far the loads are, by database; those without one are left out. Raises psycopg2.Error."""
+    found = {}
+    for database in settings.couchdb_dbs:
+        table = Table(connection, settings.postgres_schema, database, settings.source(database))
+        if (progress := Ledger(table).progress()) is not None:
+            found[database] = progress
+    return found
 
 
 def refuse_another(agreed: Agreement, found: Identity, database: str) -> None:

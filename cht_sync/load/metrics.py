@@ -14,8 +14,7 @@ from prometheus_client.registry import Collector
 
 from cht_sync import __version__
 from cht_sync.errors import ChtSyncError
-from cht_sync.load.ledger import Ledger, Progress
-from cht_sync.reconcile.table import Table
+from cht_sync.load.ledger import Progress, progress_of_all
 from cht_sync.settings import Settings
 from cht_sync.warehouse.connection import owner_endpoint
 
@@ -86,29 +85,17 @@ class _Loads(Collector):
             for name, text in PROGRESS.items()
         }
         try:
-            with self._asking:
-                found = _progress_of_all(self._settings)
+            with self._asking, owner_endpoint(self._settings).connect() as connection:
+                found = progress_of_all(connection, self._settings)
         except (ChtSyncError, psycopg2.Error):
             found = None
-        for source, progress in (found or {}).items():
+        for database, progress in (found or {}).items():
             for name, value in figures_of(progress).items():
-                families[name].add_metric((source,), value)
+                families[name].add_metric((self._settings.source(database),), value)
         yield from families.values()
         up = GaugeMetricFamily(f"{PREFIX}_postgres_up", "1 while PostgreSQL can be reached.")
         up.add_metric((), found is not None)
         yield up
-
-
-def _progress_of_all(settings: Settings) -> dict[str, Progress]:
-    """The loads that there are, by source. Raises ChtSyncError and psycopg2.Error."""
-    found = {}
-    with owner_endpoint(settings).connect() as connection:
-        for database in settings.couchdb_dbs:
-            source = settings.source(database)
-            ledger = Ledger(Table(connection, settings.postgres_schema, database, source))
-            if (progress := ledger.progress()) is not None:
-                found[source] = progress
-    return found
 
 
 def figures_of(progress: Progress) -> dict[str, float]:

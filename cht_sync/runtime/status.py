@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ import psycopg2
 
 from cht_sync.environments import SERVICE_NAMES
 from cht_sync.errors import ChtSyncError
+from cht_sync.load.ledger import Progress, progress_of_all
 from cht_sync.runtime.couchdb_counts import CouchdbCounts
 from cht_sync.runtime.pipelines import pipeline_problems
 from cht_sync.runtime.state import EnvironmentState, ServiceState
@@ -18,7 +20,6 @@ from cht_sync.settings import Settings
 from cht_sync.transform.stale_views import stale_views
 from cht_sync.transform.summary import LastTests, Problem, Reached, Summary, summary
 from cht_sync.warehouse.connection import dbt_endpoint
-from cht_sync.warehouse.loads import UnfinishedLoad, unfinished_loads
 from cht_sync.warehouse.progress import DatabaseProgress, read_progress
 
 
@@ -87,11 +88,12 @@ def service_shape(one: ServiceState, state: str) -> dict[str, Any]:
 
 def _databases(settings: Settings, problems: list[str]) -> list[dict[str, Any]]:
     progress: dict[str, DatabaseProgress] = {}
-    loads: dict[str, UnfinishedLoad] = {}
+    loads: dict[str, Progress] = {}
     try:
         with dbt_endpoint(settings).connect() as connection:
             progress = read_progress(connection, settings.postgres_schema, _sources(settings))
-            loads = unfinished_loads(connection, settings.postgres_schema, _sources(settings))
+            with contextlib.suppress(psycopg2.errors.UndefinedTable):  # an older layout knows none
+                loads = progress_of_all(connection, settings)
     except (ChtSyncError, psycopg2.Error) as error:
         problems.append(str(error).strip().splitlines()[0])
     counts = CouchdbCounts(settings, problems)
@@ -99,7 +101,7 @@ def _databases(settings: Settings, problems: list[str]) -> list[dict[str, Any]]:
 
 
 def _database(
-    name: str, progress: DatabaseProgress | None, load: UnfinishedLoad | None, counts: CouchdbCounts
+    name: str, progress: DatabaseProgress | None, load: Progress | None, counts: CouchdbCounts
 ) -> dict[str, Any]:
     documents, pending = counts.ask(name, progress.sequence if progress else None)
     if pending is None and progress is not None and documents is not None:
@@ -115,8 +117,19 @@ def _database(
         "documents_per_second": progress.documents_per_second if progress else None,
         "dead_letters": progress.dead_letters if progress else None,
         "replaced_values": progress.replaced_values if progress else None,
-        "load": dataclasses.asdict(load) if load else None,
+        "load": _load(load),
         "problem": progress.problem if progress else None,
+    }
+
+
+def _load(progress: Progress | None) -> dict[str, Any] | None:
+    """A parallel load that has not ended."""
+    if progress is None or progress.ended:
+        return None
+    return {
+        "documents": progress.documents,
+        "expected": progress.expected,
+        "seconds_idle": progress.seconds_idle,
     }
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from compose_plugin import needs_compose
+from outside_settings import OUTSIDE
 
 from cht_sync.cli import main
 from cht_sync.environments import SERVICES, Environment
@@ -28,22 +29,13 @@ SECRETS = {
     for number, (name, variable) in enumerate(declared())
     if variable.secret
 }
-GIVEN = {
-    "COUCHDB_HOST": "couchdb.example.org",
-    "COUCHDB_PORT": "443",
-    "COUCHDB_SECURE": "true",
-    "COUCHDB_USER": "reader",
-    "COUCHDB_DBS": "medic medic-sentinel",
-    "POSTGRES_HOST": "postgres.example.org",
-    "REDACT_HASH_FIELDS": "patient_id",
-}
 LONGEST_NAME = 64
 NOT_HANDED = ("CHT_SYNC_HANDED_OUT", "PATH", "PWD")
 
 
 def command(home: Path, environment: Environment, *words: str, **more: str) -> tuple[int, str]:
     """Exit code and all that `swarm-stack` says. Secrets are in no `.env`, whose quotes they would end."""
-    given = {**GIVEN, **SECRETS, **more}
+    given = {**OUTSIDE, **SECRETS, **more}
     names = {name: None for name, _variable in declared()}
     environ = {**names, "CHT_SYNC_HOME": str(home), ENVIRONMENT: None, **given}
     done = CliRunner().invoke(main, ["swarm-stack", "--env", environment.value, *words], env=environ)
@@ -90,7 +82,7 @@ def seen(files: Mapping[str, str], place: Path) -> dict[str, str]:
 def test_a_service_sees_exactly_what_compose_hands_to_it(environment: Environment, tmp_path: Path) -> None:
     more = {"COUCHDB_CA_FILE": certifi.where()}
     tree = stack(tmp_path, environment, **more)
-    settings = inside.settings_of_project(environment, tmp_path, (), environ={**GIVEN, **SECRETS, **more})
+    settings = inside.settings_of_project(environment, tmp_path, (), environ={**OUTSIDE, **SECRETS, **more})
     handed = handed_out.handed_out(settings)
     assert {*tree["services"]} == {*SERVICES[environment], "init-db", "load", "cht-sync"}
     for name in tree["services"]:
@@ -111,7 +103,7 @@ def test_the_pipelines_find_what_render_config_writes(tmp_path: Path) -> None:
     done = CliRunner().invoke(
         main,
         ["render-config", "--env", "prod", "--output", str(tmp_path / "rendered")],
-        env={**GIVEN, **SECRETS, "HTTP_ENDPOINT": "postgrest:3000", "CHT_SYNC_HOME": str(tmp_path)},
+        env={**OUTSIDE, **SECRETS, "HTTP_ENDPOINT": "postgrest:3000", "CHT_SYNC_HOME": str(tmp_path)},
     )
     assert done.exit_code == 0, done.output
     rendered = {

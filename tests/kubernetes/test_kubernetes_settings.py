@@ -24,6 +24,7 @@ from manifests import (
     sources,
     workloads,
 )
+from outside_settings import OUTSIDE
 
 from cht_sync.cli import main
 from cht_sync.environments import BESIDE, SERVICES, Environment
@@ -38,16 +39,7 @@ SECRETS = {
     for number, (name, variable) in enumerate(declared())
     if variable.secret
 }
-GIVEN = {
-    "COUCHDB_HOST": "couchdb.example.org",
-    "COUCHDB_PORT": "443",
-    "COUCHDB_SECURE": "true",
-    "COUCHDB_USER": "reader",
-    "COUCHDB_DBS": "medic medic-sentinel",
-    "POSTGRES_HOST": "postgres.example.org",
-    "REDACT_HASH_FIELDS": "patient_id",
-    **SECRETS,
-}
+GIVEN = {**OUTSIDE, **SECRETS}
 
 
 def command(home: Path, environment: Environment, given: Mapping[str, str] = GIVEN) -> tuple[int, str, str]:

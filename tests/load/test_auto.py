@@ -178,7 +178,7 @@ def test_without_postgresql_that_is_what_the_metrics_tell(world: World) -> None:
 def test_many_who_ask_take_one_connection(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asking, most, one = 0, 0, threading.Event()
 
-    def progress(_settings: object) -> dict[str, Progress]:
+    def progress(_connection: object, _settings: object) -> dict[str, Progress]:
         nonlocal asking, most
         asking += 1
         most = max(most, asking)
@@ -186,7 +186,7 @@ def test_many_who_ask_take_one_connection(world: World, monkeypatch: pytest.Monk
         asking -= 1
         return {}
 
-    monkeypatch.setattr(load_metrics, "_progress_of_all", progress)
+    monkeypatch.setattr(load_metrics, "progress_of_all", progress)
     metrics = Metrics(world.settings)
     threads = [threading.Thread(target=metrics.text) for _ in range(4)]
     for thread in threads:
