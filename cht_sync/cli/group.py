@@ -27,6 +27,7 @@ MODULES = {
     "forms": ("forms",),
     "kubernetes": ("kubernetes-settings",),
     "load": ("load",),
+    "migrate": ("migrate",),
     "pipeline": ("render-config", "token"),
     "resync": ("resync",),
     "services": ("generate", "ingest"),
