@@ -28,6 +28,7 @@ OWN_TABLES = (
     "cht_sync_loads",
     "cht_sync_load_chunks",
     "cht_sync_heartbeats",
+    "cht_sync_migrations",
 )
 RESERVED_DATABASE_NAMES = frozenset((*OWN_TABLES, "all_documents"))
 """Tables and views of our own, beside which a database of that name would have no place."""

@@ -87,7 +87,7 @@ create temporary table report (place serial, line text) on commit drop;
 -- == What is there, and what is wanted ==
 
 -- Which layout is there.
-\set layout 0.3.0
+\set layout 0.4.0
 \set recorded 0
 select set_config('cht_sync.schema', :'schema', true) as schema \gset
 create function pg_temp.relation(name text) returns regclass language sql stable as
@@ -100,7 +100,7 @@ select string_to_array(:'recorded', '.')::int[] < string_to_array(:'layout', '.'
        string_to_array(:'recorded', '.')::int[] > string_to_array(:'layout', '.')::int[] as newer \gset
 create temporary table reserved on commit drop as
   select name from unnest(array['couchdb_progress', 'cht_sync_state', 'dead_letters', 'replaced_values', 'cht_sync_loads',
-    'cht_sync_load_chunks', 'cht_sync_heartbeats']) as name;
+    'cht_sync_load_chunks', 'cht_sync_heartbeats', 'cht_sync_migrations']) as name;
 create temporary table requested on commit drop as
   select distinct name from regexp_split_to_table(:'databases', '[\s,]+') as name where name <> '';
 create temporary table present on commit drop as
@@ -523,6 +523,20 @@ create table if not exists :"schema".cht_sync_load_chunks (
 select format('create index on %I.cht_sync_load_chunks (source, number) where done_at is null', :'schema')
   where not exists (select from pg_index where indrelid = pg_temp.relation('cht_sync_load_chunks') and not indisprimary) \gexec
 
+-- Rows that are taken over from an earlier program: from which table, and how far.
+create table if not exists :"schema".cht_sync_migrations (
+  source text primary key,
+  database text not null,
+  relation text not null,
+  filenode oid not null,
+  next_block bigint not null default 0,
+  read bigint not null default 0,
+  moved bigint not null default 0,
+  seq text,
+  started_at timestamptz not null default clock_timestamp(),
+  ended_at timestamptz
+);
+
 -- What the layout of 0.1.0 lacked; new columns come last there, and so they do above.
 select format('alter table %s add column %I %s', pg_temp.relation(table_name), column_name, kind)
   from (values
@@ -575,6 +589,12 @@ comment on table :"schema".cht_sync_load_chunks is 'Ranges of _id. Who works at 
 comment on column :"schema".cht_sync_load_chunks.begins is 'first _id, included';
 comment on column :"schema".cht_sync_load_chunks.ends is 'where the next one begins; null = the end';
 comment on column :"schema".cht_sync_load_chunks.documents is 'that CouchDB gave; null = not done yet';
+comment on table :"schema".cht_sync_migrations is 'Rows that are taken over from an earlier program''s table; see cht-sync migrate.';
+comment on column :"schema".cht_sync_migrations.filenode is 'of that table''s file: another one means that it was rewritten, and is read from its start';
+comment on column :"schema".cht_sync_migrations.next_block is 'up to here the file was read';
+comment on column :"schema".cht_sync_migrations.read is 'rows that were this database''s';
+comment on column :"schema".cht_sync_migrations.moved is 'those of them that were written; the others were there';
+comment on column :"schema".cht_sync_migrations.seq is 'the earlier program''s, from before the start; null = it is not kept';
 -- A document's name may be longer than an entry of a btree.
 select format('create index on %I.dead_letters using hash (doc_id) where closed_at is null', :'schema')
   where not exists (select from pg_index join pg_class as i on i.oid = indexrelid join pg_am on pg_am.oid = relam

@@ -2,12 +2,178 @@
 
 from __future__ import annotations
 
-from cht_sync.cli.group import main
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from cht_sync import logs
+from cht_sync.cli.group import INTERRUPTED, main
+from cht_sync.cli.options import Command, bar, environment_option, reachable_settings
+from cht_sync.environments import Environment
+from cht_sync.load.ledger import Progress
+from cht_sync.migrate import run as running
+from cht_sync.migrate.check import compare
+from cht_sync.migrate.ledger import Moved
+from cht_sync.migrate.plan import moves as moves_in
+from cht_sync.migrate.plan import plan as planned
+from cht_sync.migrate.report import (
+    check_as_json,
+    check_as_lines,
+    plan_as_json,
+    plan_as_lines,
+    run_line,
+)
+from cht_sync.reconcile.databases import chosen
+from cht_sync.reconcile.interrupt import interruptible_queries
+from cht_sync.shutdown import stop_on_signals
+
+DIFFERENT = 3
+"""Exit code where something differs that should not."""
+TELL_EVERY = 10.0
+"""Seconds between two lines where nobody looks at a terminal."""
+
+
+def origin_options(command: Command) -> Command:
+    """The options that say where the earlier program's tables are, and which CouchDB it read."""
+    for option in (
+        click.option(
+            "--from",
+            "schema",
+            metavar="SCHEMA",
+            help="Schema of the earlier program's tables. Default: where they are found.",
+        ),
+        click.option(
+            "--old-host",
+            metavar="HOST",
+            help="The name by which the earlier program knew this CouchDB, where that is not COUCHDB_HOST.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @main.group(short_help="Move from couch2pg, cht-sync 2 or cht-sync of 2023.")
 def migrate() -> None:
     """Take over what couch2pg, cht-sync 2 or cht-sync of 2023 have stored, without reading it all again.
 
-    Their tables and views are only read, and they may go on running meanwhile.
+    Their tables must be in the PostgreSQL database that POSTGRES_DB names; they are only read, and may be
+    written meanwhile.
+
+    \b
+      cht-sync migrate plan --env prod     what would be done; nothing is changed
+      cht-sync migrate run --env prod      do it; may be stopped and run again
+      cht-sync migrate check --env prod    compare old and new
     """
+
+
+@migrate.command("plan", short_help="Show what would be moved, how long it takes and what it needs.")
+@click.option("--json", "machine_readable", is_flag=True, help="Print JSON.")
+@origin_options
+@environment_option
+def plan(machine_readable: bool, schema: str | None, old_host: str | None, environment: str) -> None:
+    """Show the earlier program's tables, what becomes of each database, its sequence, time and disk.
+
+    Nothing is changed. Time and disk are reckoned from the first rows, which are moved into a temporary
+    table.
+    """
+    logs.configure(level="warning")
+    settings = reachable_settings(Environment(environment))
+    with interruptible_queries():
+        found = planned(settings, schema, old_host)
+    if machine_readable:
+        click.echo(json.dumps(plan_as_json(found)))
+        return
+    words = "".join(
+        f" {option} {value}" for option, value in (("--from", schema), ("--old-host", old_host)) if value
+    )
+    click.echo("\n".join(plan_as_lines(found, f"cht-sync migrate run{words} --env {environment}")))
+
+
+@migrate.command("run", short_help="Move the rows, and go on from the earlier program's sequence.")
+@click.option(
+    "--database", "databases", multiple=True, help="Only this one; may be repeated. Default: COUCHDB_DBS."
+)
+@origin_options
+@environment_option
+def run(databases: tuple[str, ...], schema: str | None, old_host: str | None, environment: str) -> None:
+    """Move the rows of each database inside of PostgreSQL, a part at a time.
+
+    Then the pipeline is given the earlier program's sequence, where that is valid, and CouchDB's list of
+    changes is compared with the rows by revision: what differs is read from CouchDB. The pipelines may run
+    or not. Ctrl-C, kill -9 or a server that goes away lose nothing: run the same again, and it goes on where
+    it was. What is done is not done again.
+    """
+    logs.configure(level="warning")
+    settings = reachable_settings(Environment(environment))
+    wanted = chosen(settings, databases)
+    found = moves_in(settings, schema, old_host)
+    moves = [move for move in found.moves if move.database in wanted]
+    with stop_on_signals() as stop:
+        for move in moves:
+            taken = running.begin(settings, move)
+            if taken.ended:
+                click.echo(f"{move.database} was moved already; nothing is changed")
+                continue
+            with _shown(move.database) as (rows, look):
+                taken = running.run(settings, move, stop, rows, look)
+            click.echo(run_line(move.database, taken), err=not taken.ended)
+            if not taken.ended:
+                click.echo(f"Go on: cht-sync migrate run --env {environment}", err=True)
+                sys.exit(INTERRUPTED)
+    for relation, reason in found.left:
+        click.echo(f"{relation}: left: {reason}")
+    click.echo(f"Compare old and new: cht-sync migrate check --env {environment}")
+
+
+@migrate.command("check", short_help="Compare old and new, document by document.")
+@click.option("--json", "machine_readable", is_flag=True, help="Print JSON.")
+@origin_options
+@environment_option
+def check(machine_readable: bool, schema: str | None, old_host: str | None, environment: str) -> None:
+    """Look up each document of the earlier program's tables in ours, by revision and content.
+
+    Documents that have moved on since are told apart from those that are missing. Exit code 0: nothing is
+    missing or of another content; 3: something is; 1: it could not be done.
+    """
+    logs.configure(level="warning")
+    settings = reachable_settings(Environment(environment))
+    with interruptible_queries():
+        found = moves_in(settings, schema, old_host)
+        results = compare(settings, found.moves)
+    same = all(one.same for one in results)
+    if machine_readable:
+        click.echo(json.dumps({"same": same, "tables": check_as_json(results)}))
+    else:
+        click.echo("\n".join(check_as_lines(results)))
+        if not same:
+            click.echo("To bring what is missing or changed to what CouchDB holds: cht-sync resync DATABASE")
+    sys.exit(0 if same else DIFFERENT)
+
+
+@contextmanager
+def _shown(database: str) -> Iterator[tuple[Callable[[Moved, int], None], Callable[[Progress], None]]]:
+    """Show how far it is: a bar on a terminal, else a line now and then."""
+    told_at = time.monotonic()
+
+    def tell(text: str) -> None:
+        nonlocal told_at
+        if not sys.stderr.isatty() and time.monotonic() - told_at >= TELL_EVERY:
+            told_at = time.monotonic()
+            click.echo(text, err=True)
+
+    with bar() as progress:
+        task = progress.add_task(f"{database}: rows", total=None)
+
+        def rows(moved: Moved, blocks: int) -> None:
+            progress.update(task, completed=moved.next_block, total=blocks)
+            tell(f"{database}: {moved.moved:,} rows moved, {100 * moved.next_block // max(blocks, 1)} %")
+
+        def look(_progress: Progress) -> None:
+            progress.update(task, description=f"{database}: comparing with CouchDB", total=None)
+            tell(f"{database}: comparing the revisions with CouchDB's")
+
+        yield rows, look

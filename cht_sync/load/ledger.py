@@ -193,13 +193,22 @@ class Ledger:
             ends=ends,
         )
 
-    def begin(self, sequence: str, identity: Identity, *, expected: int, chunk_size: int, anew: bool) -> None:
+    def begin(
+        self,
+        sequence: str,
+        identity: Identity,
+        *,
+        expected: int,
+        chunk_size: int,
+        anew: bool,
+        planned: bool = False,
+    ) -> None:
         """Agree on a load, and let the pipeline go on from `sequence`, in one transaction.
 
         A pipeline that runs takes that up with its next request, which is refused since the number of its
         last one is gone. Where the database was made anew since that position, which only this still tells,
         it looks for what has to become a tombstone. `anew`: in the place of a load that was there; else that
-        one stays.
+        one stays. `planned`: without any chunk, since the rows came in another way; what they lack is left.
         """
         with self._table.connection, self._table.connection.cursor() as cursor:
             if anew:
@@ -211,9 +220,9 @@ class Ledger:
                 cursor,
                 """
                 insert into {loads} (source, database, seq, stamp, expected, chunk_size, server_uuid,
-                    instance_start_time)
+                    instance_start_time, frontier)
                   select %(source)s, %(database)s, %(sequence)s, last_stamp, %(expected)s, %(chunk_size)s,
-                    %(uuid)s, %(instance)s
+                    %(uuid)s, %(instance)s, case when not %(planned)s then '' end
                   from {state}
                 on conflict (source) do nothing
                 """,
@@ -223,6 +232,7 @@ class Ledger:
                 chunk_size=chunk_size,
                 uuid=identity.server_uuid,
                 instance=identity.instance_start_time,
+                planned=planned,
             )
             if not cursor.rowcount:
                 return  # somebody was faster; theirs is the one

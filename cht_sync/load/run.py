@@ -86,15 +86,20 @@ def run(
     with _workers(settings, database, workers) as crew:
         _watch(settings, database, crew, tell, stop)
     if not stop.is_set():
-        persistently(
-            settings, database, stop, lambda couch, table: _finish(settings, couch, table, tell, stop)
-        )
+        finish(settings, database, advance=tell, stop=stop)
     try:
         return progress_of(settings, database)
     except ChtSyncError:
         if stop.is_set() and seen:
             return seen[0]  # a server is away: that is no reason not to stop
         raise
+
+
+def finish(settings: Settings, database: str, *, advance: Advance, stop: threading.Event) -> None:
+    """Do what is left once there are no chunks to do, until it is done, or `stop`. Raises ChtSyncError."""
+    persistently(
+        settings, database, stop, lambda couch, table: _finish(settings, couch, table, advance, stop)
+    )
 
 
 def progress_of(settings: Settings, database: str) -> Progress:

@@ -67,6 +67,14 @@ class Staging:
                 self.reject(rejected(row, DocumentRefused(reason, code=UNSTORABLE_ID)))
         send_in_parts(storable, self._try, self._remedy)
 
+    def adopt(self, query: sql.Composable, values: Mapping[str, Any]) -> dict[str, State]:
+        """Prepare what a query gives, whose columns are COLUMNS; return the ids and what they are rows of."""
+        prepare = sql.SQL("insert into {} ({}) {} returning _id, _rev, _deleted")
+        self._cursor.execute(prepare.format(STAGED, sql.SQL(COLUMNS), query), values)
+        adopted = {one: State(revision, deleted) for one, revision, deleted in self._cursor.fetchall()}
+        self._staged += adopted
+        return adopted
+
     def merge(self, without: Collection[str], seen: Mapping[str, State | None] | None = None) -> int:
         """Write them, but not those `without`, which the pipeline brings; return how many rows differ now.
 

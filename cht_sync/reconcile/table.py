@@ -65,6 +65,11 @@ class Table:
         )
         return Reading(*found[0]) if found else NOTHING_READ
 
+    def caught_up(self) -> bool:
+        """Whether a pipeline has ever had nothing left to bring."""
+        query = "select from {} where source = %s and caught_up_at is not null"
+        return bool(self._query(query, "couchdb_progress", self.source))
+
     def other_source(self) -> OtherSource | None:
         """Who else fills this table; where our source never did, who did last. None where nobody."""
         found = self._query(

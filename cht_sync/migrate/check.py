@@ -1,0 +1,175 @@
+"""Old and new, document by document.
+
+Each document of the old tables is looked up in ours. What is in ours alone is newer than the old program, or
+was lost by it, and is only counted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+
+from cht_sync.migrate.moves import Move
+from cht_sync.migrate.old import OldTable
+from cht_sync.migrate.rows import rows_of
+from cht_sync.reconcile.couch import Couch
+from cht_sync.reconcile.state import State
+from cht_sync.reconcile.table import ROWS_AT_ONCE, told_of
+from cht_sync.settings import Settings
+from cht_sync.warehouse.connection import owner_endpoint
+
+EXAMPLES = 1_000
+"""Ids that are named of each kind."""
+ASKED_AT_ONCE = 1_000
+
+
+class Kind(StrEnum):
+    """What became of a document of an old table."""
+
+    SAME = "same"
+    MOVED_ON = "moved_on"
+    """Ours is another revision, or will be once the pipeline goes on: CouchDB has another one, too."""
+    DELETED = "deleted"
+    """Deleted since; ours is a tombstone."""
+    UNKNOWN = "unknown"
+    """CouchDB does not have it in a database that is synced: purged, or of one that is not."""
+    CHANGED = "changed"
+    """The same revision with another content."""
+    MISSING = "missing"
+    """CouchDB has this very revision, and we have no row."""
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether something is wrong."""
+        return self in (Kind.CHANGED, Kind.MISSING)
+
+
+@dataclass
+class Compared:
+    """One old table: how many documents of each kind, and the ids of some. `ours_alone` are living rows."""
+
+    relation: str
+    databases: tuple[str, ...]
+    contents: bool
+    """Whether contents were compared; where documents are redacted, only revisions are."""
+    counts: Counter[Kind] = field(default_factory=Counter)
+    examples: dict[Kind, list[str]] = field(default_factory=dict)
+    ours_alone: int = 0
+
+    def enter(self, kind: Kind, document_id: str) -> None:
+        """Count one."""
+        self.counts[kind] += 1
+        named = self.examples.setdefault(kind, [])
+        if kind is not Kind.SAME and len(named) < EXAMPLES:
+            named.append(document_id)
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing is wrong."""
+        return not any(kind.is_fault for kind in self.counts if self.counts[kind])
+
+
+def compare(settings: Settings, moves: Sequence[Move]) -> list[Compared]:
+    """Compare each old table with what was made of it. Raises ChtSyncError."""
+    by_table: dict[str, list[Move]] = {}
+    for move in moves:
+        by_table.setdefault(move.table.relation, []).append(move)
+    return [_compare_table(settings, ones[0].table, ones) for ones in by_table.values()]
+
+
+def _compare_table(settings: Settings, table: OldTable, moves: Sequence[Move]) -> Compared:
+    compared = Compared(
+        table.relation, tuple(one.database for one in moves), not any(one.filtered for one in moves)
+    )
+    couches = [Couch(settings, one.database, threading.Event()) for one in moves]
+    try:
+        with told_of(table.relation), owner_endpoint(settings).connect() as connection:
+            found = 0
+            absent: dict[str, State] = {}
+            for kind, document_id, state in _looked_up(connection, settings, table, moves, compared.contents):
+                found += kind in (Kind.SAME, Kind.MOVED_ON, Kind.CHANGED) and not state.deleted
+                if kind is not Kind.MISSING:
+                    compared.enter(kind, document_id)
+                    continue
+                absent[document_id] = state
+                if len(absent) == ASKED_AT_ONCE:
+                    _judge_absent(absent, couches, compared)
+                    absent = {}
+            _judge_absent(absent, couches, compared)
+            compared.ours_alone = max(_living(connection, settings, moves) - found, 0)
+    finally:
+        for couch in couches:
+            couch.close()
+    return compared
+
+
+def _judge_absent(absent: dict[str, State], couches: Sequence[Couch], compared: Compared) -> None:
+    """What is not in our tables: is it missing, or is it right that it is not there (yet)."""
+    if not absent:
+        return
+    answers = [couch.states(list(absent)) for couch in couches]
+    for document_id, state in absent.items():
+        known = [one[document_id] for one in answers if document_id in one]
+        if state in known:
+            compared.enter(Kind.MISSING, document_id)
+        elif known:
+            compared.enter(Kind.MOVED_ON, document_id)
+        else:
+            compared.enter(Kind.UNKNOWN, document_id)
+
+
+def _looked_up(
+    connection: Connection, settings: Settings, table: OldTable, moves: Sequence[Move], contents: bool
+) -> Iterator[tuple[Kind, str, State]]:
+    """Yield each document of the old table, as it was there, with the kind that our tables make it."""
+    sources = [source for one in moves for source in one.sources]
+    query = sql.SQL("""
+        select case
+            when new._id is null then 'missing'
+            when new._rev is distinct from old._rev then case when new._deleted and not old._deleted
+              then 'deleted' else 'moved_on' end
+            when new._deleted = old._deleted and (not %(contents)s or new.doc = old.doc) then 'same'
+            else 'changed' end,
+          old._id, old._rev, old._deleted
+        from ({old}) as old left join lateral (
+          select * from ({new}) as ours where ours._id = old._id
+          order by ours._rev = old._rev desc limit 1) as new on true
+        where new._id is not null or not old._deleted
+    """).format(old=rows_of(table, sources), new=_ours(settings, moves))
+    connection.autocommit = False
+    try:
+        with connection, connection.cursor() as limits:
+            limits.execute("""
+                set local statement_timeout = 0;
+                set local idle_in_transaction_session_timeout = 0;
+            """)
+            with connection.cursor("compared") as cursor:
+                cursor.itersize = ROWS_AT_ONCE
+                cursor.execute(query, {"contents": contents, "sources": sources})
+                for kind, document_id, revision, deleted in cursor:
+                    yield Kind(kind), document_id, State(revision, deleted)
+    finally:
+        if not connection.closed:
+            connection.autocommit = True
+
+
+def _ours(settings: Settings, moves: Sequence[Move]) -> sql.Composable:
+    return sql.SQL(" union all ").join(
+        sql.SQL("select _id, _rev, _deleted, doc from {}").format(
+            sql.Identifier(settings.postgres_schema, one.database)
+        )
+        for one in moves
+    )
+
+
+def _living(connection: Connection, settings: Settings, moves: Sequence[Move]) -> int:
+    query = sql.SQL("select count(*) from ({}) as ours where not _deleted").format(_ours(settings, moves))
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return int(cursor.fetchall()[0][0])

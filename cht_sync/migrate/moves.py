@@ -1,0 +1,162 @@
+"""Which old table each database's rows are in, and which of its rows those are.
+
+couch2pg put all databases but three kinds into one table, without saying which row is whose; cht-sync 2
+says it in `source`, but for rows of its first versions. Where that leaves a choice, CouchDB is asked: a row
+is a database's where it has the revision that CouchDB has there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cht_sync.errors import ChtSyncError, SettingsError
+from cht_sync.migrate.old import OF_COUCH2PG, Old, OldSource, OldTable, Program
+from cht_sync.pipeline.couchdb.events import USERS_DATABASE
+from cht_sync.settings import Settings
+
+
+@dataclass(frozen=True)
+class Move:
+    """The rows of one database, and where they are.
+
+    `among`: the databases whose rows the table holds, so far as that cannot be told from the rows; more than
+    one: CouchDB is asked. `sources`: what `source` says of this database's rows; empty where there is no
+    such column.
+    """
+
+    database: str
+    table: OldTable
+    among: tuple[str, ...]
+    sources: tuple[str, ...]
+    position: OldSource | None
+    """The line of the old progress that is this database's."""
+    filtered: bool
+    """Documents go through the pipeline's filters, which take something out of them."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether CouchDB must say which rows are this database's."""
+        return len(self.among) > 1
+
+
+@dataclass(frozen=True)
+class Moves:
+    """What is to be moved; and what is not, with the reason."""
+
+    old: Old
+    moves: tuple[Move, ...]
+    left: tuple[tuple[str, str], ...]
+
+
+def chosen_old(found: Sequence[Old], schema: str | None) -> Old:
+    """The one to move from. Raises ChtSyncError where there is none, or a choice."""
+    if not found:
+        where = f"schema {schema}" if schema else "this PostgreSQL database"
+        raise ChtSyncError(
+            f"{where} has no table of couch2pg, cht-sync 2 or cht-sync of 2023 that can be read",
+            hint="They must be in the database that POSTGRES_DB names, and POSTGRES_USER must be let in: "
+            "docs/migrating.md says how to bring them there.",
+        )
+    if len(found) > 1:
+        names = "; ".join(f"{one.program} in schema {one.schema}" for one in found)
+        raise SettingsError(
+            [f"there is more than one earlier program here: {names}"],
+            hint="Say which one: --from SCHEMA. Two in one schema: move the tables of one to another "
+            "schema first (alter table ... set schema ...).",
+        )
+    return found[0]
+
+
+def moves_of(old: Old, settings: Settings, old_host: str | None) -> Moves:
+    """Find each database's table. Raises ChtSyncError where that cannot be done, or a table not be read."""
+    for table in old.tables:
+        if not table.readable:
+            raise ChtSyncError(
+                f"{table.relation} belongs to {table.owner}, and {settings.postgres_user} may not read it",
+                hint=f"Let {table.owner} run: grant usage on schema {table.schema} to "
+                f"{settings.postgres_user}; grant select on all tables in schema {table.schema} to "
+                f"{settings.postgres_user}",
+            )
+    sources = _sources_of(old, settings, old_host)
+    known = tuple(dict.fromkeys(one.database for one in sources if one.database))
+    moves: list[Move] = []
+    left: list[tuple[str, str]] = []
+    for table in old.tables:
+        held = _held(table, old, settings, known)
+        wanted = [one for one in held if one in settings.couchdb_dbs]
+        for database in wanted:
+            own = tuple(one.name for one in sources if one.database == database)
+            moves.append(
+                Move(
+                    database,
+                    table,
+                    (database,) if table.all_sourced else tuple(held),
+                    own if table.has_source else (),
+                    next((one for one in sources if one.database == database), None),
+                    _is_filtered(settings, database),
+                )
+            )
+        strangers = " ".join(one for one in held if one not in settings.couchdb_dbs)
+        if strangers:
+            left.append((table.relation, f"rows of {strangers}, not in COUCHDB_DBS"))
+        elif not wanted and not table.empty:
+            left.append((table.relation, "no database of COUCHDB_DBS is known to be in it"))
+    _refuse_two_tables(moves)
+    if not moves:
+        raise ChtSyncError(
+            f"no database of COUCHDB_DBS ({' '.join(settings.couchdb_dbs)}) is in schema {old.schema}",
+            hint="; ".join(f"{relation}: {why}" for relation, why in left),
+        )
+    return Moves(old, tuple(moves), tuple(left))
+
+
+def _sources_of(old: Old, settings: Settings, old_host: str | None) -> list[OldSource]:
+    """The lines of the progress that are about our CouchDB."""
+    hosts = sorted({one.host for one in old.sources if one.host})
+    host = old_host or settings.couchdb_host
+    if hosts and host not in hosts:
+        what = "--old-host" if old_host else "COUCHDB_HOST"
+        raise SettingsError(
+            [f"{old.program} has read {', '.join(hosts)}, and {what} says {host}"],
+            hint=f"If that is the same CouchDB under another name: --old-host {hosts[0]}",
+        )
+    return [one for one in old.sources if one.host in (host, "")]
+
+
+def _held(table: OldTable, old: Old, settings: Settings, known: Sequence[str]) -> list[str]:
+    """The databases whose rows a table may hold, synced by us or not."""
+    if old.program is Program.COUCH2PG:
+        ending = OF_COUCH2PG.get(table.name, "")
+        names = known or settings.couchdb_dbs
+        found = [one for one in names if _ending(one) == ending]
+        return found or [one for one in settings.couchdb_dbs if _ending(one) == ending]
+    if table.name in settings.couchdb_dbs:
+        return [table.name]
+    if old.program is Program.CHT_SYNC_2023:
+        others = {one.name for one in old.tables}
+        return [one for one in settings.couchdb_dbs if one not in others]
+    return [*known] or [*settings.couchdb_dbs]
+
+
+def _ending(database: str) -> str:
+    """Which of couch2pg's tables a database goes to, as the values of OF_COUCH2PG say it."""
+    if database == USERS_DATABASE:
+        return USERS_DATABASE
+    return next((one for one in OF_COUCH2PG.values() if one[0] == "-" and database.endswith(one)), "")
+
+
+def _is_filtered(settings: Settings, database: str) -> bool:
+    return database == USERS_DATABASE or bool(settings.redact_fields or settings.redact_hash_fields)
+
+
+def _refuse_two_tables(moves: Sequence[Move]) -> None:
+    by_database: dict[str, list[str]] = {}
+    for move in moves:
+        by_database.setdefault(move.database, []).append(move.table.relation)
+    for database, relations in by_database.items():
+        if len(relations) > 1:
+            raise ChtSyncError(
+                f"which table holds {database} cannot be told: {', '.join(relations)}",
+                hint="Move the others to another schema (alter table ... set schema ...) first.",
+            )

@@ -1,0 +1,215 @@
+"""What earlier programs have left in PostgreSQL: their tables, known by their columns, and their sequences.
+
+Sources: the migrations of couch2pg (table `couchdb(doc)`, `couchdb_progress`) and of cht-couch2pg (the
+tables of users-meta, logs and _users); setup.js of cht-sync 1.0 to 2.0; the first layout of cht-sync,
+which Logstash filled until 2024.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import unquote
+
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+
+from cht_sync.pipeline.couchdb.events import USERS_DATABASE
+
+PROGRESS = "couchdb_progress"
+OF_COUCH2PG = {
+    "couchdb_users_meta": "-users-meta",
+    "couchdb_medic_logs": "-logs",
+    "couchdb_medic_users": USERS_DATABASE,
+}
+"""couch2pg's tables of one kind of database, and how its name ends; all others are in `couchdb`."""
+SYSTEM_SCHEMAS = "^(pg_|information_schema$)"
+
+
+class Program(StrEnum):
+    """Whose tables they are. The first versions of cht-sync 2 were called 1."""
+
+    COUCH2PG = "couch2pg"
+    CHT_SYNC_2 = "cht-sync 2"
+    CHT_SYNC_2023 = "cht-sync of 2023"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a program's rows are read: expressions of SQL over its table, named `old`."""
+
+    id: str
+    rev: str
+    deleted: str
+    newest: str = "true"
+    """True of a document's newest row alone, where it may have several."""
+
+
+SHAPES = {
+    Program.COUCH2PG: Shape("old.doc ->> '_id'", "old.doc ->> '_rev'", "old.doc -> '_deleted' = 'true'"),
+    Program.CHT_SYNC_2: Shape("old._id", "old.doc ->> '_rev'", "old._deleted"),
+    Program.CHT_SYNC_2023: Shape(
+        "old._id",
+        "coalesce(old.doc ->> '_rev', old._rev)",
+        "old.doc -> '_deleted' = 'true'",
+        """not exists (select from {table} as other where other._id = old._id
+            and other.doc is not null and (coalesce(other."@timestamp", '-infinity'),
+              coalesce(substring(other._rev from '^([0-9]+)-')::numeric, 0), other._rev collate "C")
+            > (coalesce(old."@timestamp", '-infinity'),
+              coalesce(substring(old._rev from '^([0-9]+)-')::numeric, 0), old._rev collate "C"))""",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class OldTable:
+    """A table of an earlier program; `bytes` with its indexes and what is stored apart."""
+
+    schema: str
+    name: str
+    program: Program
+    has_source: bool
+    all_sourced: bool
+    """Each row says its source."""
+    filenode: int
+    bytes: int
+    empty: bool
+    readable: bool
+    owner: str
+
+    @property
+    def relation(self) -> str:
+        """Its name as people write it."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """Its name in SQL."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def shape(self) -> Shape:
+        """How its rows are read."""
+        return SHAPES[self.program]
+
+    def expression(self, text: str) -> sql.Composable:
+        """One of its shape's expressions."""
+        return sql.SQL(text).format(table=self.identifier)
+
+
+@dataclass(frozen=True)
+class OldSource:
+    """A line of the earlier program's progress: `name` is `<host>[:port]/<path>`."""
+
+    name: str
+    sequence: str | None
+
+    @property
+    def host(self) -> str:
+        """The host alone; empty where it is not told, as by the first versions of couch2pg."""
+        host = self.name.partition("/")[0] if "/" in self.name else ""
+        return re.sub(r":\d+$", "", host)
+
+    @property
+    def database(self) -> str:
+        """The database's name; empty where it is not told."""
+        return unquote(self.name.rpartition("/")[2]) if "/" in self.name else ""
+
+
+@dataclass(frozen=True)
+class Old:
+    """An earlier program's schema."""
+
+    schema: str
+    program: Program
+    tables: tuple[OldTable, ...]
+    sources: tuple[OldSource, ...]
+
+
+def found_in(connection: Connection, schema: str | None) -> list[Old]:
+    """What earlier programs have left in a schema, or in all of them. Raises psycopg2.Error."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select nspname, relname, columns, pg_relation_filenode(c.oid)::bigint,
+              pg_total_relation_size(c.oid), pg_relation_size(c.oid) = 0,
+              has_table_privilege(c.oid, 'select') and has_schema_privilege(n.oid, 'usage'),
+              pg_get_userbyid(relowner)
+            from pg_class as c join pg_namespace as n on n.oid = relnamespace,
+              lateral (select array_agg(attname || ' ' || format_type(atttypid, null)) from pg_attribute
+                where attrelid = c.oid and attnum > 0 and not attisdropped) as _(columns)
+            where relkind = 'r' and nspname !~ %(system)s and (%(schema)s is null or nspname = %(schema)s)
+              and 'doc jsonb' = any(columns)
+              and not exists (select from pg_trigger where tgrelid = c.oid and tgname = 'begin_write')
+            order by 1, 2
+            """,
+            {"system": SYSTEM_SCHEMAS, "schema": schema},
+        )
+        rows = cursor.fetchall()
+    tables: dict[tuple[str, Program], list[OldTable]] = {}
+    progress = {one: _sources(connection, one) for one in {row[0] for row in rows}}
+    for schema_name, name, columns, *sizes in rows:
+        program = _program(columns, has_progress=progress[schema_name] is not None)
+        if program is not None:
+            has_source = "source" in _names(columns)
+            all_sourced = has_source and _is_all_sourced(connection, schema_name, name)
+            table = OldTable(schema_name, name, program, has_source, all_sourced, *sizes)
+            tables.setdefault((schema_name, program), []).append(table)
+    return [
+        Old(schema_name, program, tuple(ones), tuple(progress[schema_name] or ()))
+        for (schema_name, program), ones in tables.items()
+    ]
+
+
+def _program(columns: Sequence[str], *, has_progress: bool) -> Program | None:
+    names = _names(columns)
+    if names == {"doc"}:
+        return Program.COUCH2PG if has_progress else None
+    if {"saved_timestamp", "_id", "_deleted", "doc"} <= names and "_rev" not in names:
+        return Program.CHT_SYNC_2
+    if {"@version", "@timestamp", "_id", "_rev", "doc"} <= names and "saved_timestamp" not in names:
+        return Program.CHT_SYNC_2023
+    return None
+
+
+def _names(columns: Sequence[str]) -> set[str]:
+    return {column.partition(" ")[0] for column in columns}
+
+
+def _is_all_sourced(connection: Connection, schema: str, name: str) -> bool:
+    """Whether no row is from before `source` was added; also where we may not look."""
+    table = sql.Identifier(schema, name)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select has_table_privilege(%s, 'select') and has_schema_privilege(%s, 'usage')",
+            (table.as_string(cursor), schema),
+        )
+        if cursor.fetchall() == [(False,)]:
+            return True
+        cursor.execute(sql.SQL("select not exists (select from {} where source is null)").format(table))
+        return bool(cursor.fetchall()[0][0])
+
+
+def _sources(connection: Connection, schema: str) -> list[OldSource] | None:
+    """The lines of a progress that is not ours; None where there is no such table, or we may not read it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select array_agg(attname::text) from pg_class join pg_namespace as n on n.oid = relnamespace
+              join pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped
+            where nspname = %s and relname = %s and has_table_privilege(pg_class.oid, 'select')
+              and has_schema_privilege(n.oid, 'usage')
+            """,
+            (schema, PROGRESS),
+        )
+        ((columns,),) = cursor.fetchall()
+        if not columns or "seq" not in columns or "epoch" in columns:
+            return None
+        cursor.execute(
+            sql.SQL("select {}, seq::text from {} order by 1").format(
+                sql.SQL("source" if "source" in columns else "''"), sql.Identifier(schema, PROGRESS)
+            )
+        )
+        return [OldSource(name, sequence) for name, sequence in cursor.fetchall()]

@@ -1,0 +1,130 @@
+"""What moving would do: how much there is, what becomes of each sequence, how long it takes and needs.
+
+Nothing is changed but a temporary table, into which the first rows are moved to see how long that takes; it
+is gone at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+
+from cht_sync.migrate.moves import Move, Moves, chosen_old, moves_of
+from cht_sync.migrate.old import OldTable, found_in
+from cht_sync.migrate.rows import in_blocks, rows_of
+from cht_sync.migrate.run import Taken, how_far
+from cht_sync.migrate.sequence import Judgement, judged
+from cht_sync.reconcile.couch import Couch
+from cht_sync.reconcile.databases import sides
+from cht_sync.reconcile.table import Table, told_of
+from cht_sync.settings import Settings
+from cht_sync.warehouse.connection import owner_endpoint
+
+PROBED_BLOCKS = 500
+"""Blocks of an old table that are moved to see how long it takes."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What moving a table costs: seconds, and bytes of PostgreSQL's disk. `rows` that there are, about."""
+
+    rows: int
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One database: how its sequence is judged, what CouchDB has, and what is done already."""
+
+    move: Move
+    judgement: Judgement
+    documents: int
+    taken: Taken | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of it. `prepared`: init-db has made our tables; `in_the_way`: the old tables have their schema."""
+
+    moves: Moves
+    steps: tuple[Step, ...]
+    costs: dict[str, Cost]
+    """By relation."""
+    prepared: bool
+    in_the_way: bool
+
+
+def moves(settings: Settings, schema: str | None, old_host: str | None) -> Moves:
+    """Find what is to be moved. Raises ChtSyncError."""
+    with told_of("migrate"), owner_endpoint(settings).connect() as connection:
+        return moves_of(chosen_old(found_in(connection, schema), schema), settings, old_host)
+
+
+def plan(settings: Settings, schema: str | None, old_host: str | None) -> Plan:
+    """Look at everything. Raises ChtSyncError."""
+    found = moves(settings, schema, old_host)
+    with told_of("migrate"), owner_endpoint(settings).connect() as connection:
+        prepared = _is_prepared(connection, settings)
+        tables = {move.table.relation: move.table for move in found.moves}
+        costs = {relation: _cost(connection, table) for relation, table in tables.items()}
+    steps = []
+    for move in found.moves:
+        with sides(settings, move.database, writing=True) as (couch, table):
+            steps.append(_step(move, couch, table, prepared))
+    in_the_way = not prepared and found.old.schema == settings.postgres_schema
+    return Plan(found, tuple(steps), costs, prepared, in_the_way)
+
+
+def _step(move: Move, couch: Couch, table: Table, prepared: bool) -> Step:
+    documents = couch.count()
+    return Step(move, judged(move.position, couch), documents, how_far(table) if prepared else None)
+
+
+def _is_prepared(connection: Connection, settings: Settings) -> bool:
+    with connection.cursor() as cursor:
+        name = sql.Identifier(settings.postgres_schema, "cht_sync_migrations").as_string(cursor)
+        cursor.execute("select to_regclass(%s) is not null", (name,))
+        return bool(cursor.fetchall()[0][0])
+
+
+def _cost(connection: Connection, table: OldTable) -> Cost:
+    """Move the first blocks into a table of the same form, and reckon from there."""
+    connection.autocommit = False
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("""
+                set local client_min_messages = warning;
+                create temporary table cht_sync_probe (_id text collate "C" primary key, _rev text, doc jsonb,
+                  "@timestamp" timestamptz, "@version" text, doc_as_upsert boolean, _deleted boolean,
+                  saved_timestamp timestamp, source text) on commit drop;
+                create index on cht_sync_probe (saved_timestamp);
+                create index on cht_sync_probe ("@timestamp");
+            """)
+            cursor.execute(
+                "select pg_relation_size(to_regclass(%s)) / current_setting('block_size')::bigint",
+                (table.identifier.as_string(cursor),),
+            )
+            ((blocks,),) = cursor.fetchall()
+            begun = time.monotonic()
+            cursor.execute(
+                sql.SQL("""
+                    insert into cht_sync_probe
+                      select _id, _rev, doc, now(), '1', true, _deleted, now() at time zone 'UTC', ''
+                      from ({}) as rows
+                    on conflict do nothing
+                """).format(rows_of(table, (), in_blocks(connection.server_version))),
+                {"first": 0, "after": min(blocks, PROBED_BLOCKS)},
+            )
+            seconds, rows = time.monotonic() - begun, cursor.rowcount
+            cursor.execute("select pg_total_relation_size('pg_temp.cht_sync_probe')")
+            ((size,),) = cursor.fetchall()
+    finally:
+        connection.rollback()
+        connection.autocommit = True
+    share = max(blocks, 1) / min(max(blocks, 1), PROBED_BLOCKS)
+    estimate = round(rows * share) if blocks > PROBED_BLOCKS else rows
+    return Cost(estimate, seconds * share, round(size * share))

@@ -1,0 +1,179 @@
+"""What `plan`, `run` and `check` say: lines for people, JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cht_sync.migrate.check import Compared, Kind
+from cht_sync.migrate.plan import Cost, Plan, Step
+from cht_sync.migrate.run import Taken
+from cht_sync.migrate.sequence import shown as shown_sequence
+from cht_sync.reconcile.report import named, several
+
+MEANING = {
+    Kind.SAME: "the same",
+    Kind.MOVED_ON: "newer in CouchDB",
+    Kind.DELETED: "deleted since",
+    Kind.UNKNOWN: "unknown to CouchDB: purged, or of a database that is not synced",
+    Kind.CHANGED: "of the same revision with another content",
+    Kind.MISSING: "missing here",
+}
+LOOK_SECONDS = 26e-6
+"""Seconds that a change takes when the list of changes is compared (docs/scaling.md: 2 cores)."""
+
+
+def plan_as_lines(plan: Plan, command: str) -> Iterator[str]:
+    """The plan; `command` is how to run it."""
+    old = plan.moves.old
+    yield f"{old.program} in schema {old.schema}; nothing of it is changed"
+    relation = None
+    for step in plan.steps:
+        table = step.move.table
+        if table.relation != relation:
+            relation = table.relation
+            cost = plan.costs[relation]
+            yield ""
+            yield f"{relation}: about {several(cost.rows, 'row')}, {size(table.bytes)}"
+        yield from _step_lines(step)
+    for name, reason in plan.moves.left:
+        yield f"{name}: left: {reason}"
+    yield ""
+    yield from _cost_lines(plan)
+    if all(step.taken is not None and step.taken.ended for step in plan.steps):
+        yield "All of it is done. Compare: cht-sync migrate check"
+    elif plan.in_the_way:
+        yield (
+            f"Before it: {old.program} has the schema {old.schema}, which POSTGRES_SCHEMA names too. Give "
+            "POSTGRES_SCHEMA another name, such as cht_sync."
+        )
+    elif not plan.prepared:
+        yield "Before it: cht-sync init-db makes the tables, or brings them up to date."
+    yield f"To do it: {command}"
+
+
+def _step_lines(step: Step) -> Iterator[str]:
+    database = step.move.database
+    if step.taken is not None and step.taken.ended:
+        yield f"  {database}: done, {several(step.taken.moved.moved, 'row')} moved"
+        return
+    which = "the rows whose revision CouchDB has in it" if step.move.asks else "its rows"
+    filtered = ", through the pipeline's filters, which redact them" if step.move.filtered else ""
+    yield f"  {database}: {which}{filtered}; CouchDB has {several(step.documents, 'document')}"
+    judgement = step.judgement
+    if judgement.sequence is not None:
+        behind = (
+            "" if judgement.pending is None else f", with {several(judgement.pending, 'change')} behind it"
+        )
+        yield f"    sequence {shown_sequence(judgement.sequence)} is kept{behind}"
+    else:
+        yield f"    no sequence is kept: {judgement.reason}"
+        yield "    so all revisions are compared with CouchDB's, and what differs is read from there"
+
+
+def _cost_lines(plan: Plan) -> Iterator[str]:
+    ways = dict.fromkeys(plan.costs, 0)
+    for step in plan.steps:
+        ways[step.move.table.relation] += 1
+    seconds = sum(plan.costs[relation].seconds * times for relation, times in ways.items())
+    look = sum(step.documents for step in plan.steps) * LOOK_SECONDS
+    needed = sum(cost.bytes for cost in plan.costs.values())
+    yield (
+        f"Time: about {duration(seconds)} for the rows, going by the first of them, and at least "
+        f"{duration(look)} to compare the revisions with CouchDB's"
+    )
+    yield f"Disk: about {size(needed)} more in PostgreSQL, and as much again of write-ahead log meanwhile"
+
+
+def plan_as_json(plan: Plan) -> dict[str, Any]:
+    """The shape of `plan --json`. Bytes, seconds."""
+    return {
+        "program": plan.moves.old.program.value,
+        "schema": plan.moves.old.schema,
+        "prepared": plan.prepared,
+        "tables": [_table(relation, cost) for relation, cost in plan.costs.items()],
+        "databases": [_database(step) for step in plan.steps],
+        "left": [{"relation": relation, "reason": reason} for relation, reason in plan.moves.left],
+    }
+
+
+def _table(relation: str, cost: Cost) -> dict[str, Any]:
+    return {"relation": relation, "rows": cost.rows, "seconds": round(cost.seconds, 1), "bytes": cost.bytes}
+
+
+def _database(step: Step) -> dict[str, Any]:
+    return {
+        "name": step.move.database,
+        "relation": step.move.table.relation,
+        "asks_couchdb": step.move.asks,
+        "documents": step.documents,
+        "sequence_kept": step.judgement.sequence is not None,
+        "pending": step.judgement.pending,
+        "reason": step.judgement.reason,
+        "done": step.taken is not None and step.taken.ended,
+    }
+
+
+def run_line(database: str, taken: Taken) -> str:
+    """What became of one database."""
+    moved, looked = taken.moved, taken.looked_through
+    if looked is None or not looked.ended:
+        return f"{database}: {several(moved.moved, 'row')} moved so far"
+    there = moved.read - moved.moved
+    already = f" ({there:,} more were there already)" if there else ""
+    kept = f"goes on from {shown_sequence(moved.sequence)}" if moved.sequence else "goes on from now"
+    return (
+        f"{database}: {several(moved.moved, 'row')} moved{already}, {looked.added:,} read from CouchDB, "
+        f"deletions above all; its pipeline {kept}"
+    )
+
+
+def check_as_lines(results: Sequence[Compared]) -> Iterator[str]:
+    """A line for each old table, and one for each kind of difference, with examples."""
+    for one in results:
+        yield f"{one.relation} and {', '.join(one.databases)}: {_found(one)}"
+        if not one.contents:
+            yield "  only revisions were compared, since documents are redacted here"
+        for kind, ids in one.examples.items():
+            if ids and one.counts[kind]:
+                yield f"  {MEANING[kind]}: {named(ids, one.counts[kind])}"
+
+
+def _found(one: Compared) -> str:
+    parts = [f"{one.counts[kind]:,} {MEANING[kind].partition(':')[0]}" for kind in Kind if one.counts[kind]]
+    if one.ours_alone:
+        parts.append(f"{one.ours_alone:,} here alone")
+    return ", ".join(parts) or "no documents"
+
+
+def check_as_json(results: Sequence[Compared]) -> list[dict[str, Any]]:
+    """The tables of `check --json`."""
+    return [
+        {
+            "relation": one.relation,
+            "databases": list(one.databases),
+            "same": one.same,
+            "contents_compared": one.contents,
+            "counts": {kind.value: one.counts[kind] for kind in Kind} | {"here_alone": one.ours_alone},
+            "examples": {kind.value: one.examples.get(kind, []) for kind in Kind if kind is not Kind.SAME},
+        }
+        for one in results
+    ]
+
+
+def size(count: int) -> str:
+    """Bytes as people read them."""
+    value = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" or value >= 10 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:,.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them."""
+    if seconds < 60:
+        return f"{max(round(seconds), 1)} s"
+    minutes, hours = round(seconds / 60), seconds / 3600
+    return f"{minutes} min" if minutes < 120 else f"{hours:.0f} h"

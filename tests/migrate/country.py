@@ -1,0 +1,183 @@
+"""A CHT's databases, and what couch2pg, cht-sync 2 and cht-sync of 2023 would have made of them.
+
+Their tables are those of their public sources: couch2pg's migrations, setup.js of cht-sync 2, and the first
+init script of cht-sync. Their rows are what these programs store of a document and of a deletion.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from click.testing import Result as CliResult
+from psycopg2 import sql
+from psycopg2.extras import execute_values
+from reconcile.world import Place, World
+from warehouse.served import Served
+
+COUCH2PG = """
+    create table couchdb (doc jsonb);
+    create unique index couchdb_doc_uuid on couchdb ((doc ->> '_id'));
+    create index couchdb_doc_type on couchdb ((doc ->> 'type'));
+    create table couchdb_progress (seq varchar, source varchar not null);
+    create unique index couchdb_progress_source on couchdb_progress (source);
+    create table couchdb_users_meta (doc jsonb);
+    create table couchdb_medic_logs (doc jsonb);
+    create table couchdb_medic_users (doc jsonb);
+"""
+CHT_SYNC_2 = """
+    create schema {schema};
+    create table {schema}.couchdb (saved_timestamp timestamp, _id varchar primary key, _deleted boolean,
+      source varchar, doc jsonb);
+    create index _deleted on {schema}.couchdb (_deleted);
+    create index saved_timestamp on {schema}.couchdb (saved_timestamp);
+    create index source on {schema}.couchdb (source);
+    create table {schema}.couchdb_progress (seq varchar, pending integer, updated_at timestamptz,
+      source varchar primary key);
+"""
+OF_2023 = """
+    create table {} ("@version" text, "@timestamp" timestamp, _id text, _rev text, doc jsonb,
+      doc_as_upsert boolean, unique (_id, _rev));
+"""
+OLD_SCHEMA = "old_v1"
+
+
+@dataclass
+class Country:
+    """Databases of one CouchDB: `worlds` are medic, medic-sentinel and medic-users-meta, so to say."""
+
+    worlds: tuple[World, ...]
+
+    @property
+    def databases(self) -> tuple[str, ...]:
+        return tuple(world.database for world in self.worlds)
+
+    @property
+    def medic(self) -> World:
+        return self.worlds[0]
+
+    @property
+    def sentinel(self) -> World:
+        return self.worlds[1]
+
+    @property
+    def users_meta(self) -> World:
+        return self.worlds[2]
+
+    def query(self, statement: Any, *values: Any) -> list[tuple[Any, ...]]:
+        return self.medic.installation.query(statement, *values)
+
+    def run(self, *words: str) -> CliResult:
+        return self.medic.run("migrate", *words)
+
+    def source(self, world: World, *, port: bool) -> str:
+        """What the earlier programs call a database."""
+        place = world.couch
+        return f"{place.host}{f':{place.port}' if port else ''}/{world.database}"
+
+    def with_settings(self, **changes: str) -> Country:
+        return Country(
+            tuple(replace(world, changes={**world.changes, **changes}) for world in self.worlds)
+        )
+
+    # What the earlier programs make.
+
+    def couch2pg(self, *, of: Sequence[World] | None = None) -> None:
+        """Living documents in one table, those of users-meta in another; deletions leave nothing."""
+        self._make(COUCH2PG)
+        for world in of or self.worlds:
+            name = "couchdb_users_meta" if world.database.endswith("-users-meta") else "couchdb"
+            rows = [(json.dumps(doc),) for doc in living(world)]
+            # The last one of an id that several databases have stays.
+            ids = [doc["_id"] for doc in living(world)]
+            self.query(
+                sql.SQL("delete from {} where doc ->> '_id' = any(%s)").format(sql.Identifier(name)), ids
+            )
+            self._insert(f"insert into {name} (doc) values %s", rows)
+            self.query(
+                "insert into couchdb_progress values (%s, %s)",
+                sequence(world),
+                self.source(world, port=True),
+            )
+
+    def cht_sync_2(self, *, with_source: bool = True) -> None:
+        """All databases in one table, deletions as stubs; its first versions had no `source`."""
+        self._make(CHT_SYNC_2.replace("{schema}", OLD_SCHEMA))
+        for world in self.worlds:
+            source = self.source(world, port=False)
+            rows = [
+                (
+                    "2025-01-01",
+                    one,
+                    deleted,
+                    source if with_source else None,
+                    json.dumps({"_id": one, "_rev": rev, "_deleted": True} if deleted else doc),
+                )
+                for one, (rev, deleted, doc) in world.winners().items()
+            ]
+            self._insert(
+                f"insert into {OLD_SCHEMA}.couchdb values %s on conflict (_id) do update set "
+                "_deleted = excluded._deleted, source = excluded.source, doc = excluded.doc",
+                rows,
+            )
+            self.query(
+                f"insert into {OLD_SCHEMA}.couchdb_progress values (%s, 0, now(), %s)",
+                sequence(world),
+                source,
+            )
+
+    def of_2023(self) -> None:
+        """A table for each database, with a row for each revision that was seen, also of what is deleted."""
+        self.query(f"create schema {OLD_SCHEMA}")
+        for world in self.worlds:
+            table = sql.Identifier(OLD_SCHEMA, world.database)
+            self.query(sql.SQL(OF_2023).format(table))
+            rows: list[tuple[Any, ...]] = []
+            for one, (rev, deleted, doc) in world.winners().items():
+                earlier = {"_id": one, "_rev": "1-0", "old": True}
+                rows.append(("1", "2023-01-01", one, "1-0", json.dumps(earlier), True))
+                if not deleted:
+                    rows.append(("1", "2023-06-01", one, rev, json.dumps(doc), True))
+            rows.append(("1", "2023-06-01", "%{[doc][_id]}", "%{[doc][_rev]}", None, True))
+            self._insert(sql.SQL("insert into {} values %s").format(table), rows)
+
+    def _make(self, statements: str) -> None:
+        self.query(sql.SQL(statements))
+
+    def _insert(self, statement: Any, rows: Sequence[tuple[Any, ...]]) -> None:
+        with self.medic.installation.connected() as connection, connection, connection.cursor() as cursor:
+            execute_values(cursor, statement, rows, page_size=1000)
+
+    def old_state(self) -> list[tuple[Any, ...]]:
+        """All that the earlier programs' schemas hold, as a sum: it must never change."""
+        tables = self.query("""
+            select format('%I.%I', nspname, relname) from pg_class
+              join pg_namespace as n on n.oid = relnamespace
+            where relkind = 'r' and nspname in ('public', 'old_v1') order by 1
+        """)
+        sums = []
+        for (name,) in tables:
+            statement = f"select count(*), sum(hashtextextended(one::text, 0)), max(xmin::text) from {name} as one"
+            sums.append((name, *self.query(statement)[0]))
+        return sums
+
+
+def country_of(served: Served, place: Place, name: str, home: Path) -> Country:
+    """An installation for three databases."""
+    databases = (name, f"{name}-sentinel", f"{name}-users-meta")
+    served.installation.init(" ".join(databases))
+    changes = {"COUCHDB_DBS": " ".join(databases)}
+    return Country(tuple(World(place, served, one, home, changes) for one in databases))
+
+
+def living(world: World) -> list[Any]:
+    """The documents that are not deleted."""
+    return [doc for _rev, deleted, doc in world.winners().values() if not deleted]
+
+
+def sequence(world: World) -> str:
+    """Where the feed ends."""
+    return str(world.ask("GET", "/_changes", params={"limit": "0", "since": "now"})["last_seq"])
