@@ -193,20 +193,23 @@ def _is_all_sourced(connection: Connection, schema: str, name: str) -> bool:
 
 
 def _sources(connection: Connection, schema: str) -> list[OldSource] | None:
-    """The lines of a progress that is not ours; None where there is no such table, or we may not read it."""
+    """The lines of a progress that is not ours, none where we may not read it; None: no such table."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            select array_agg(attname::text) from pg_class join pg_namespace as n on n.oid = relnamespace
+            select array_agg(attname::text),
+              bool_and(has_table_privilege(pg_class.oid, 'select') and has_schema_privilege(n.oid, 'usage'))
+            from pg_class join pg_namespace as n on n.oid = relnamespace
               join pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped
-            where nspname = %s and relname = %s and has_table_privilege(pg_class.oid, 'select')
-              and has_schema_privilege(n.oid, 'usage')
+            where nspname = %s and relname = %s
             """,
             (schema, PROGRESS),
         )
-        ((columns,),) = cursor.fetchall()
+        ((columns, readable),) = cursor.fetchall()
         if not columns or "seq" not in columns or "epoch" in columns:
             return None
+        if not readable:
+            return []
         cursor.execute(
             sql.SQL("select {}, seq::text from {} order by 1").format(
                 sql.SQL("source" if "source" in columns else "''"), sql.Identifier(schema, PROGRESS)

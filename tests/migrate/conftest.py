@@ -20,9 +20,7 @@ def country(
 ) -> Iterator[Country]:
     """Three empty databases of CouchDB, and an installation for them."""
     with fresh_database(postgres_server) as name, served(postgres_server, name) as one:
-        place = Place(
-            couchdb_server.host, couchdb_server.port, couchdb_server.user, couchdb_server.password
-        )
+        place = Place(couchdb_server.host, couchdb_server.port, couchdb_server.user, couchdb_server.password)
         client = couchdb_server.client()
         made = country_of(one, place, couchdb_database, tmp_path)
         for database in made.databases:

@@ -7,8 +7,8 @@ init script of cht-sync. Their rows are what these programs store of a document 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ OF_2023 = """
       doc_as_upsert boolean, unique (_id, _rev));
 """
 OLD_SCHEMA = "old_v1"
+SHAPES = ("couch2pg", "cht_sync_2", "cht_sync_2 without source", "of_2023")
+Winners = Mapping[str, tuple[str, bool, Any]]
 
 
 @dataclass
@@ -50,6 +52,20 @@ class Country:
     """Databases of one CouchDB: `worlds` are medic, medic-sentinel and medic-users-meta, so to say."""
 
     worlds: tuple[World, ...]
+    known: Mapping[str, Winners] = field(default_factory=dict)
+    """What CouchDB holds, of databases that nobody changes any more."""
+
+    def winners(self, world: World) -> Winners:
+        """What CouchDB holds of a database."""
+        return self.known.get(world.database) or world.winners()
+
+    def living(self, world: World) -> list[Any]:
+        """The documents that are not deleted."""
+        return [doc for _rev, deleted, doc in self.winners(world).values() if not deleted]
+
+    def is_complete(self) -> bool:
+        """Whether each database's rows are what CouchDB holds."""
+        return all(world.rows() == self.winners(world) for world in self.worlds)
 
     @property
     def databases(self) -> tuple[str, ...]:
@@ -80,7 +96,7 @@ class Country:
 
     def with_settings(self, **changes: str) -> Country:
         return Country(
-            tuple(replace(world, changes={**world.changes, **changes}) for world in self.worlds)
+            tuple(replace(world, changes={**world.changes, **changes}) for world in self.worlds), self.known
         )
 
     # What the earlier programs make.
@@ -90,9 +106,10 @@ class Country:
         self._make(COUCH2PG)
         for world in of or self.worlds:
             name = "couchdb_users_meta" if world.database.endswith("-users-meta") else "couchdb"
-            rows = [(json.dumps(doc),) for doc in living(world)]
+            documents = self.living(world)
+            rows = [(json.dumps(doc),) for doc in documents]
             # The last one of an id that several databases have stays.
-            ids = [doc["_id"] for doc in living(world)]
+            ids = [doc["_id"] for doc in documents]
             self.query(
                 sql.SQL("delete from {} where doc ->> '_id' = any(%s)").format(sql.Identifier(name)), ids
             )
@@ -116,7 +133,7 @@ class Country:
                     source if with_source else None,
                     json.dumps({"_id": one, "_rev": rev, "_deleted": True} if deleted else doc),
                 )
-                for one, (rev, deleted, doc) in world.winners().items()
+                for one, (rev, deleted, doc) in self.winners(world).items()
             ]
             self._insert(
                 f"insert into {OLD_SCHEMA}.couchdb values %s on conflict (_id) do update set "
@@ -136,13 +153,34 @@ class Country:
             table = sql.Identifier(OLD_SCHEMA, world.database)
             self.query(sql.SQL(OF_2023).format(table))
             rows: list[tuple[Any, ...]] = []
-            for one, (rev, deleted, doc) in world.winners().items():
+            for one, (rev, deleted, doc) in self.winners(world).items():
                 earlier = {"_id": one, "_rev": "1-0", "old": True}
                 rows.append(("1", "2023-01-01", one, "1-0", json.dumps(earlier), True))
                 if not deleted:
                     rows.append(("1", "2023-06-01", one, rev, json.dumps(doc), True))
             rows.append(("1", "2023-06-01", "%{[doc][_id]}", "%{[doc][_rev]}", None, True))
             self._insert(sql.SQL("insert into {} values %s").format(table), rows)
+
+    def was_read_by(self, shape: str) -> None:
+        """Make what the program of one of SHAPES would have made."""
+        match shape:
+            case "couch2pg":
+                self.couch2pg()
+            case "cht_sync_2":
+                self.cht_sync_2()
+            case "cht_sync_2 without source":
+                self.cht_sync_2(with_source=False)
+            case _:
+                self.of_2023()
+
+    def versions(self) -> list[tuple[Any, ...]]:
+        """Each row's version and stamp, and the positions: what a run that changes nothing leaves alone."""
+        rows = [
+            row
+            for world in self.worlds
+            for row in world.query("select _id, xmin::text, saved_timestamp from {} order by _id")
+        ]
+        return rows + self.query("select * from v1.couchdb_progress order by source")
 
     def _make(self, statements: str) -> None:
         self.query(sql.SQL(statements))
@@ -160,7 +198,9 @@ class Country:
         """)
         sums = []
         for (name,) in tables:
-            statement = f"select count(*), sum(hashtextextended(one::text, 0)), max(xmin::text) from {name} as one"
+            statement = (
+                f"select count(*), sum(hashtextextended(one::text, 0)), max(xmin::text) from {name} as one"
+            )
             sums.append((name, *self.query(statement)[0]))
         return sums
 
@@ -171,11 +211,6 @@ def country_of(served: Served, place: Place, name: str, home: Path) -> Country:
     served.installation.init(" ".join(databases))
     changes = {"COUCHDB_DBS": " ".join(databases)}
     return Country(tuple(World(place, served, one, home, changes) for one in databases))
-
-
-def living(world: World) -> list[Any]:
-    """The documents that are not deleted."""
-    return [doc for _rev, deleted, doc in world.winners().values() if not deleted]
 
 
 def sequence(world: World) -> str:

@@ -256,6 +256,7 @@ def test_hard_names_become_tables_of_exactly_that_name(empty: Installation) -> N
         ("cht_sync_loads", {}, "cht_sync_loads"),
         ("cht_sync_load_chunks", {}, "cht_sync_load_chunks"),
         ("cht_sync_heartbeats", {}, "cht_sync_heartbeats"),
+        ("cht_sync_migrations", {}, "cht_sync_migrations"),
         ("x" * 64, {}, "63 bytes"),
         ("Medic", {}, "Medic"),
         ("1medic", {}, "1medic"),

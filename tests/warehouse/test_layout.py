@@ -23,7 +23,7 @@ def test_the_script_takes_over_a_database_of_version_0_1_0_and_its_rows_are_unch
     assert all(before.values())
     kept.init("medic medic-sentinel")
     assert {table: rows(kept, table, known[table]) for table in TABLES} == before
-    assert kept.query("select layout_version, last_stamp from v1.cht_sync_state") == [("0.3.0", stamp)]
+    assert kept.query("select layout_version, last_stamp from v1.cht_sync_state") == [("0.4.0", stamp)]
     assert kept.query("select closed_at, closed_by from v1.dead_letters") == [(None, None)] * len(
         before["dead_letters"]
     )
@@ -41,7 +41,7 @@ def test_an_upgraded_database_has_the_layout_of_a_new_one(
     kept: Installation, installed: Installation
 ) -> None:
     report = kept.init("medic medic-sentinel")
-    assert report[0] == "layout upgraded from 0.1.0 to 0.3.0"
+    assert report[0] == "layout upgraded from 0.1.0 to 0.4.0"
     for part, question in LAYOUT.items():
         assert installed.query(question) == kept.query(question), part
     assert kept.init("medic medic-sentinel") == []
@@ -62,7 +62,7 @@ def test_an_upgrade_that_is_cut_off_has_changed_nothing(kept: Installation) -> N
         writer.commit()
     assert [kept.query(question) for question in LAYOUT.values()] == before
     kept.init("medic medic-sentinel")
-    assert kept.value("select layout_version from v1.cht_sync_state") == "0.3.0"
+    assert kept.value("select layout_version from v1.cht_sync_state") == "0.4.0"
 
 
 def test_the_upgrade_does_not_wait_for_readers_of_documents(kept: Installation) -> None:
@@ -70,7 +70,7 @@ def test_the_upgrade_does_not_wait_for_readers_of_documents(kept: Installation) 
     with closing(kept.connect()) as reader:
         reader.cursor().execute('select 1 from v1.medic, v1."medic-sentinel", v1.all_documents, v1.couchdb')
         while_read = kept.init("medic medic-sentinel", PGOPTIONS="-c lock_timeout=2s")
-    assert while_read == ["layout upgraded from 0.1.0 to 0.3.0"]
+    assert while_read == ["layout upgraded from 0.1.0 to 0.4.0"]
     choices = kept.value("select enumvals from pg_settings where name = 'default_toast_compression'")
     assert ("medic: documents that come are compressed with lz4" in kept.init("medic medic-sentinel")) == (
         "lz4" in choices
@@ -88,7 +88,7 @@ def test_an_owner_that_is_no_superuser_can_upgrade(postgres_server: Any) -> None
             installation.query(f"set role {owner}; {make} grant {NAME}_dbt to {owner}")
             load(postgres_server, user=owner, password=password)
             installation.init("medic medic-sentinel", owner=(owner, password))
-            assert installation.value("select layout_version from v1.cht_sync_state") == "0.3.0"
+            assert installation.value("select layout_version from v1.cht_sync_state") == "0.4.0"
             assert installation.init("medic medic-sentinel", owner=(owner, password)) == []
     finally:
         drop(postgres_server)

@@ -82,6 +82,7 @@ TABLES_OF_OURS = (
     "cht_sync_loads",
     "cht_sync_load_chunks",
     "cht_sync_heartbeats",
+    "cht_sync_migrations",
 )
 VIEWS_OF_OURS = ("all_documents", "couchdb")
 

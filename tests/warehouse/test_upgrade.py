@@ -77,7 +77,7 @@ def test_an_upgrade_that_is_killed_while_it_waits_for_a_table_has_changed_nothin
     eventually(lambda: kept.value(BUSY) == 0)
     assert layout(kept) == before
     assert contents(kept, known) == data
-    assert kept.init(DATABASES)[0] == "layout upgraded from 0.1.0 to 0.3.0"
+    assert kept.init(DATABASES)[0] == "layout upgraded from 0.1.0 to 0.4.0"
     assert contents(kept, known) == data
 
 

@@ -1,0 +1,210 @@
+"""What `cht-sync migrate` refuses, before anything is changed, and what it says of sequences."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cht_sync.migrate.old import OldSource
+from cht_sync.migrate.plan import moves as moves_in
+from migrate.country import OLD_SCHEMA, Country
+
+IDS = [f"{number:04x}" for number in range(20)]
+
+
+def refused(country: Country, *words: str, code: int = 1) -> str:
+    """What is said of a run that is refused; nothing is written then."""
+    result = country.run(*(words or ("run",)))
+    assert result.exit_code == code, result.output
+    assert all(world.rows() == {} for world in country.worlds)
+    return result.output
+
+
+def test_without_tables_of_an_earlier_program_there_is_nothing_to_move(country: Country) -> None:
+    assert "has no table of couch2pg, cht-sync 2 or cht-sync of 2023" in refused(country)
+    assert "schema nowhere has no table" in refused(country, "plan", "--from", "nowhere")
+
+
+def test_where_two_programs_have_tables_one_must_be_named(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    country.cht_sync_2()
+    said = refused(country, code=2)
+    assert "couch2pg in schema public" in said and "cht-sync 2 in schema old_v1" in said
+    assert "--from SCHEMA" in said
+    assert country.run("run", "--from", OLD_SCHEMA).exit_code == 0
+    assert country.is_complete()
+
+
+@pytest.mark.parametrize("shape", ["couch2pg", "cht_sync_2"])
+def test_rows_of_another_host_are_not_taken_without_a_word(country: Country, shape: str) -> None:
+    country.medic.put(*IDS)
+    country.was_read_by(shape)
+    schema = "public" if shape == "couch2pg" else OLD_SCHEMA
+    country.query(f"update {schema}.couchdb_progress set source = replace(source, '127.0.0.1', 'couch.old')")
+    if shape == "cht_sync_2":
+        country.query(f"update {schema}.couchdb set source = replace(source, '127.0.0.1', 'couch.old')")
+    said = refused(country, code=2)
+    assert "has read couch.old, and COUCHDB_HOST says 127.0.0.1" in said
+    assert "--old-host couch.old" in said
+    result = country.run("run", "--old-host", "couch.old")
+    assert result.exit_code == 0
+    assert country.is_complete()
+    sources = country.query("select distinct source from v1.all_documents")
+    assert {source.partition("/")[0] for (source,) in sources} == {"127.0.0.1"}
+
+
+def test_rows_of_other_servers_in_the_same_table_are_left(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.cht_sync_2()
+    country.query(
+        f"insert into {OLD_SCHEMA}.couchdb values (now(), 'other', false, %s, %s)",
+        f"elsewhere/{country.medic.database}",
+        json.dumps({"_id": "other", "_rev": "1-0"}),
+    )
+    country.query(
+        f"insert into {OLD_SCHEMA}.couchdb_progress values ('1', 0, now(), %s)",
+        f"elsewhere/{country.medic.database}",
+    )
+    assert country.run("run").exit_code == 0
+    assert country.is_complete()
+
+
+def test_a_database_that_was_read_already_is_refused(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    country.medic.load_until(
+        lambda: country.query("select 1 from v1.couchdb_progress where caught_up_at is not null") != []
+    )
+    before = country.versions()
+    result = country.run("run", "--database", country.medic.database)
+    assert result.exit_code == 1
+    assert "its pipeline has read it, so that there is nothing to take over" in result.output
+    assert "cht-sync migrate check" in result.output
+    assert country.versions() == before
+
+
+def test_a_database_that_was_loaded_already_is_refused(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    assert country.medic.run("load", country.medic.database, "--workers", "1").exit_code == 0
+    result = country.run("run", "--database", country.medic.database)
+    assert result.exit_code == 1
+    assert "cht-sync load has read it" in result.output
+
+
+def test_a_database_that_is_not_synced_is_left_and_named(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.sentinel.put("only-in-sentinel")
+    country.couch2pg()
+    fewer = country.with_settings(COUCHDB_DBS=country.medic.database)
+    result = fewer.run("run")
+    assert result.exit_code == 0
+    assert country.medic.rows() == country.medic.winners()
+    assert country.sentinel.rows() == {}
+    assert f"public.couchdb: left: rows of {country.sentinel.database}, not in COUCHDB_DBS" in result.output
+    check = fewer.run("check")
+    assert check.exit_code == 0
+    assert "unknown to CouchDB" in check.output and "only-in-sentinel" in check.output
+
+
+def test_elastics_logstash_keeps_its_own_position(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    said = refused(country.with_settings(PIPELINE_ENGINE="logstash"), code=2)
+    assert "PIPELINE_ENGINE=logstash keeps its position in a file" in said
+
+
+def test_an_installation_without_our_tables_is_told_to_make_them(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    country.query("drop table v1.cht_sync_migrations")
+    assert "Before it: cht-sync init-db" in country.run("plan").output
+    assert "cht-sync init-db" in refused(country)
+
+
+def test_couchdb_that_is_away_is_told_and_nothing_is_begun(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    result = country.with_settings(COUCHDB_PORT="1").run("run")
+    assert result.exit_code == 1
+    assert "127.0.0.1:1" in result.output
+    assert country.query("select count(*) from v1.cht_sync_migrations") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("sequence", "reason"),
+    [
+        ("0", "has read nothing yet"),
+        ("999999999", "is beyond what this CouchDB has written"),
+        ("12-g1AAAA", "is of another kind of server"),
+    ],
+)
+def test_a_sequence_that_is_not_valid_is_not_kept_and_all_is_read_that_differs(
+    country: Country, sequence: str, reason: str
+) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    country.query("update couchdb_progress set seq = %s", sequence)
+    country.medic.put(IDS[0], "new")
+    country.medic.delete(IDS[1])
+    plan = country.run("plan")
+    assert reason in plan.output
+    assert "all revisions are compared with CouchDB's" in plan.output
+    result = country.run("run")
+    assert result.exit_code == 0
+    assert "goes on from now" in result.output
+    assert country.is_complete()
+
+
+def test_the_first_progress_of_couch2pg_names_no_source(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    country.query("drop table couchdb_progress; create table couchdb_progress (seq int)")
+    country.query("insert into couchdb_progress values (7)")
+    assert country.run("run").exit_code == 0
+    assert country.is_complete()
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "database"),
+    [
+        ("localhost:5984/medic", "localhost", "medic"),
+        ("couch.example.org/medic-sentinel", "couch.example.org", "medic-sentinel"),
+        ("couch.example.org/behind/proxy/medic", "couch.example.org", "medic"),
+        ("[::1]:5984/medic", "[::1]", "medic"),
+        ("couch/a%2Fb", "couch", "a/b"),
+        ("default-source", "", ""),
+    ],
+)
+def test_a_source_names_a_host_and_a_database(name: str, host: str, database: str) -> None:
+    source = OldSource(name, "1")
+    assert (source.host, source.database) == (host, database)
+
+
+def test_a_table_that_may_not_be_read_is_named_with_what_to_do(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    installation = country.medic.installation
+    country.query(f"create role {installation.name}_stranger login password 'stranger'")
+    try:
+        strange = country.with_settings(
+            POSTGRES_USER=f"{installation.name}_stranger", POSTGRES_PASSWORD="stranger"
+        )
+        result = strange.run("run")
+        assert result.exit_code == 1
+        assert "public.couchdb belongs to owner" in result.output
+        assert "grant select on all tables in schema public to" in result.output
+    finally:
+        country.query(f"drop role {installation.name}_stranger")
+
+
+def test_each_table_of_couch2pg_is_that_of_its_databases(country: Country) -> None:
+    country.couch2pg()
+    moves = moves_in(country.medic.settings, None, None)
+    assert {move.database: (move.table.name, move.asks) for move in moves.moves} == {
+        country.medic.database: ("couchdb", True),
+        country.sentinel.database: ("couchdb", True),
+        country.users_meta.database: ("couchdb_users_meta", False),
+    }
