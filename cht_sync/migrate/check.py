@@ -17,7 +17,7 @@ from psycopg2.extensions import connection as Connection
 
 from cht_sync.migrate.moves import Move
 from cht_sync.migrate.old import OldTable
-from cht_sync.migrate.rows import rows_of
+from cht_sync.migrate.rows import rows_of, those_that_are_none
 from cht_sync.reconcile.couch import Couch
 from cht_sync.reconcile.state import State
 from cht_sync.reconcile.table import ROWS_AT_ONCE, told_of
@@ -52,7 +52,10 @@ class Kind(StrEnum):
 
 @dataclass
 class Compared:
-    """One old table: how many documents of each kind, and the ids of some. `ours_alone` are living rows."""
+    """One old table: how many documents of each kind, and the ids of some.
+
+    `ours_alone` are living rows that it lacks; `no_documents` its rows without document, id or revision.
+    """
 
     relation: str
     databases: tuple[str, ...]
@@ -61,6 +64,7 @@ class Compared:
     counts: Counter[Kind] = field(default_factory=Counter)
     examples: dict[Kind, list[str]] = field(default_factory=dict)
     ours_alone: int = 0
+    no_documents: int = 0
 
     def enter(self, kind: Kind, document_id: str) -> None:
         """Count one."""
@@ -102,7 +106,8 @@ def _compare_table(settings: Settings, table: OldTable, moves: Sequence[Move]) -
                     _judge_absent(absent, couches, compared)
                     absent = {}
             _judge_absent(absent, couches, compared)
-            compared.ours_alone = max(_living(connection, settings, moves) - found, 0)
+            compared.ours_alone = max(_number(connection, _living(settings, moves)) - found, 0)
+            compared.no_documents = _number(connection, those_that_are_none(table))
     finally:
         for couch in couches:
             couch.close()
@@ -168,8 +173,11 @@ def _ours(settings: Settings, moves: Sequence[Move]) -> sql.Composable:
     )
 
 
-def _living(connection: Connection, settings: Settings, moves: Sequence[Move]) -> int:
-    query = sql.SQL("select count(*) from ({}) as ours where not _deleted").format(_ours(settings, moves))
+def _living(settings: Settings, moves: Sequence[Move]) -> sql.Composable:
+    return sql.SQL("select count(*) from ({}) as ours where not _deleted").format(_ours(settings, moves))
+
+
+def _number(connection: Connection, query: sql.Composable) -> int:
     with connection.cursor() as cursor:
         cursor.execute(query)
         return int(cursor.fetchall()[0][0])

@@ -143,6 +143,8 @@ def _found(one: Compared) -> str:
     parts = [f"{one.counts[kind]:,} {MEANING[kind].partition(':')[0]}" for kind in Kind if one.counts[kind]]
     if one.ours_alone:
         parts.append(f"{one.ours_alone:,} here alone")
+    if one.no_documents:
+        parts.append(f"{several(one.no_documents, 'row')} there without a document")
     return ", ".join(parts) or "no documents"
 
 
@@ -154,7 +156,8 @@ def check_as_json(results: Sequence[Compared]) -> list[dict[str, Any]]:
             "databases": list(one.databases),
             "same": one.same,
             "contents_compared": one.contents,
-            "counts": {kind.value: one.counts[kind] for kind in Kind} | {"here_alone": one.ours_alone},
+            "counts": {kind.value: one.counts[kind] for kind in Kind}
+            | {"here_alone": one.ours_alone, "no_documents": one.no_documents},
             "examples": {kind.value: one.examples.get(kind, []) for kind in Kind if kind is not Kind.SAME},
         }
         for one in results

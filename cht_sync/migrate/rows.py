@@ -13,6 +13,7 @@ RANGES_OF_TIDS = 14_00_00
 MOST_ROWS_OF_A_BLOCK = 291
 """Of 8 KiB, as PostgreSQL's MaxHeapTuplesPerPage says."""
 EVERYWHERE = sql.SQL("true")
+IS_DOCUMENT = sql.SQL("_id <> '' and _rev is not null and jsonb_typeof(doc) = 'object'")
 
 
 def rows_of(table: OldTable, sources: Sequence[str], where: sql.Composable = EVERYWHERE) -> sql.Composable:
@@ -26,8 +27,9 @@ def rows_of(table: OldTable, sources: Sequence[str], where: sql.Composable = EVE
         select _id, _rev, _deleted, doc
         from (select ({id}) collate "C" as _id, {rev} as _rev, coalesce({deleted}, false) as _deleted, doc
           from {table} as old where {where} and {source} and {newest}) as found
-        where _id <> '' and _rev is not null and jsonb_typeof(doc) = 'object'
+        where {is_document}
     """).format(
+        is_document=IS_DOCUMENT,
         id=table.expression(shape.id),
         rev=table.expression(shape.rev),
         deleted=table.expression(shape.deleted),
@@ -35,6 +37,20 @@ def rows_of(table: OldTable, sources: Sequence[str], where: sql.Composable = EVE
         table=table.identifier,
         where=where,
         source=sql.SQL("(old.source = any(%(sources)s) or old.source is null)" if sources else "true"),
+    )
+
+
+def those_that_are_none(table: OldTable) -> sql.Composable:
+    """A query for the number of rows that are no document: without one, or without id or revision in it."""
+    shape = table.shape
+    return sql.SQL("""
+        select count(*) from (select {id} as _id, {rev} as _rev, doc from {table} as old) as found
+        where ({is_document}) is not true
+    """).format(
+        id=table.expression(shape.id),
+        rev=table.expression(shape.rev),
+        table=table.identifier,
+        is_document=IS_DOCUMENT,
     )
 
 

@@ -93,6 +93,7 @@ def test_rows_that_are_no_documents_are_passed_over(country: Country) -> None:
         country.query("insert into couchdb values (%s)", junk and junk.replace('"x"', '"y"'))
     assert country.run("run").exit_code == 0
     assert country.is_complete()
+    assert "8 rows there without a document" in country.run("check").output
 
 
 def test_the_newest_of_a_document_that_an_old_table_has_twice_counts(country: Country) -> None:
