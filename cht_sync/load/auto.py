@@ -153,7 +153,7 @@ def _begin_if_due(settings: Settings, database: str, chunk_size: int, stop: thre
 
 def _is_due(settings: Settings, couch: Couch, table: Table) -> bool:
     least = settings.load_from_documents
-    if least == 0 or settings.couchdb_seq != "0" or Ledger(table).agreement() is not None:
+    if least == 0 or settings.couchdb_seq != "0" or Ledger(table).agreement() or table.is_taken_over():
         return False
     documents = couch.count()
     return documents >= least and not table.has_rows(documents // NEARLY_EMPTY)

@@ -109,8 +109,9 @@ def how_far(table: Table) -> Taken | None:
 def _refuse_what_is_synced(table: Table) -> None:
     """Raise ChtSyncError where the rows are CouchDB's already: old ones would add nothing."""
     how = None
-    if Ledger(table).agreement() is not None:
-        how = "cht-sync load has read it"
+    agreed = Ledger(table).agreement()
+    if agreed is not None:
+        how = "cht-sync load has read it" if agreed.ended else "cht-sync load is reading it"
     elif table.caught_up():
         how = "its pipeline has read it"
     if how:

@@ -70,6 +70,11 @@ class Table:
         query = "select from {} where source = %s and caught_up_at is not null"
         return bool(self._query(query, "couchdb_progress", self.source))
 
+    def is_taken_over(self) -> bool:
+        """Whether its rows come, or came, from an earlier program's table; see cht-sync migrate."""
+        query = "select from {} where source = %s"
+        return bool(self._query(query, "cht_sync_migrations", self.source))
+
     def other_source(self) -> OtherSource | None:
         """Who else fills this table; where our source never did, who did last. None where nobody."""
         found = self._query(

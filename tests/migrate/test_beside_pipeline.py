@@ -12,6 +12,7 @@ from psycopg2 import sql
 from reconcile.world import edited
 from waiting import eventually
 
+from cht_sync.load import auto
 from cht_sync.migrate import batches, rows, run
 from cht_sync.migrate.plan import moves as moves_in
 from cht_sync.migrate.run import Taken
@@ -130,6 +131,18 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(
     assert country.query("select count(*) from v1.couchdb_progress") == [(0,)]
     assert country.run("run").exit_code == 0
     assert country.is_complete()
+
+
+def test_a_database_that_is_being_moved_is_not_loaded_in_parallel_by_itself(
+    country: Country, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    stopped_after_one_batch(country, monkeypatch)
+    country.medic.query("truncate {}")
+    settings = country.with_settings(LOAD_FROM_DOCUMENTS="10").medic.settings
+    auto.begin_what_is_due(settings, chunk_size=50)
+    assert country.query("select count(*) from v1.cht_sync_loads") == [(0,)]
 
 
 def test_an_old_table_that_was_rewritten_meanwhile_is_read_from_its_start(
