@@ -127,6 +127,7 @@ def run(databases: tuple[str, ...], schema: str | None, old_host: str | None, en
     for relation, reason in found.left:
         click.echo(f"{relation}: left: {reason}")
     click.echo(f"Compare old and new: cht-sync migrate check --env {environment}")
+    click.echo(f"Then let the pipelines go on: cht-sync up --env {environment}")
 
 
 @migrate.command("check", short_help="Compare old and new, document by document.")

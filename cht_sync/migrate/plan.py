@@ -108,10 +108,13 @@ def _cost(connection: Connection, table: OldTable) -> Cost:
                 create index on cht_sync_probe ("@timestamp");
             """)
             cursor.execute(
-                "select pg_relation_size(to_regclass(%s)) / current_setting('block_size')::bigint",
+                """
+                select pg_relation_size(oid) / current_setting('block_size')::bigint, reltuples::bigint
+                from pg_class where oid = to_regclass(%s)
+                """,
                 (table.identifier.as_string(cursor),),
             )
-            ((blocks,),) = cursor.fetchall()
+            ((blocks, known),) = cursor.fetchall()
             begun = time.monotonic()
             cursor.execute(
                 sql.SQL("""
@@ -129,5 +132,4 @@ def _cost(connection: Connection, table: OldTable) -> Cost:
         connection.rollback()
         connection.autocommit = True
     share = max(blocks, 1) / min(max(blocks, 1), PROBED_BLOCKS)
-    estimate = round(rows * share) if blocks > PROBED_BLOCKS else rows
-    return Cost(estimate, DEARER * seconds * share, round(size * share))
+    return Cost(known if known > 0 else round(rows * share), DEARER * seconds * share, round(size * share))
