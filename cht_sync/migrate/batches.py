@@ -31,6 +31,8 @@ FIRST_BLOCKS, MOST_BLOCKS = 64, 8_192
 """Blocks of a batch."""
 AIM = 0.5
 """Seconds that a batch shall take: so long the pipelines of other databases wait at most, about."""
+FILTERED_AT_ONCE = 200
+"""Documents that are held in memory, where they go through filters."""
 MOST_ASKED = 5_000
 """Ids that CouchDB is asked about with one question."""
 
@@ -113,15 +115,22 @@ class Mover:
         values: dict[str, Any],
         maker: RowMaker,
     ) -> dict[str, State]:
-        cursor.execute(
-            sql.SQL("select _id, _rev, _deleted, doc::text from ({}) as found").format(query), values
-        )
-        documents = [
-            Document(one, State(revision, deleted), content.encode())
-            for one, revision, deleted, content in cursor.fetchall()
-        ]
-        stage(staging, documents, maker)
-        return {document.id: document.state for document in documents}
+        """Prepare rows as the pipeline would make them; some at a time, since documents may be large."""
+        states: dict[str, State] = {}
+        declare = "declare old_rows cursor for select _id, _rev, _deleted, doc::text from ({}) as found"
+        cursor.execute(sql.SQL(declare).format(query), values)
+        while True:
+            cursor.execute("fetch %s from old_rows", (FILTERED_AT_ONCE,))
+            documents = [
+                Document(one, State(revision, deleted), content.encode())
+                for one, revision, deleted, content in cursor.fetchall()
+            ]
+            if not documents:
+                break
+            stage(staging, documents, maker)
+            states.update((document.id, document.state) for document in documents)
+        cursor.execute("close old_rows")
+        return states
 
     def _of_others(self, states: dict[str, State]) -> set[str]:
         """Those that are not this database's, or are there in another revision by now."""

@@ -42,12 +42,14 @@ def plan_as_lines(plan: Plan, command: str) -> Iterator[str]:
     yield from _cost_lines(plan)
     if all(step.taken is not None and step.taken.ended for step in plan.steps):
         yield "All of it is done. Compare: cht-sync migrate check"
-    elif plan.in_the_way:
+        return
+    if plan.in_the_way:
         yield (
             f"Before it: {old.program} has the schema {old.schema}, which POSTGRES_SCHEMA names too. Give "
-            "POSTGRES_SCHEMA another name, such as cht_sync."
+            "POSTGRES_SCHEMA another name, such as cht_sync; docs/migrating.md says how dashboards go on."
         )
-    elif not plan.prepared:
+        return
+    if not plan.prepared:
         yield "Before it: cht-sync init-db makes the tables, or brings them up to date."
     yield f"To do it: {command}"
 
