@@ -27,6 +27,8 @@ from cht_sync.warehouse.connection import owner_endpoint
 EXAMPLES = 1_000
 """Ids that are named of each kind."""
 ASKED_AT_ONCE = 1_000
+WITHOUT_PATIENCE = "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0"
+"""Whole tables are read, for which no time limit of the role's is meant."""
 
 
 class Kind(StrEnum):
@@ -94,6 +96,8 @@ def _compare_table(settings: Settings, table: OldTable, moves: Sequence[Move]) -
     couches = [Couch(settings, one.database, threading.Event()) for one in moves]
     try:
         with told_of(table.relation), owner_endpoint(settings).connect() as connection:
+            with connection.cursor() as cursor:
+                cursor.execute(WITHOUT_PATIENCE)
             found = 0
             absent: dict[str, State] = {}
             for kind, document_id, state in _looked_up(connection, settings, table, moves, compared.contents):
@@ -147,18 +151,13 @@ def _looked_up(
           order by ours._rev = old._rev desc limit 1) as new on true
         where new._id is not null or not old._deleted
     """).format(old=rows_of(table, sources), new=_ours(settings, moves))
-    connection.autocommit = False
+    connection.autocommit = False  # the driver wants it so for a cursor of the server's
     try:
-        with connection, connection.cursor() as limits:
-            limits.execute("""
-                set local statement_timeout = 0;
-                set local idle_in_transaction_session_timeout = 0;
-            """)
-            with connection.cursor("compared") as cursor:
-                cursor.itersize = ROWS_AT_ONCE
-                cursor.execute(query, {"contents": contents, "sources": sources})
-                for kind, document_id, revision, deleted in cursor:
-                    yield Kind(kind), document_id, State(revision, deleted)
+        with connection, connection.cursor("compared") as cursor:
+            cursor.itersize = ROWS_AT_ONCE
+            cursor.execute(query, {"contents": contents, "sources": sources})
+            for kind, document_id, revision, deleted in cursor:
+                yield Kind(kind), document_id, State(revision, deleted)
     finally:
         if not connection.closed:
             connection.autocommit = True

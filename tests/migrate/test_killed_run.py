@@ -16,6 +16,7 @@ from waiting import eventually
 from warehouse.served import served
 
 from cht_sync import process
+from cht_sync.cli.group import INTERRUPTED
 from cht_sync.runtime.service import inherited_environment
 from migrate.country import Country, Winners, country_of
 
@@ -110,3 +111,30 @@ def test_a_run_that_is_killed_goes_on_where_it_was_and_a_second_one_changes_noth
     assert moved.versions() == versions
     result = moved.run("check")
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("moved", ["couch2pg"], indirect=True)
+def test_a_run_that_is_interrupted_says_how_to_go_on(moved: Country) -> None:
+    running = start(moved)
+    eventually(lambda: rows_moved(moved) > 0)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(60) == INTERRUPTED
+    said = (moved.medic.home / "run.log").read_text()
+    assert "rows moved so far" in said
+    assert "Go on: cht-sync migrate run --env gamma" in said
+    assert "Traceback" not in said
+    assert start(moved).wait(300) == 0
+    assert moved.is_complete()
+
+
+@pytest.mark.parametrize("moved", ["cht_sync_2"], indirect=True)
+def test_a_run_whose_connections_are_cut_goes_on_by_itself(moved: Country) -> None:
+    running = start(moved)
+    for least in KILL_AFTER:
+        eventually(lambda: rows_moved(moved) >= least or running.poll() is not None)  # noqa: B023
+        moved.query(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'cht-sync' "
+            "and datname = current_database()"
+        )
+    assert running.wait(300) == 0, (moved.medic.home / "run.log").read_text()
+    assert moved.is_complete()

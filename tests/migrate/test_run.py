@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from postgres_fixture import on_every_server
 
 from migrate.country import SHAPES, Country
 
+pytest_generate_tests = on_every_server
 IDS = [f"{number:04x}" for number in range(300)]
 
 
