@@ -39,7 +39,9 @@ def exposed(text: str) -> dict[str, Metric]:
     """What the text of a `/metrics` says, by the names that a query uses."""
     found = {}
     for family in text_string_to_metric_families(text):
-        name = f"{family.name}_total" if family.type == "counter" else family.name
+        # The parser takes "_total" away; cht-watchdog has a counter that never had it.
+        total = f"{family.name}_total"
+        name = total if f"# TYPE {total} counter\n" in text else family.name
         labels = {label for sample in family.samples for label in sample.labels} - OF_HISTOGRAMS
         found[name] = Metric(family.type, frozenset(labels), family.documentation)
     return found

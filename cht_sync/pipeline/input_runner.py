@@ -74,7 +74,7 @@ class InputRunner:
                 self._follow(stop)
                 return
             except Superseded as superseded:
-                self._counts.claimed = False
+                self._counts.loses_claim()
                 self._counts.stopped(f"{superseded}; standing by until it ends")
                 self._metrics.superseded += 1
                 log.error(
@@ -95,7 +95,7 @@ class InputRunner:
         try:
             if self._keeper is not None and self._source.source is not None:
                 self._position = self._keeper.claim(self._source.source, stop)
-            self._counts.claimed = True
+            self._counts.claims(None if self._position is None else self._position.sequence)
             while not stop.is_set():
                 try:
                     self._read_on(stop)
@@ -141,7 +141,7 @@ class InputRunner:
         if not self._deliver(ready, stop):
             return False
         batch.ack()
-        self._counts.delivered()
+        self._counts.delivered(None if batch.position is None else batch.position.sequence)
         self._metrics.ended(acknowledged=True)
         progress.stored(len(batch.events), batch.position)
         with self._delivering:

@@ -87,7 +87,7 @@ class Follower:
         self._health.turn()
         newest = newest_change(connection, self._options.raw_schema)
         self._metrics.postgres(up=True)
-        self._metrics.waiting(some=newest is not None and newest != self._covered)
+        self._metrics.covered(self._covered, newest=newest)
         with self._health.at_work():
             self._renew_package()
             self._look_at_others(connection)
@@ -170,7 +170,7 @@ class Follower:
 
     def _measured(self, connection: Connection, newest: Newest) -> Freshness | None:
         before, self._covered = self._covered, newest or NOTHING
-        self._metrics.waiting(some=False)
+        self._metrics.covered(self._covered, newest=newest)
         if before is None or newest is None or newest <= before:
             return None
         try:

@@ -18,11 +18,12 @@ from psycopg2.extras import Json, execute_values
 
 from cht_sync.transform.freshness import Freshness
 from cht_sync.transform.results import NodeResult, RunOutcome
+from cht_sync.transform.results_view import RESULTS, make_results_view
 from cht_sync.transform.retries import Failing
 
 RUNS = "dbt_runs"
-"""Not dbt_results: cht-pipeline 2.x has a model of that name, in the same schema as these tables."""
-RUNS_OF_0_2 = "dbt_results"
+"""Not dbt_results: cht-pipeline 2.x has a model of that name, in the same schema as these tables. Where a
+package has none, a view is there (results_view)."""
 NODES = "dbt_model_results"
 KEPT_WHOLE = timedelta(hours=6)
 PURGE_EVERY = 600.0
@@ -114,13 +115,15 @@ class History:
                 }
             _insert(cursor, self._runs, [values])
             _insert(cursor, self._nodes, [_node_values(outcome, node) for node in outcome.nodes])
+            if not self._prepared and not any(node.name == RESULTS for node in outcome.nodes):
+                make_results_view(cursor, self._schema, self._nodes)
             if time.monotonic() >= self._purge_at:
                 self._purge(cursor, datetime.now(UTC))
                 self._purge_at = time.monotonic() + PURGE_EVERY
         self._prepared = True
 
     def _prepare(self, cursor: Cursor) -> None:
-        self._adopt(cursor, sql.Identifier(self._schema, RUNS_OF_0_2))
+        self._adopt(cursor, sql.Identifier(self._schema, RESULTS))
         _bring_up_to_date(cursor, self._runs, RUN_COLUMNS)
         _bring_up_to_date(cursor, self._nodes, NODE_COLUMNS)
         for table, columns in (

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Collection
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from cht_sync import __version__
+from cht_sync import __version__, watchdog
 from cht_sync.files import existing
 from cht_sync.transform.freshness import Freshness
 from cht_sync.transform.package import Package
@@ -68,6 +69,9 @@ class Metrics:
         self._last_tests = self._gauge("last_tests_timestamp_seconds", "End of the last pass of tests")
         self._package = self._gauge("package_info", "Which package runs", ("origin", "commit", "note"))
         self._postgres = self._gauge("postgres_up", "1 while PostgreSQL can be reached")
+        self._latency = self._of_watchdog(watchdog.LATENCY)
+        self._latency.set(float("nan"))
+        self._execution_time = self._of_watchdog(watchdog.EXECUTION_TIME)
         self._shown_package = ("", "", "")
         self._lock = threading.Lock()
         self._waiting_since: float | None = None
@@ -80,10 +84,17 @@ class Metrics:
         """Whether PostgreSQL can be reached."""
         self._postgres.set(up)
 
-    def waiting(self, *, some: bool) -> None:
-        """Whether there are changes that no run has covered."""
+    def covered(self, until: datetime | None, *, newest: datetime | None) -> None:
+        """The models have everything up to the stamp `until`; `newest` is that of the newest document.
+
+        None where nobody knows, or there is no document; `datetime.min` where there was none.
+        """
+        if newest is None or until is None or until == datetime.min:
+            self._latency.set(float("nan"))
+        else:
+            self._latency.set(max(0.0, (newest - until).total_seconds()))
         with self._lock:
-            if not some:
+            if newest is None or newest == until:
                 self._waiting_since = None
             elif self._waiting_since is None:
                 self._waiting_since = time.monotonic()
@@ -109,6 +120,7 @@ class Metrics:
         for node in outcome.nodes:
             if node.kind == "model" and node.status == "success":
                 self._model_seconds.labels(node.name).set(node.seconds)
+                self._execution_time.labels(node.name).set(node.seconds)
                 self._rows.labels(node.name).inc(node.rows or 0)
         self._failing.set(len(failing))
         self._failing_model.clear()
@@ -137,6 +149,9 @@ class Metrics:
 
     def _counter(self, name: str, text: str, labels: Collection[str] = ()) -> Counter:
         return Counter(f"{PREFIX}_{name}", f"{text}.", labels, registry=self._registry)
+
+    def _of_watchdog(self, family: watchdog.Family) -> Gauge:
+        return Gauge(family.name, family.help, family.labels, registry=self._registry)
 
     def _gauge(self, name: str, text: str, labels: Collection[str] = ()) -> Gauge:
         return Gauge(f"{PREFIX}_{name}", f"{text}.", labels, registry=self._registry)

@@ -44,6 +44,7 @@ class RunningPipeline:
             "PGRST_JWT_SECRET": SECRET,
         }
         self.served = served
+        self._database = database
         self._table = sql.Identifier("v1", database)
         settings = load(
             Environment.GAMMA,
@@ -75,7 +76,7 @@ class RunningPipeline:
     def start(self) -> None:
         """Run it in a thread."""
         self._stop = threading.Event()
-        source = PipelineSource("medic", self.config.read_text())
+        source = PipelineSource(self._database, self.config.read_text())
         pipelines = load_all([source], self._environment, self._folder)
         self.metrics = pipelines[0].pipeline.metrics
 

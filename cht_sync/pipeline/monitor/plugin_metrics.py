@@ -115,11 +115,16 @@ class InputMetrics(PluginMetrics):
         """`<host>/<database>`, where the input has one."""
         self.claimed = False
         """Whether this pipeline is the one writer of the source, where there has to be one."""
+        self.superseded = False
+        """Whether another writer has taken over, until this pipeline is the writer once more."""
+        self.sequence: str | None = None
+        """Up to where the changes are stored."""
         self.reading = False
         self.queue_push = 0
         self.bytes = 0
         self.reconnects = 0
         self.problem = Problems()
+        self._stored: float | None = None
         self._outstanding = 0
         self._at_the_source = 0
         self._is_at_end = True
@@ -137,10 +142,22 @@ class InputMetrics(PluginMetrics):
             if events and not self._says_when_connected:
                 self.problem.clear()
 
-    def delivered(self) -> None:
-        """The batch that was taken is safe."""
+    def delivered(self, sequence: str | None = None) -> None:
+        """The batch that was taken is safe, and so is the position after it."""
         with self.lock:
             self._in_hand = 0
+            self._is_stored_to(sequence)
+
+    def claims(self, sequence: str | None) -> None:
+        """This pipeline is the writer now, and goes on after `sequence`."""
+        with self.lock:
+            self.claimed, self.superseded = True, False
+            self._is_stored_to(sequence)
+
+    def loses_claim(self) -> None:
+        """Another writer has taken over."""
+        with self.lock:
+            self.claimed, self.superseded = False, True
 
     def started(self) -> None:
         """Reading begins, maybe once more: what was not acknowledged will be read again."""
@@ -223,6 +240,11 @@ class InputMetrics(PluginMetrics):
         """Whether it says what waits at the source."""
         return self._knows_backlog
 
+    def seconds_since_stored(self) -> float | None:
+        """Since its position was stored, also if nothing had changed; None before the first time."""
+        stored = self._stored
+        return None if stored is None else time.monotonic() - stored
+
     def backlog(self) -> Backlog:
         """Return how far the input is behind now."""
         with self.lock:
@@ -231,6 +253,10 @@ class InputMetrics(PluginMetrics):
             if self._in_hand and not self._knows_backlog:
                 pending, since = self._in_hand, self._in_hand_since
         return Backlog(pending, 0.0 if since is None else max(0.0, time.monotonic() - since))
+
+    def _is_stored_to(self, sequence: str | None) -> None:
+        self.sequence = sequence or self.sequence
+        self._stored = time.monotonic()
 
     def _lose_sight(self) -> None:
         self._is_at_end = False

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from cht_sync import __version__
+from cht_sync import __version__, watchdog
 from cht_sync.pipeline.monitor.host import Host
 from cht_sync.pipeline.monitor.metrics import Histogram, PipelineMetrics, Reason, Registry
 from cht_sync.pipeline.monitor.readiness import unready
@@ -250,7 +250,18 @@ def exposition(registry: Registry, host: Host) -> str:
         lines += _histogram(name, help, [(_labels(one), of(one)) for one in pipelines])
     for name, help in PLUGIN_FAMILIES:
         lines += _family(name, "counter", help, _plugin_samples(name, pipelines))
+    for family, samples in watchdog.samples(_positions(pipelines)):
+        lines += _family(family.name, family.type, family.help, samples)
     return "\n".join(lines) + "\n"
+
+
+def _positions(pipelines: Iterable[PipelineMetrics]) -> Iterator[watchdog.Position]:
+    """Those of databases; whoever stands by does not know how far the other writer is."""
+    for source in (one for pipeline in pipelines for one in pipeline.inputs):
+        if source.source is not None and not source.superseded:
+            yield watchdog.Position(
+                source.source, source.sequence, source.backlog().pending, source.seconds_since_stored()
+            )
 
 
 def _samples(family: Family, pipelines: Iterable[PipelineMetrics]) -> Iterator[tuple[dict[str, str], float]]:

@@ -23,7 +23,14 @@ FIXED_COLUMNS = (
 """What every form's table has (`columns_of_every_form` in `macros/forms.sql`)."""
 SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "oid")
 INTERNAL_COLUMNS = ("rejected_values",)
-INTERNAL_TABLES = ("model_progress", "form_definitions", "dbt_runs", "dbt_model_results", "dbt_state")
+INTERNAL_TABLES = (
+    "model_progress",
+    "form_definitions",
+    "dbt_runs",
+    "dbt_model_results",
+    "dbt_results",
+    "dbt_state",
+)
 """They are beside the models, or will be after the first run."""
 
 
