@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cht_sync.cli.group import main
+from cht_sync.cli.migrate_views import migrate_views
 
 
 @main.group(short_help="Move from couch2pg, cht-sync 2 or cht-sync of 2023.")
@@ -11,3 +12,6 @@ def migrate() -> None:
 
     Their tables and views are only read, and they may go on running meanwhile.
     """
+
+
+migrate.add_command(migrate_views)
