@@ -68,6 +68,12 @@ class Metrics:
         self._last_tests = self._gauge("last_tests_timestamp_seconds", "End of the last pass of tests")
         self._package = self._gauge("package_info", "Which package runs", ("origin", "commit", "note"))
         self._postgres = self._gauge("postgres_up", "1 while PostgreSQL can be reached")
+        self._refreshes = self._counter(
+            "couch2pg_refreshes", "Refreshes of the views for couch2pg's users by their result", ("result",)
+        )
+        for result in ("success", "failed"):
+            self._refreshes.labels(result)
+        self._refresh_seconds = self._gauge("couch2pg_refresh_seconds", "Duration of the last such refresh")
         self._shown_package = ("", "", "")
         self._lock = threading.Lock()
         self._waiting_since: float | None = None
@@ -127,6 +133,11 @@ class Metrics:
         self._tests.labels("warned").set(found.count("warn"))
         self._tests.labels("failed").set(found.count("fail") + found.count("error"))
         self._last_tests.set(time.time())
+
+    def refreshed(self, *, succeeded: bool, seconds: float) -> None:
+        """A refresh of the views for couch2pg's users has ended."""
+        self._refreshes.labels("success" if succeeded else "failed").inc()
+        self._refresh_seconds.set(seconds)
 
     def _disk(self) -> Any:
         return shutil.disk_usage(existing(self._work_folder))
