@@ -454,3 +454,30 @@ def test_it_is_made_while_documents_are_written(both: Both) -> None:
         ended.set()
         writer.join()
     assert both.query("select count(*) from pg_index where not indisvalid") == [(0,)]
+
+
+@pytest.mark.parametrize("part", ["couchdb", "raw_contacts", "contactview_metadata", "form_metadata"])
+def test_a_part_that_another_version_made_is_made_anew_under_what_reads_it(both: Both, part: str) -> None:
+    role = both.person("dashboards")
+    both.query("create materialized view useview_own as select chw, count(*) from form_metadata group by chw")
+    both.migrate(readers=[role])
+    both.query("create view couch2pg.mine as select * from couch2pg.contactview_clinic")
+    before = {view: both.rows("couch2pg", view) for view in (*VIEWS, "useview_own", "mine")}
+    both.query("update couch2pg.cht_sync_parts set made_of = 'another version' where name = %s", part)
+    report = both.migrate()
+    assert report.failed == []
+    assert report.done[0].startswith(f"{part}: ")
+    assert {view: both.rows("couch2pg", view) for view in before} == before
+    for view in ("mine", "useview_own", "contactview_chw"):
+        assert both.asked_by(role, f"select count(*) >= 0 from couch2pg.{view}") == [(True,)]
+    assert both.migrate().done == []
+
+
+def test_a_part_that_is_read_elsewhere_is_not_dropped_under_it(both: Both) -> None:
+    both.migrate()
+    both.query("create view public.outside as select * from couch2pg.contactview_metadata")
+    both.query("update couch2pg.cht_sync_parts set made_of = 'other' where name = 'contactview_metadata'")
+    before = both.catalog()
+    with pytest.raises(ChtSyncError, match=r"has to be made anew, and public\.outside would be lost with it"):
+        both.migrate()
+    assert both.catalog() == before
