@@ -128,7 +128,7 @@ class Making:
             )
         is_right = found is not None and KINDS.get(found.kind) == part.kind
         if not is_right or self.recorded[part.name] != part.made_of:
-            self._make(part, found if found is not None else None)
+            self._make(part, found)
             self.record(part.name, part.made_of)
         self._make_indexes(part)
 

@@ -35,7 +35,7 @@ _READ = """
     where ev_class = %s and classid = 'pg_rewrite'::regclass and refclassid = 'pg_class'::regclass
 """
 _MADE = """
-    select nspname, relname, pg_get_userbyid(relowner), relkind::text,
+    select relname, pg_get_userbyid(relowner),
       format('create %%s %%I %%s as %%s %%s', kind,
         relname, 'with (' || array_to_string(reloptions, ', ') || ')', query,
         case when relkind = 'm' and not relispopulated then 'with no data' end),
@@ -56,8 +56,7 @@ _MADE = """
           where grantee <> relowner order by 1),
       exists (select from pg_trigger where tgrelid = pg_class.oid)
         or exists (select from pg_rewrite where ev_class = pg_class.oid and rulename <> '_RETURN')
-    from pg_class join pg_namespace on pg_namespace.oid = relnamespace,
-      lateral (select case relkind when 'm' then 'materialized view' else 'view' end,
+    from pg_class, lateral (select case relkind when 'm' then 'materialized view' else 'view' end,
         rtrim(pg_get_viewdef(pg_class.oid), ';')) as _(kind, query)
     where pg_class.oid = %s
 """
@@ -81,10 +80,8 @@ class Made:
     it has triggers or rules, which are not among them.
     """
 
-    schema: str
     name: str
     owner: str
-    kind: str
     create: str
     query: str
     indexes: tuple[str, ...]
@@ -131,10 +128,8 @@ def made(cursor: Cursor, oid: int, *, path: Sequence[str]) -> Made:
     """How to make a view again. Names in `path` are not given their schema, so that they can mean others."""
     search_path(cursor, *path)
     cursor.execute(_MADE, (oid,))
-    ((schema, name, owner, kind, create, query, indexes, comments, rights, acts),) = cursor.fetchall()
-    return Made(
-        schema, name, owner, kind, create, query, tuple(indexes), tuple(comments), tuple(rights), acts
-    )
+    ((name, owner, create, query, indexes, comments, rights, acts),) = cursor.fetchall()
+    return Made(name, owner, create, query, tuple(indexes), tuple(comments), tuple(rights), acts)
 
 
 def columns(cursor: Cursor, oid: int) -> list[tuple[str, str]]:

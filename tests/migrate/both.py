@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import secrets
 from collections.abc import Iterable, Mapping
@@ -181,8 +180,3 @@ class Both:
         }
         for role in {name for (name,) in roles} - ours:
             self.query(f"drop owned by {role} cascade; drop role {role}")
-
-
-def numbered(prefix: str) -> Iterable[str]:
-    """Ids that never end."""
-    return (f"{prefix}-{number}" for number in itertools.count())
