@@ -65,6 +65,8 @@ Event = Literal[
     "test_failed",
     "test_warned",
     "dbt_failed",
+    "couch2pg_refreshed",
+    "couch2pg_refresh_failed",
     "package_changed",
     "package_failed",
     "postgres_lost",

@@ -338,6 +338,12 @@ class Settings:
         DBT, "Seconds between two runs of the package's tests; 0: never",
         parse=checks.seconds_or_never, default="3600",
     )  # fmt: skip
+    couch2pg_refresh_interval: float = _variable(
+        DBT,
+        "Seconds between two refreshes of couch2pg's materialised views, at least, where "
+        "`cht-sync migrate views` has made them (see docs/couch2pg-views.md); 0: never",
+        parse=checks.seconds_or_never, default="300",
+    )  # fmt: skip
     dbt_results_days: int = _variable(
         DBT, "Days for which the results of runs are kept", parse=checks.whole_number, default="14"
     )

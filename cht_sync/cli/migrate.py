@@ -12,6 +12,7 @@ import click
 
 from cht_sync import logs
 from cht_sync.cli.group import INTERRUPTED, main
+from cht_sync.cli.migrate_views import migrate_views
 from cht_sync.cli.options import Command, bar, environment_option, reachable_settings
 from cht_sync.environments import Environment
 from cht_sync.load.ledger import Progress
@@ -153,6 +154,9 @@ def check(machine_readable: bool, schema: str | None, old_host: str | None, envi
         if not same:
             click.echo("To bring what is missing or changed to what CouchDB holds: cht-sync resync DATABASE")
     sys.exit(0 if same else DIFFERENT)
+
+
+migrate.add_command(migrate_views)
 
 
 @contextmanager

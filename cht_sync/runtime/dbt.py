@@ -68,6 +68,7 @@ def transform_options(settings: Settings) -> TransformOptions:
         vars=settings.dbt_vars,
         test_interval=settings.dbt_test_interval,
         results_days=settings.dbt_results_days,
+        couch2pg_interval=settings.couch2pg_refresh_interval,
         metrics_port=settings.dbt_metrics_port,
     )
 

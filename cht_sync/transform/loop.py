@@ -16,6 +16,7 @@ from cht_sync.health import Health
 from cht_sync.logs import fields
 from cht_sync.metrics_server import serving
 from cht_sync.transform.changes import connected, sole_runner
+from cht_sync.transform.couch2pg_refresh import refreshing
 from cht_sync.transform.follower import LOOK_EVERY, Follower
 from cht_sync.transform.history import History
 from cht_sync.transform.metrics import Metrics
@@ -53,7 +54,10 @@ def loop(options: TransformOptions, stop: threading.Event, *, metrics_host: str 
     not installed.
     """
     metrics, health = Metrics(options.work_folder), Health()
-    with serving(metrics_host, options.metrics_port, metrics, health, setting="DBT_METRICS_PORT"):
+    with (
+        serving(metrics_host, options.metrics_port, metrics, health, setting="DBT_METRICS_PORT"),
+        refreshing(options, metrics),
+    ):
         follower = Follower(options, stop, metrics, health)
         away = _Away(stop, metrics, health)
         while not stop.is_set():

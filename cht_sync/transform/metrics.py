@@ -72,6 +72,12 @@ class Metrics:
         self._latency = self._of_watchdog(watchdog.LATENCY)
         self._latency.set(float("nan"))
         self._execution_time = self._of_watchdog(watchdog.EXECUTION_TIME)
+        self._refreshes = self._counter(
+            "couch2pg_refreshes", "Refreshes of the views for couch2pg's users by their result", ("result",)
+        )
+        for result in ("success", "failed"):
+            self._refreshes.labels(result)
+        self._refresh_seconds = self._gauge("couch2pg_refresh_seconds", "Duration of the last such refresh")
         self._shown_package = ("", "", "")
         self._lock = threading.Lock()
         self._waiting_since: float | None = None
@@ -139,6 +145,11 @@ class Metrics:
         self._tests.labels("warned").set(found.count("warn"))
         self._tests.labels("failed").set(found.count("fail") + found.count("error"))
         self._last_tests.set(time.time())
+
+    def refreshed(self, *, succeeded: bool, seconds: float) -> None:
+        """A refresh of the views for couch2pg's users has ended."""
+        self._refreshes.labels("success" if succeeded else "failed").inc()
+        self._refresh_seconds.set(seconds)
 
     def _disk(self) -> Any:
         return shutil.disk_usage(existing(self._work_folder))

@@ -19,7 +19,8 @@ class TransformOptions:
     the relation in it that the real cht-pipeline reads.
 
     `interval` is the least number of seconds between two runs, `test_interval` that between two runs
-    of the package's tests (0: never). `selectors` and `exclude` are dbt's `--select` and `--exclude`;
+    of the package's tests (0: never), `couch2pg_interval` that between two refreshes of the views for
+    couch2pg's users (0: never). `selectors` and `exclude` are dbt's `--select` and `--exclude`;
     no selector means everything. `batch_size` becomes the variable of that name (None: not given),
     `vars` all others. Results are kept `results_days` days; `metrics_port` serves `/metrics` and
     `/healthz` on loopback (0: not at all).
@@ -48,6 +49,7 @@ class TransformOptions:
     exclude: tuple[str, ...] = ()
     batch_size: int | None = None
     vars: Mapping[str, Any] = field(default_factory=dict)
+    couch2pg_interval: float = 0.0
     test_interval: float = 3600.0
     results_days: int = 14
     metrics_port: int = 0

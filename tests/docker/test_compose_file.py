@@ -68,7 +68,7 @@ def test_the_configuration_is_the_golden_one(environment: Environment, tmp_path:
 
 def test_the_defaults_of_the_file_are_those_of_the_settings() -> None:
     text = (CHECKOUT / "docker-compose.yml").read_text()
-    used = dict(re.findall(r"\$\{([A-Z_]+):-((?:\$\{[^}]*\}|[^}])*)\}", text))
+    used = dict(re.findall(r"\$\{([A-Z0-9_]+):-((?:\$\{[^}]*\}|[^}])*)\}", text))
     known = {name: variable for name, variable in declared() if variable.group == DOCKER}
     known |= {name: variable for name, variable in declared() if name in ELSEWHERE}
     assert set(used) == {*known, *INTERNAL}

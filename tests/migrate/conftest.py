@@ -1,4 +1,4 @@
-"""CouchDB databases, tables for them, and beside them what an earlier program has made of them."""
+"""CouchDB's databases with what an earlier program has made of them, and both schemas with the same documents."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from postgres_fixture import PostgresServer, fresh_database
 from reconcile.world import Place
+from warehouse.installation import Installation
 from warehouse.served import served
 
+from migrate.both import DATABASES, Both
 from migrate.country import Country, country_of
 
 
@@ -30,3 +32,22 @@ def country(
             client.delete_database(database)
         client.close()
         one.installation.drop_roles()
+
+
+@pytest.fixture
+def ours(postgres_server: PostgresServer, database: str, tmp_path: Path) -> Iterator[Both]:
+    """Our schema alone, without documents."""
+    both = Both(Installation(postgres_server, database), tmp_path)
+    both.init(*DATABASES)
+    yield both
+    both.drop_people()
+    both.installation.drop_roles()
+
+
+@pytest.fixture
+def both(ours: Both) -> Both:
+    """Both schemas, with the same documents of a small programme."""
+    ours.with_couch2pg()
+    ours.store_programme()
+    ours.query("select refresh_matviews()")
+    return ours

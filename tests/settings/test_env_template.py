@@ -29,7 +29,7 @@ def test_the_file_is_what_the_settings_declare() -> None:
 
 
 def test_the_file_names_every_variable_once_in_order() -> None:
-    named = re.findall(r"^#?([A-Z][A-Z_]*)=", (CHECKOUT / "env.template").read_text(), re.MULTILINE)
+    named = re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (CHECKOUT / "env.template").read_text(), re.MULTILINE)
     assert named == [name for name, _variable in declared()]
 
 
@@ -38,7 +38,7 @@ def test_the_file_sets_nothing_by_itself() -> None:
 
 
 def test_what_is_commented_out_is_the_default() -> None:
-    uncommented = re.sub(r"^#(?=[A-Z_]+=)", "", env_template(), flags=re.MULTILINE)
+    uncommented = re.sub(r"^#(?=[A-Z0-9_]+=)", "", env_template(), flags=re.MULTILINE)
     assert read_back(uncommented) == {name: variable.default for name, variable in declared()}
 
 
