@@ -68,6 +68,7 @@ def migrate() -> None:
       cht-sync migrate plan --env prod     what would be done; nothing is changed
       cht-sync migrate run --env prod      do it; may be stopped and run again
       cht-sync migrate check --env prod    compare old and new
+      cht-sync migrate views --env prod    let SQL made for couch2pg go on
     """
 
 
@@ -131,29 +132,29 @@ def run(databases: tuple[str, ...], schema: str | None, old_host: str | None, en
     click.echo(f"Then let the pipelines go on: cht-sync up --env {environment}")
 
 
-@migrate.command("check", short_help="Compare old and new, document by document.")
+@migrate.command("check", short_help="Compare old and new, document by document and view by view.")
 @click.option("--json", "machine_readable", is_flag=True, help="Print JSON.")
 @origin_options
 @environment_option
 def check(machine_readable: bool, schema: str | None, old_host: str | None, environment: str) -> None:
-    """Look up each document of the earlier program's tables in ours, by revision and content.
+    """Look up each document of the earlier program's tables in ours, by revision and content; then compare
+    the views: couch2pg's with those of the schema couch2pg (see cht-sync migrate views), others with dbt's.
 
-    Documents that have moved on since are told apart from those that are missing. Exit code 0: nothing is
-    missing or of another content; 3: something is; 1: it could not be done.
+    Documents that have moved on since are told apart from those that are missing. Exit code 0: no document
+    is missing or of another content, and no view differs while all documents are the same; 3: something is
+    or does; 1: it could not be done.
     """
     logs.configure(level="warning")
     settings = reachable_settings(Environment(environment))
     with interruptible_queries():
-        found = moves_in(settings, schema, old_host)
-        results = compare(settings, found.moves)
-    same = all(one.same for one in results)
+        result = compare(settings, moves_in(settings, schema, old_host))
     if machine_readable:
-        click.echo(json.dumps({"same": same, "tables": check_as_json(results)}))
+        click.echo(json.dumps(check_as_json(result)))
     else:
-        click.echo("\n".join(check_as_lines(results)))
-        if not same:
+        click.echo("\n".join(check_as_lines(result)))
+        if not all(one.same for one in result.tables):
             click.echo("To bring what is missing or changed to what CouchDB holds: cht-sync resync DATABASE")
-    sys.exit(0 if same else DIFFERENT)
+    sys.exit(0 if result.same else DIFFERENT)
 
 
 migrate.add_command(migrate_views)

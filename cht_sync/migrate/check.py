@@ -1,4 +1,4 @@
-"""Old and new, document by document.
+"""Old and new, document by document, and then view by view.
 
 Each document of the old tables is looked up in ours. What is in ours alone is newer than the old program, or
 was lost by it, and is only counted.
@@ -15,18 +15,23 @@ from enum import StrEnum
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from cht_sync.migrate.moves import Move
-from cht_sync.migrate.old import OldTable
+from cht_sync.migrate.compared_views import COUCH2PG as OF_COUCH2PG
+from cht_sync.migrate.compared_views import ViewFinding, compare_views
+from cht_sync.migrate.moves import Move, Moves
+from cht_sync.migrate.old import PROGRESS, Old, OldTable, Program
 from cht_sync.migrate.rows import rows_of, those_that_are_none
 from cht_sync.reconcile.couch import Couch
 from cht_sync.reconcile.state import State
 from cht_sync.reconcile.table import ROWS_AT_ONCE, told_of
 from cht_sync.settings import Settings
+from cht_sync.transform import couch2pg
 from cht_sync.warehouse.connection import owner_endpoint
 
 EXAMPLES = 1_000
 """Ids that are named of each kind."""
 ASKED_AT_ONCE = 1_000
+OF_NO_INTEREST = (PROGRESS, "_dataemon", "dbt_results")
+"""Relations beside old tables that say how the old program ran."""
 WITHOUT_PATIENCE = "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0"
 """Whole tables are read, for which no time limit of the role's is meant."""
 
@@ -80,13 +85,65 @@ class Compared:
         """Whether nothing is wrong."""
         return not any(kind.is_fault for kind in self.counts if self.counts[kind])
 
+    @property
+    def is_alike(self) -> bool:
+        """Whether both sides have the very same documents."""
+        return not self.ours_alone and all(kind is Kind.SAME for kind in self.counts if self.counts[kind])
 
-def compare(settings: Settings, moves: Sequence[Move]) -> list[Compared]:
-    """Compare each old table with what was made of it. Raises ChtSyncError."""
+
+@dataclass(frozen=True)
+class Check:
+    """All that was compared. `views_note` says why no views were, or is None."""
+
+    tables: tuple[Compared, ...]
+    views: tuple[ViewFinding, ...]
+    views_note: str | None
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether both sides have the very same documents, so that views may not differ."""
+        return all(one.is_alike for one in self.tables)
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing is wrong: views may differ where documents do."""
+        documents = all(one.same for one in self.tables)
+        return documents and not (self.is_alike and any(one.differs for one in self.views))
+
+
+def compare(settings: Settings, moves: Moves) -> Check:
+    """Compare each old table with what was made of it, and the views of both. Raises ChtSyncError."""
     by_table: dict[str, list[Move]] = {}
-    for move in moves:
+    for move in moves.moves:
         by_table.setdefault(move.table.relation, []).append(move)
-    return [_compare_table(settings, ones[0].table, ones) for ones in by_table.values()]
+    tables = [_compare_table(settings, ones[0].table, ones) for ones in by_table.values()]
+    views, note = _compare_views(settings, moves.old)
+    return Check(tuple(tables), tuple(views), note)
+
+
+def _compare_views(settings: Settings, old: Old) -> tuple[list[ViewFinding], str | None]:
+    """couch2pg's views with those in their place; what else is beside old tables with dbt's models."""
+    of_couch2pg = old.program is Program.COUCH2PG
+    new_schema = couch2pg.SCHEMA if of_couch2pg else settings.dbt_postgres_schema
+    own = [*(table.name for table in old.tables), *OF_NO_INTEREST]
+    with told_of("views"), owner_endpoint(settings).connect() as connection:
+        with connection.cursor() as cursor:
+            cursor.execute(WITHOUT_PATIENCE)
+            name = sql.Identifier(new_schema).as_string(cursor)
+            cursor.execute("select to_regnamespace(%s) is not null", (name,))
+            if cursor.fetchall() == [(False,)]:
+                how = "cht-sync migrate views makes it" if of_couch2pg else "dbt makes it at its first run"
+                return [], f"not compared, since there is no schema {new_schema}: {how}"
+            if of_couch2pg and couch2pg.may_refresh(connection):
+                cursor.execute(couch2pg.REFRESH)
+        found = compare_views(
+            connection,
+            old_schema=old.schema,
+            new_schema=new_schema,
+            old_program=OF_COUCH2PG if of_couch2pg else old.program.value,
+            without=own,
+        )
+    return found, None
 
 
 def _compare_table(settings: Settings, table: OldTable, moves: Sequence[Move]) -> Compared:

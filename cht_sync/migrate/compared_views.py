@@ -59,6 +59,11 @@ class ViewFinding:
         """Whether both sides have the same rows, as far as their columns are the same."""
         return self.only_old == 0 and self.only_new == 0
 
+    @property
+    def differs(self) -> bool:
+        """Whether rows were compared, and are not the same."""
+        return self.only_old is not None and not self.same
+
 
 def compare_views(
     connection: Connection,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
-from cht_sync.migrate.check import Compared, Kind
+from cht_sync.migrate.check import Check, Compared, Kind
+from cht_sync.migrate.compared_views import ViewFinding
 from cht_sync.migrate.plan import Cost, Plan, Step
 from cht_sync.migrate.run import Taken
 from cht_sync.migrate.sequence import shown as shown_sequence
@@ -130,15 +132,32 @@ def run_line(database: str, taken: Taken) -> str:
     )
 
 
-def check_as_lines(results: Sequence[Compared]) -> Iterator[str]:
-    """A line for each old table, and one for each kind of difference, with examples."""
-    for one in results:
+def check_as_lines(check: Check) -> Iterator[str]:
+    """A line for each old table, and one for each kind of difference, with examples; then the views."""
+    for one in check.tables:
         yield f"{one.relation} and {', '.join(one.databases)}: {_found(one)}"
         if not one.contents:
             yield "  only revisions were compared, since documents are redacted here"
         for kind, ids in one.examples.items():
             if ids and one.counts[kind]:
                 yield f"  {MEANING[kind]}: {named(ids, one.counts[kind])}"
+    if check.views_note is not None:
+        yield f"views: {check.views_note}"
+    for view in check.views:
+        yield f"{view.name}: {_view(view)}"
+    if any(view.differs for view in check.views) and not check.is_alike:
+        yield "Documents are not the same on both sides, so views may differ."
+
+
+def _view(view: ViewFinding) -> str:
+    if view.rows_old is None or view.rows_new is None:
+        return f"not compared: {view.note}"
+    rows = several(view.rows_old, "row")
+    note = f" ({view.note})" if view.note else ""
+    if view.same:
+        return f"{rows}, the same{note}"
+    only = f"{view.only_old:,} only there, {view.only_new:,} only here"
+    return f"{rows} there, {view.rows_new:,} here: {only}{note}"
 
 
 def _found(one: Compared) -> str:
@@ -150,20 +169,27 @@ def _found(one: Compared) -> str:
     return ", ".join(parts) or "no documents"
 
 
-def check_as_json(results: Sequence[Compared]) -> list[dict[str, Any]]:
-    """The tables of `check --json`."""
-    return [
-        {
-            "relation": one.relation,
-            "databases": list(one.databases),
-            "same": one.same,
-            "contents_compared": one.contents,
-            "counts": {kind.value: one.counts[kind] for kind in Kind}
-            | {"here_alone": one.ours_alone, "no_documents": one.no_documents},
-            "examples": {kind.value: one.examples.get(kind, []) for kind in Kind if kind is not Kind.SAME},
-        }
-        for one in results
-    ]
+def check_as_json(check: Check) -> dict[str, Any]:
+    """The shape of `check --json`."""
+    return {
+        "same": check.same,
+        "tables": [
+            {
+                "relation": one.relation,
+                "databases": list(one.databases),
+                "same": one.same,
+                "contents_compared": one.contents,
+                "counts": {kind.value: one.counts[kind] for kind in Kind}
+                | {"here_alone": one.ours_alone, "no_documents": one.no_documents},
+                "examples": {
+                    kind.value: one.examples.get(kind, []) for kind in Kind if kind is not Kind.SAME
+                },
+            }
+            for one in check.tables
+        ],
+        "views": [dataclasses.asdict(view) | {"same": view.same} for view in check.views],
+        "views_note": check.views_note,
+    }
 
 
 def size(count: int) -> str:

@@ -25,7 +25,6 @@ from cht_sync.migrate.making import Report
 from cht_sync.migrate.views import Wishes, drop_views, make_views
 from cht_sync.settings import Settings, load
 from cht_sync.warehouse.connection import owner_endpoint
-
 from migrate.couch2pg_schema import SCHEMA
 
 SECRET = secrets.token_hex(32)

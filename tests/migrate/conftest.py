@@ -1,4 +1,4 @@
-"""CouchDB's databases with what an earlier program has made of them, and both schemas with the same documents."""
+"""CouchDB's databases with what an earlier program has made of them, and both schemas with the same rows."""
 
 from __future__ import annotations
 

@@ -18,16 +18,8 @@ from psycopg2.extras import execute_values
 from reconcile.world import Place, World
 from warehouse.served import Served
 
-COUCH2PG = """
-    create table couchdb (doc jsonb);
-    create unique index couchdb_doc_uuid on couchdb ((doc ->> '_id'));
-    create index couchdb_doc_type on couchdb ((doc ->> 'type'));
-    create table couchdb_progress (seq varchar, source varchar not null);
-    create unique index couchdb_progress_source on couchdb_progress (source);
-    create table couchdb_users_meta (doc jsonb);
-    create table couchdb_medic_logs (doc jsonb);
-    create table couchdb_medic_users (doc jsonb);
-"""
+from migrate.couch2pg_schema import SCHEMA as COUCH2PG
+
 CHT_SYNC_2 = """
     create schema {schema};
     create table {schema}.couchdb (saved_timestamp timestamp, _id varchar primary key, _deleted boolean,
@@ -183,7 +175,7 @@ class Country:
         return rows + self.query("select * from v1.couchdb_progress order by source")
 
     def _make(self, statements: str) -> None:
-        self.query(sql.SQL(statements))
+        self.query(statements)
 
     def _insert(self, statement: Any, rows: Sequence[tuple[Any, ...]]) -> None:
         with self.medic.installation.connected() as connection, connection, connection.cursor() as cursor:

@@ -10,7 +10,6 @@ from postgres_fixture import PostgresServer, on_every_server
 from warehouse.installation import Installation, plain_owner
 
 from cht_sync.errors import ChtSyncError
-
 from migrate.both import Both
 
 pytest_generate_tests = on_every_server

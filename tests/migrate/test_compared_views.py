@@ -10,7 +10,6 @@ from postgres_fixture import on_every_server
 from psycopg2 import extensions
 
 from cht_sync.migrate.compared_views import ViewFinding, compare_views
-
 from migrate.both import Both
 from migrate.couch2pg_schema import VIEWS
 

@@ -18,7 +18,6 @@ from cht_sync.transform import couch2pg_refresh
 from cht_sync.transform.couch2pg_refresh import refreshing
 from cht_sync.transform.metrics import Metrics
 from cht_sync.transform.options import TransformOptions
-
 from migrate.both import Both
 
 INTERVAL = 0.05

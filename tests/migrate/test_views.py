@@ -12,7 +12,6 @@ from psycopg2 import sql
 from warehouse.partitioning import partition
 
 from cht_sync.errors import ChtSyncError
-
 from migrate.both import Both
 from migrate.couch2pg_schema import MATERIALISED, TABLES_OF_DOCUMENTS, VIEWS
 

@@ -94,8 +94,6 @@ NO_OURS = frozenset({"COUCHDB_URL", "POSTGRESQL_URL"})
 """Named where it is told what is not so here."""
 FOREIGN = ("docker compose", "git ", "ssh ")
 """Programs whose options are not ours."""
-OF_THE_MOVE = ("migrating.md", "couch2pg-views.md")
-"""Pages that come with the commands of the move."""
 
 
 def rows() -> Iterator[list[str]]:
@@ -185,8 +183,6 @@ def test_the_services_and_profiles_that_are_named_as_ours_exist() -> None:
 def test_the_pages_that_it_leads_to_are_there_with_their_headings() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", TEXT):
         name, _hash, anchor = target.partition("#")
-        if name in OF_THE_MOVE and not (PAGE.parent / name).exists():
-            continue
         text = TEXT if not name else (PAGE.parent / name).read_text()
         headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
         anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
