@@ -383,7 +383,7 @@ class Settings:
     )  # fmt: skip
     cht_sync_image: str = _variable(
         DOCKER, "Image of cht-sync: dbt, the generator and what runs once; built here where it is not set",
-        parse=checks.image, default="cht-sync:0.6.0",
+        parse=checks.image, default="cht-sync:0.7.0",
     )  # fmt: skip
     logstash_image: str = _variable(
         DOCKER, "Image of the pipelines; unset: cht-sync-logstash:<PIPELINE_ENGINE>, built here",
@@ -391,7 +391,7 @@ class Settings:
     )  # fmt: skip
     superset_image: str = _variable(
         DOCKER, "Image of Superset with the dashboards; built here where it is not set",
-        parse=checks.image, default="cht-sync-superset:0.6.0",
+        parse=checks.image, default="cht-sync-superset:0.7.0",
     )  # fmt: skip
     postgres_image: str = _variable(
         DOCKER,

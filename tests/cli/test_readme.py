@@ -12,6 +12,7 @@ import click
 import pytest
 import yaml
 
+from cht_sync import __version__
 from cht_sync.cli import main
 
 CHECKOUT = Path(__file__).parents[2]
@@ -65,6 +66,12 @@ def test_every_make_target_exists(document: Path) -> None:
     for text in told(document, "make"):
         target = next(word for word in text.split() if "=" not in word)
         assert target in targets, f"`make {text}`"
+
+
+def test_the_readme_and_the_changelog_begin_with_this_version() -> None:
+    minor = __version__.rpartition(".")[0]
+    assert f"This is version {minor};" in (CHECKOUT / "README.md").read_text()
+    assert (CHECKOUT / "CHANGELOG.md").read_text().startswith(f"# Changelog\n\n## {__version__}\n")
 
 
 def test_the_picture_of_the_readme_shows_every_chart_of_the_dashboard_and_is_text() -> None:
