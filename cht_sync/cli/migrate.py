@@ -116,10 +116,12 @@ def run(databases: tuple[str, ...], schema: str | None, old_host: str | None, en
     moves = [move for move in found.moves if move.database in wanted]
     with stop_on_signals() as stop:
         for move in moves:
-            taken = running.begin(settings, move)
+            taken, reason = running.begin(settings, move)
             if taken.ended:
                 click.echo(f"{move.database} was moved already; nothing is changed")
                 continue
+            if reason is not None:
+                click.echo(f"{move.database}: no sequence is kept: {reason}")
             with _shown(move.database) as (rows, look):
                 taken = running.run(settings, move, stop, rows, look)
             click.echo(run_line(move.database, taken), err=not taken.ended)

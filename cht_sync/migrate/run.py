@@ -44,8 +44,11 @@ AdvanceRows = Callable[[Moved, int], None]
 AdvanceLook = Callable[[Progress], None]
 
 
-def begin(settings: Settings, move: Move) -> Taken:
-    """Begin, or find how far it is. Nothing is written where it is refused. Raises ChtSyncError."""
+def begin(settings: Settings, move: Move) -> tuple[Taken, str | None]:
+    """Begin, or find how far it is; where it begins now, say why no sequence is kept, if none is.
+
+    Nothing is written where it is refused. Raises ChtSyncError.
+    """
     if settings.pipeline_engine != "native":
         raise SettingsError(
             [f"PIPELINE_ENGINE={settings.pipeline_engine} keeps its position in a file, which is not moved"],
@@ -53,13 +56,15 @@ def begin(settings: Settings, move: Move) -> Taken:
         )
     with sides(settings, move.database, writing=True) as (couch, table):
         couch.count()
+        reason = None
         taken = how_far(table)
         if taken is None:
             _refuse_what_is_synced(table)
             refuse_stranger(couch, table)
-            sequence = judged(move.position, couch).sequence
+            judgement = judged(move.position, couch)
+            reason = judgement.reason
             with table.connection, table.connection.cursor() as cursor:
-                MigrationLedger(table).begin(cursor, move, sequence)
+                MigrationLedger(table).begin(cursor, move, judgement.sequence)
             taken = how_far(table)
     if taken is None or taken.moved.relation != move.table.relation:
         where = taken.moved.relation if taken else "another place"
@@ -68,7 +73,7 @@ def begin(settings: Settings, move: Move) -> Taken:
             hint="Go on with that one: cht-sync migrate run --from "
             f"{where.partition('.')[0]}; or read it from CouchDB: cht-sync load {move.database}.",
         )
-    return taken
+    return taken, reason
 
 
 def run(settings: Settings, move: Move, stop: threading.Event, rows: AdvanceRows, look: AdvanceLook) -> Taken:

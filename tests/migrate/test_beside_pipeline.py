@@ -114,7 +114,7 @@ def stopped_after_one_batch(country: Country, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(batches, "FIRST_BLOCKS", 1)
     settings = country.medic.settings
     move = moves_in(settings, None, None).moves[0]
-    assert not run.begin(settings, move).ended
+    assert not run.begin(settings, move)[0].ended
     stop = threading.Event()
     return run.run(settings, move, stop, lambda _moved, _blocks: stop.set(), lambda _progress: None)
 

@@ -154,6 +154,7 @@ def test_a_sequence_that_is_not_valid_is_not_kept_and_all_is_read_that_differs(
     assert "all revisions are compared with CouchDB's" in plan.output
     result = country.run("run")
     assert result.exit_code == 0
+    assert f"{country.medic.database}: no sequence is kept: " in result.output and reason in result.output
     assert "goes on from now" in result.output
     assert country.is_complete()
 
