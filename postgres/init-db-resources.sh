@@ -1008,7 +1008,7 @@ grant select on :"schema".couchdb_progress to :"ingest", :"dbt_role";
 grant select, insert, update on :"schema".cht_sync_heartbeats to :"ingest";
 grant select, insert on :"schema".dead_letters, :"schema".replaced_values to :"ingest";
 grant select on :"schema".dead_letters, :"schema".replaced_values, :"schema".cht_sync_state, :"schema".cht_sync_loads,
-  :"schema".cht_sync_load_chunks, :"schema".cht_sync_heartbeats to :"dbt_role";
+  :"schema".cht_sync_load_chunks, :"schema".cht_sync_heartbeats, :"schema".cht_sync_migrations to :"dbt_role";
 \if :separate
   select format('grant usage, create on schema %I to %I', :'dbt_schema', :'dbt_role') from pg_namespace
     where nspname = :'dbt_schema' and not (has_schema_privilege(:'dbt_role', oid, 'usage')

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg2
 import requests
+from migrate.couch2pg_schema import SCHEMA as COUCH2PG
 
 LOGIN = ("reader", "of-somebody-elses-couchdb")
 OWNER, PASSWORD, DATABASE = "owner", "of-somebody-elses-postgres", "warehouse"
@@ -67,6 +69,17 @@ class Outside:
         doc = {"type": "person", "name": document_id}
         answer = requests.put(self._url(f"{database}/{document_id}"), auth=LOGIN, json=doc, timeout=30)
         answer.raise_for_status()
+
+    def was_read_by_couch2pg(self, database: str = "medic") -> None:
+        """Make the tables that couch2pg makes, with the documents that there are."""
+        query = {"include_docs": "true"}
+        answer = requests.get(self._url(f"{database}/_changes"), auth=LOGIN, params=query, timeout=60).json()
+        documents = [(json.dumps(row["doc"]),) for row in answer["results"]]
+        source = f"{self.address}:{self.couchdb_port}/{database}"
+        with closing(self._connect()) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(COUCH2PG)
+            cursor.executemany("insert into couchdb values (%s)", documents)
+            cursor.execute("insert into couchdb_progress values (%s, %s)", (answer["last_seq"], source))
 
     def sql(self, query: str) -> list[tuple[Any, ...]]:
         """Ask PostgreSQL as its owner."""

@@ -50,12 +50,17 @@ def test_prod_writes_into_somebody_elses_postgresql(outside: Outside, tmp_path: 
     prod = ContainerInstallation(
         tmp_path, "cht-sync-test-prod", {**outside.couchdb, **outside.postgres, **made_up()}
     )
+    outside.was_read_by_couch2pg()
     with prod.taken_down():
         screen = prod.up("prod")
         assert {one["name"] for one in prod.status()["services"]} == {*SERVICES[Environment.PROD]}
         assert "postgres  " not in screen.split("is running")[1]
         wait_for(lambda: prod.status()["databases"][0]["pending"] == 0, "the first load", prod.logs)
         assert json.loads(prod.run("verify", "--json").stdout)["same"]
+        assert "couch2pg in warehouse is up to date" in prod.run("migrate", "views").stdout
+        check = json.loads(prod.run("migrate", "check", "--json").stdout)
+        assert (check["same"], check["tables"][0]["counts"]["same"]) == (True, DOCUMENTS)
+        assert {view["same"] for view in check["views"]} == {True}
         outside.put("somebody-new")
         wait_for(lambda: _is_a_person(outside, "somebody-new"), "the model", prod.logs)
         assert prod.superset_answers()
