@@ -27,6 +27,7 @@ from cht_sync.migrate.report import (
     plan_as_json,
     plan_as_lines,
     run_line,
+    unmoved,
 )
 from cht_sync.reconcile.databases import chosen
 from cht_sync.reconcile.interrupt import interruptible_queries
@@ -128,8 +129,8 @@ def run(databases: tuple[str, ...], schema: str | None, old_host: str | None, en
             if not taken.ended:
                 click.echo(f"Go on: cht-sync migrate run --env {environment}", err=True)
                 sys.exit(INTERRUPTED)
-    for relation, reason in found.left:
-        click.echo(f"{relation}: left: {reason}")
+    for line in unmoved(found):
+        click.echo(line)
     click.echo(f"Compare old and new: cht-sync migrate check --env {environment}")
     click.echo(f"Then let the pipelines go on: cht-sync up --env {environment}")
 

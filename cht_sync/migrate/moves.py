@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from cht_sync.errors import ChtSyncError, SettingsError
 from cht_sync.migrate.old import OF_COUCH2PG, Old, OldSource, OldTable, Program
+from cht_sync.migrate.sequence import number
 from cht_sync.pipeline.couchdb.events import USERS_DATABASE
 from cht_sync.settings import Settings
 
@@ -20,33 +21,29 @@ from cht_sync.settings import Settings
 class Move:
     """The rows of one database, and where they are.
 
-    `among`: the databases whose rows the table holds, so far as that cannot be told from the rows; more than
-    one: CouchDB is asked. `sources`: what `source` says of this database's rows; empty where there is no
-    such column.
+    `asks`: the rows do not tell whose they are, so CouchDB must. `sources`: what `source` says of this
+    database's rows; empty where there is no such column.
     """
 
     database: str
     table: OldTable
-    among: tuple[str, ...]
+    asks: bool
     sources: tuple[str, ...]
     position: OldSource | None
     """The line of the old progress that is this database's."""
     filtered: bool
     """Documents go through the pipeline's filters, which take something out of them."""
 
-    @property
-    def asks(self) -> bool:
-        """Whether CouchDB must say which rows are this database's."""
-        return len(self.among) > 1
-
 
 @dataclass(frozen=True)
 class Moves:
-    """What is to be moved; and what is not, with the reason."""
+    """What is to be moved; `left` are old tables that are not, with the reason, `absent` databases of which
+    there are no old rows."""
 
     old: Old
     moves: tuple[Move, ...]
     left: tuple[tuple[str, str], ...]
+    absent: tuple[str, ...]
 
 
 def chosen_old(found: Sequence[Old], schema: str | None) -> Old:
@@ -80,20 +77,22 @@ def moves_of(old: Old, settings: Settings, old_host: str | None) -> Moves:
             )
     sources = _sources_of(old, settings, old_host)
     known = tuple(dict.fromkeys(one.database for one in sources if one.database))
+    several_hosts = len({one.host for one in old.sources}) > 1
     moves: list[Move] = []
     left: list[tuple[str, str]] = []
     for table in old.tables:
         held = _held(table, old, settings, known)
         wanted = [one for one in held if one in settings.couchdb_dbs]
         for database in wanted:
-            own = tuple(one.name for one in sources if one.database == database)
+            own = [one for one in sources if one.database == database]
             moves.append(
                 Move(
                     database,
                     table,
-                    (database,) if table.all_sourced else tuple(held),
-                    own if table.has_source else (),
-                    next((one for one in sources if one.database == database), None),
+                    not table.all_sourced and (len(held) > 1 or several_hosts),
+                    tuple(one.name for one in own) if table.has_source else (),
+                    # With and without a port in its address a database is there twice.
+                    max(own, key=lambda one: number(one.sequence or "") or 0, default=None),
                     _is_filtered(settings, database),
                 )
             )
@@ -108,7 +107,10 @@ def moves_of(old: Old, settings: Settings, old_host: str | None) -> Moves:
             f"no database of COUCHDB_DBS ({' '.join(settings.couchdb_dbs)}) is in schema {old.schema}",
             hint="; ".join(f"{relation}: {why}" for relation, why in left),
         )
-    return Moves(old, tuple(moves), tuple(left))
+    moved = {move.database for move in moves}
+    return Moves(
+        old, tuple(moves), tuple(left), tuple(one for one in settings.couchdb_dbs if one not in moved)
+    )
 
 
 def _sources_of(old: Old, settings: Settings, old_host: str | None) -> list[OldSource]:
@@ -128,9 +130,7 @@ def _held(table: OldTable, old: Old, settings: Settings, known: Sequence[str]) -
     """The databases whose rows a table may hold, synced by us or not."""
     if old.program is Program.COUCH2PG:
         ending = OF_COUCH2PG.get(table.name, "")
-        names = known or settings.couchdb_dbs
-        found = [one for one in names if _ending(one) == ending]
-        return found or [one for one in settings.couchdb_dbs if _ending(one) == ending]
+        return [one for one in known or settings.couchdb_dbs if _ending(one) == ending]
     if table.name in settings.couchdb_dbs:
         return [table.name]
     if old.program is Program.CHT_SYNC_2023:

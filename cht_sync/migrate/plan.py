@@ -23,7 +23,7 @@ from cht_sync.reconcile.table import Table, told_of
 from cht_sync.settings import Settings
 from cht_sync.warehouse.connection import owner_endpoint
 
-PROBED_BLOCKS = 500
+PROBED_BLOCKS = 200
 """Blocks of an old table that are moved to see how long it takes."""
 DEARER = 3.0
 """So many times what writing rows takes is it to move them: they are prepared first, and stamped. Measured
@@ -101,6 +101,7 @@ def _cost(connection: Connection, table: OldTable) -> Cost:
         with connection.cursor() as cursor:
             cursor.execute("""
                 set local client_min_messages = warning;
+                set local statement_timeout = 0;
                 create temporary table cht_sync_probe (_id text collate "C" primary key, _rev text, doc jsonb,
                   "@timestamp" timestamptz, "@version" text, doc_as_upsert boolean, _deleted boolean,
                   saved_timestamp timestamp, source text) on commit drop;

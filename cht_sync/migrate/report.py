@@ -8,6 +8,7 @@ from typing import Any
 
 from cht_sync.migrate.check import Check, Compared, Kind
 from cht_sync.migrate.compared_views import ViewFinding
+from cht_sync.migrate.moves import Moves
 from cht_sync.migrate.plan import Cost, Plan, Step
 from cht_sync.migrate.run import Taken
 from cht_sync.migrate.sequence import shown as shown_sequence
@@ -38,8 +39,7 @@ def plan_as_lines(plan: Plan, command: str) -> Iterator[str]:
             yield ""
             yield f"{relation}: about {several(cost.rows, 'row')}, {size(table.bytes)}"
         yield from _step_lines(step)
-    for name, reason in plan.moves.left:
-        yield f"{name}: left: {reason}"
+    yield from unmoved(plan.moves)
     yield ""
     yield from _cost_lines(plan)
     if all(step.taken is not None and step.taken.ended for step in plan.steps):
@@ -54,6 +54,14 @@ def plan_as_lines(plan: Plan, command: str) -> Iterator[str]:
     if not plan.prepared:
         yield "Before it: cht-sync init-db makes the tables, or brings them up to date."
     yield f"To do it: {command}"
+
+
+def unmoved(moves: Moves) -> Iterator[str]:
+    """What stays where it is, and what has nothing to be moved."""
+    for relation, reason in moves.left:
+        yield f"{relation}: left: {reason}"
+    for database in moves.absent:
+        yield f"{database}: no rows of {moves.old.program}; its pipeline reads it from CouchDB"
 
 
 def _step_lines(step: Step) -> Iterator[str]:
@@ -98,6 +106,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "tables": [_table(relation, cost) for relation, cost in plan.costs.items()],
         "databases": [_database(step) for step in plan.steps],
         "left": [{"relation": relation, "reason": reason} for relation, reason in plan.moves.left],
+        "absent": list(plan.moves.absent),
     }
 
 

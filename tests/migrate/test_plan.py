@@ -16,6 +16,7 @@ def test_the_plan_as_json_tells_tables_and_databases(country: Country) -> None:
     country.couch2pg()
     medic.put("new")
     plan = json.loads(country.run("plan", "--json").output)
+    assert plan["absent"] == []
     assert (plan["program"], plan["schema"], plan["prepared"], plan["left"]) == (
         "couch2pg",
         "public",

@@ -55,6 +55,8 @@ def test_users_lose_what_is_left_of_their_passwords(country: Country) -> None:
         "iterations": 10, "password_sha": "feedface", "pbkdf2_prf": "sha256",
     }  # fmt: skip
     country.query("insert into couchdb_medic_users values (%s)", json.dumps(user))
+    source = country.source(country.medic, port=True).replace(country.medic.database, "_users")
+    country.query("insert into couchdb_progress values ('1', %s)", source)
     with_users = country.with_settings(COUCHDB_DBS=" ".join([*country.databases, "_users"]))
     assert with_users.run("run", "--database", "_users").exit_code == 0
     ((document,),) = country.query("select doc from v1._users where _id = 'org.couchdb.user:agnes'")

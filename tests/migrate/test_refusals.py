@@ -209,3 +209,40 @@ def test_each_table_of_couch2pg_is_that_of_its_databases(country: Country) -> No
         country.sentinel.database: ("couchdb", True),
         country.users_meta.database: ("couchdb_users_meta", False),
     }
+
+
+def test_a_database_without_old_rows_is_left_to_its_pipeline_and_named(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg(of=[country.medic])
+    result = country.run("run")
+    assert result.exit_code == 0
+    said = f"{country.users_meta.database}: no rows of couch2pg; its pipeline reads it from CouchDB"
+    assert said in result.output and said in country.run("plan").output
+
+
+def test_of_two_lines_about_one_database_the_later_position_counts(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    source = country.source(country.medic, port=False)
+    country.query("insert into couchdb_progress values ('3', %s)", source)
+    assert country.run("run").exit_code == 0
+    assert country.query("select seq from v1.cht_sync_migrations where source = %s", source) == [("20",)]
+
+
+def test_rows_without_a_source_are_asked_about_where_several_servers_were_read(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.cht_sync_2(with_source=False)
+    country.query(
+        f"delete from {OLD_SCHEMA}.couchdb_progress where source !~ %s", f"{country.medic.database}$"
+    )
+    country.query(
+        f"insert into {OLD_SCHEMA}.couchdb_progress values ('1', 0, now(), %s)",
+        f"elsewhere/{country.medic.database}",
+    )
+    country.query(
+        f"insert into {OLD_SCHEMA}.couchdb values (now(), 'other', false, null, %s)",
+        json.dumps({"_id": "other", "_rev": "1-0"}),
+    )
+    only = country.with_settings(COUCHDB_DBS=country.medic.database)
+    assert only.run("run").exit_code == 0
+    assert country.medic.rows() == country.medic.winners()
