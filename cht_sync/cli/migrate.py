@@ -19,11 +19,13 @@ from cht_sync.load.ledger import Progress
 from cht_sync.migrate import run as running
 from cht_sync.migrate.check import compare
 from cht_sync.migrate.ledger import Moved
+from cht_sync.migrate.plan import broken
 from cht_sync.migrate.plan import moves as moves_in
 from cht_sync.migrate.plan import plan as planned
 from cht_sync.migrate.report import (
     check_as_json,
     check_as_lines,
+    gone_line,
     plan_as_json,
     plan_as_lines,
     run_line,
@@ -114,10 +116,18 @@ def run(databases: tuple[str, ...], schema: str | None, old_host: str | None, en
     settings = reachable_settings(Environment(environment))
     wanted = chosen(settings, databases)
     found = moves_in(settings, schema, old_host)
-    moves = [move for move in found.moves if move.database in wanted]
+    halves = [one for one in broken(settings, found) if one[0] in wanted]
     with stop_on_signals() as stop:
-        for move in moves:
-            taken, reason = running.begin(settings, move)
+        for move in found.moves:
+            if move.database not in wanted:
+                continue
+            try:
+                taken, reason = running.begin(settings, move)
+            except running.AlreadySynced as synced:
+                if databases:
+                    raise
+                click.echo(f"{synced}")
+                continue
             if taken.ended:
                 click.echo(f"{move.database} was moved already; nothing is changed")
                 continue
@@ -131,8 +141,11 @@ def run(databases: tuple[str, ...], schema: str | None, old_host: str | None, en
                 sys.exit(INTERRUPTED)
     for line in unmoved(found):
         click.echo(line)
+    for database, relation in halves:
+        click.echo(gone_line(database, relation), err=True)
     click.echo(f"Compare old and new: cht-sync migrate check --env {environment}")
     click.echo(f"Then let the pipelines go on: cht-sync up --env {environment}")
+    sys.exit(1 if halves else 0)
 
 
 @migrate.command("check", short_help="Compare old and new, document by document and view by view.")
@@ -155,7 +168,7 @@ def check(machine_readable: bool, schema: str | None, old_host: str | None, envi
         click.echo(json.dumps(check_as_json(result)))
     else:
         click.echo("\n".join(check_as_lines(result)))
-        if not all(one.same for one in result.tables):
+        if not result.unfinished and not all(one.same for one in result.tables):
             click.echo("To bring what is missing or changed to what CouchDB holds: cht-sync resync DATABASE")
     sys.exit(0 if result.same else DIFFERENT)
 

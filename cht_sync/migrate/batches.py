@@ -1,8 +1,7 @@
 """Rows from an old table into ours: a range of the old table's blocks at a time, each one transaction.
 
-Blocks, since not every old table has an index on its documents' names. A row that the old program writes anew
-meanwhile may be passed over, or come in its older state: CouchDB's list of changes, which is looked through
-afterwards, has it.
+Blocks, since not every old table has an index on its documents' names. A row that the old program writes
+anew meanwhile may be passed over: CouchDB's list of changes, which is looked through afterwards, has it.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
@@ -78,23 +78,26 @@ class Mover:
 
     def _size(self, cursor: Cursor) -> tuple[int, int]:
         """The old table's file, and how many blocks it has now."""
-        name = self._move.table.identifier.as_string(cursor)
-        cursor.execute(
-            """
-            select pg_relation_filenode(oid)::bigint,
-              pg_relation_size(oid) / current_setting('block_size')::bigint
-            from to_regclass(%s) as oid where oid is not null
-            """,
-            (name,),
-        )
-        found = cursor.fetchone()
-        if found is None:
+        name = self._move.table.identifier
+        try:
+            # From here on it is neither dropped nor rewritten.
+            cursor.execute(sql.SQL("lock table {} in access share mode").format(name))
+            cursor.execute(
+                """
+                select pg_relation_filenode(oid)::bigint,
+                  pg_relation_size(oid) / current_setting('block_size')::bigint
+                from cast(%s as regclass) as oid
+                """,
+                (name.as_string(cursor),),
+            )
+            ((filenode, blocks),) = cursor.fetchall()
+        except psycopg2.errors.UndefinedTable as error:
             raise ChtSyncError(
                 f"{self._move.table.relation} is gone",
                 hint="What was moved of it stays. Read the rest from CouchDB: "
                 f"cht-sync load {self._move.database}",
-            )
-        return found
+            ) from error
+        return filenode, blocks
 
     def _batch(self, cursor: Cursor, first: int, after: int) -> tuple[int, int]:
         """Move the rows of these blocks; return how many were this database's, and how many were written."""
@@ -104,7 +107,7 @@ class Mover:
             states = staging.adopt(query, values)
         else:
             states = self._through_filters(staging, cursor, query, values, self._maker)
-        others = self._of_others(states) if self._move.asks else set()
+        others = self._of_others(states)
         return len(states) - len(others), staging.merge(others)
 
     def _through_filters(
@@ -133,7 +136,7 @@ class Mover:
         return states
 
     def _of_others(self, states: dict[str, State]) -> set[str]:
-        """Those that are not this database's, or are there in another revision by now."""
+        """Those that are not this database's, or are there in another revision."""
         ids = list(states)
         others: set[str] = set()
         for start in range(0, len(ids), MOST_ASKED):

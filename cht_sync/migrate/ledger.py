@@ -82,6 +82,15 @@ class MigrationLedger:
         """All rows are moved."""
         self._execute(cursor, "update {} set ended_at = clock_timestamp() where source = %(source)s")
 
+    @staticmethod
+    def unfinished(cursor: Cursor, schema: str) -> dict[str, str]:
+        """The databases whose move was begun and has not ended, and from where."""
+        name = sql.Identifier(schema, "cht_sync_migrations")
+        cursor.execute(
+            sql.SQL("select database, relation from {} where ended_at is null order by 1").format(name)
+        )
+        return dict(cursor.fetchall())
+
     def _execute(self, cursor: Cursor, statement: str, **values: Any) -> None:
         name = sql.Identifier(self._table.schema, "cht_sync_migrations")
         cursor.execute(sql.SQL(statement).format(name), {"source": self._table.source, **values})

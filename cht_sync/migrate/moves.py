@@ -1,8 +1,9 @@
-"""Which old table each database's rows are in, and which of its rows those are.
+"""Which old table each database's rows are in.
 
-couch2pg put all databases but three kinds into one table, without saying which row is whose; cht-sync 2
-says it in `source`, but for rows of its first versions. Where that leaves a choice, CouchDB is asked: a row
-is a database's where it has the revision that CouchDB has there.
+couch2pg put all databases but three kinds into one table, without saying which row is whose; cht-sync 2 says
+it in `source`, but for rows of its first versions. So CouchDB is asked: a row is a database's where it has
+the revision that CouchDB has there. Rows of another server, of documents that were purged since, or that the
+earlier program has left behind, are in no database then, and stay where they are.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cht_sync.errors import ChtSyncError, SettingsError
-from cht_sync.migrate.old import OF_COUCH2PG, Old, OldSource, OldTable, Program
+from cht_sync.migrate.old import KINDS, OF_COUCH2PG, PROGRESS, Old, OldSource, OldTable, Program
 from cht_sync.migrate.sequence import number
 from cht_sync.pipeline.couchdb.events import USERS_DATABASE
 from cht_sync.settings import Settings
@@ -21,13 +22,11 @@ from cht_sync.settings import Settings
 class Move:
     """The rows of one database, and where they are.
 
-    `asks`: the rows do not tell whose they are, so CouchDB must. `sources`: what `source` says of this
-    database's rows; empty where there is no such column.
+    `sources`: what `source` says of this database's rows; empty where there is no such column.
     """
 
     database: str
     table: OldTable
-    asks: bool
     sources: tuple[str, ...]
     position: OldSource | None
     """The line of the old progress that is this database's."""
@@ -46,14 +45,14 @@ class Moves:
     absent: tuple[str, ...]
 
 
-def chosen_old(found: Sequence[Old], schema: str | None) -> Old:
+def chosen_old(found: Sequence[Old], schema: str | None, database: str) -> Old:
     """The one to move from. Raises ChtSyncError where there is none, or a choice."""
     if not found:
-        where = f"schema {schema}" if schema else "this PostgreSQL database"
+        where = f"schema {schema}" if schema else f"the PostgreSQL database {database}"
         raise ChtSyncError(
-            f"{where} has no table of couch2pg, cht-sync 2 or cht-sync of 2023 that can be read",
-            hint="They must be in the database that POSTGRES_DB names, and POSTGRES_USER must be let in: "
-            "docs/migrating.md says how to bring them there.",
+            f"{where} has no table of couch2pg, cht-sync 2 or cht-sync of 2023",
+            hint="They must be in the database that POSTGRES_DB names, as ordinary tables: docs/migrating.md "
+            "says how to bring them there.",
         )
     if len(found) > 1:
         names = "; ".join(f"{one.program} in schema {one.schema}" for one in found)
@@ -67,29 +66,26 @@ def chosen_old(found: Sequence[Old], schema: str | None) -> Old:
 
 def moves_of(old: Old, settings: Settings, old_host: str | None) -> Moves:
     """Find each database's table. Raises ChtSyncError where that cannot be done, or a table not be read."""
-    for table in old.tables:
-        if not table.readable:
-            raise ChtSyncError(
-                f"{table.relation} belongs to {table.owner}, and {settings.postgres_user} may not read it",
-                hint=f"Let {table.owner} run: grant usage on schema {table.schema} to "
-                f"{settings.postgres_user}; grant select on all tables in schema {table.schema} to "
-                f"{settings.postgres_user}",
-            )
+    if not old.progress_is_readable:
+        raise _unreadable(f"{old.schema}.{PROGRESS}", old.schema, "its owner", settings)
     sources = _sources_of(old, settings, old_host)
     known = tuple(dict.fromkeys(one.database for one in sources if one.database))
-    several_hosts = len({one.host for one in old.sources}) > 1
     moves: list[Move] = []
     left: list[tuple[str, str]] = []
     for table in old.tables:
+        if (reason := _not_movable(table, settings)) is not None:
+            left += [(table.relation, reason)] if reason else []
+            continue
         held = _held(table, old, settings, known)
         wanted = [one for one in held if one in settings.couchdb_dbs]
+        if wanted and not table.readable:
+            raise _unreadable(table.relation, table.schema, table.owner, settings)
         for database in wanted:
             own = [one for one in sources if one.database == database]
             moves.append(
                 Move(
                     database,
                     table,
-                    not table.all_sourced and (len(held) > 1 or several_hosts),
                     tuple(one.name for one in own) if table.has_source else (),
                     # With and without a port in its address a database is there twice.
                     max(own, key=lambda one: number(one.sequence or "") or 0, default=None),
@@ -99,18 +95,43 @@ def moves_of(old: Old, settings: Settings, old_host: str | None) -> Moves:
         strangers = " ".join(one for one in held if one not in settings.couchdb_dbs)
         if strangers:
             left.append((table.relation, f"rows of {strangers}, not in COUCHDB_DBS"))
-        elif not wanted and not table.empty:
+        elif not wanted:
             left.append((table.relation, "no database of COUCHDB_DBS is known to be in it"))
+    left += [
+        (f"{old.schema}.{PROGRESS}", f"{one.name} is of another CouchDB")
+        for one in old.sources
+        if one not in sources
+    ]
     _refuse_two_tables(moves)
     if not moves:
         raise ChtSyncError(
-            f"no database of COUCHDB_DBS ({' '.join(settings.couchdb_dbs)}) is in schema {old.schema}",
-            hint="; ".join(f"{relation}: {why}" for relation, why in left),
+            f"schema {old.schema} has no rows of a database of COUCHDB_DBS, {' '.join(settings.couchdb_dbs)}",
+            hint="; ".join(f"{relation}: {why}" for relation, why in left) or "Its tables are empty.",
         )
     moved = {move.database for move in moves}
-    return Moves(
-        old, tuple(moves), tuple(left), tuple(one for one in settings.couchdb_dbs if one not in moved)
+    absent = tuple(one for one in settings.couchdb_dbs if one not in moved)
+    return Moves(old, tuple(moves), tuple(left), absent)
+
+
+def _unreadable(relation: str, schema: str, owner: str, settings: Settings) -> ChtSyncError:
+    user = settings.postgres_user
+    return ChtSyncError(
+        f"{relation} belongs to {owner}, and {user} may not read it",
+        hint=f"Let {owner} run: grant usage on schema {schema} to {user}; "
+        f"grant select on all tables in schema {schema} to {user}",
     )
+
+
+def _not_movable(table: OldTable, settings: Settings) -> str | None:
+    """Why a table is not looked at; empty where that is not worth a word, None where it is."""
+    is_known = table.name in OF_COUCH2PG or table.name in settings.couchdb_dbs
+    if table.kind != "r":
+        return f"it is {KINDS[table.kind]}: copy its rows into an ordinary table" if is_known else ""
+    if table.empty:
+        return ""
+    if table.program is Program.COUCH2PG and table.name not in OF_COUCH2PG:
+        return "couch2pg has no table of that name"
+    return None
 
 
 def _sources_of(old: Old, settings: Settings, old_host: str | None) -> list[OldSource]:
@@ -129,21 +150,19 @@ def _sources_of(old: Old, settings: Settings, old_host: str | None) -> list[OldS
 def _held(table: OldTable, old: Old, settings: Settings, known: Sequence[str]) -> list[str]:
     """The databases whose rows a table may hold, synced by us or not."""
     if old.program is Program.COUCH2PG:
-        ending = OF_COUCH2PG.get(table.name, "")
+        ending = OF_COUCH2PG[table.name]
         return [one for one in known or settings.couchdb_dbs if _ending(one) == ending]
-    if table.name in settings.couchdb_dbs:
+    others = {one.name for one in old.tables if one.kind == "r" and one.name != table.name}
+    if table.name in settings.couchdb_dbs and (others or old.program is Program.CHT_SYNC_2023):
         return [table.name]
-    if old.program is Program.CHT_SYNC_2023:
-        others = {one.name for one in old.tables}
-        return [one for one in settings.couchdb_dbs if one not in others]
-    return [*known] or [*settings.couchdb_dbs]
+    return [one for one in known or settings.couchdb_dbs if one not in others]
 
 
 def _ending(database: str) -> str:
     """Which of couch2pg's tables a database goes to, as the values of OF_COUCH2PG say it."""
     if database == USERS_DATABASE:
         return USERS_DATABASE
-    return next((one for one in OF_COUCH2PG.values() if one[0] == "-" and database.endswith(one)), "")
+    return next((one for one in OF_COUCH2PG.values() if one[:1] == "-" and database.endswith(one)), "")
 
 
 def _is_filtered(settings: Settings, database: str) -> bool:

@@ -8,7 +8,8 @@ which Logstash filled until 2024.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote
@@ -17,14 +18,20 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from cht_sync.pipeline.couchdb.events import USERS_DATABASE
+from cht_sync.reconcile.table import told_of
+from cht_sync.settings import Settings
+from cht_sync.transform.couch2pg import MARK
+from cht_sync.warehouse.connection import owner_endpoint
 
 PROGRESS = "couchdb_progress"
 OF_COUCH2PG = {
+    "couchdb": "",
     "couchdb_users_meta": "-users-meta",
     "couchdb_medic_logs": "-logs",
     "couchdb_medic_users": USERS_DATABASE,
 }
-"""couch2pg's tables of one kind of database, and how its name ends; all others are in `couchdb`."""
+"""couch2pg's tables, and how the names of their databases end; what ends otherwise is in `couchdb`."""
+KINDS = {"p": "a partitioned table", "v": "a view", "m": "a materialised view", "f": "a foreign table"}
 SYSTEM_SCHEMAS = "^(pg_|information_schema$)"
 
 
@@ -65,15 +72,17 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class OldTable:
-    """A table of an earlier program; `bytes` with its indexes and what is stored apart."""
+    """A table of an earlier program; `bytes` with its indexes and what is stored apart.
+
+    `kind` is of pg_class: only ordinary tables, r, can be moved.
+    """
 
     schema: str
     name: str
     program: Program
     has_source: bool
-    all_sourced: bool
-    """Each row says its source."""
-    filenode: int
+    kind: str
+    filenode: int | None
     bytes: int
     empty: bool
     readable: bool
@@ -118,6 +127,10 @@ class OldSource:
         return unquote(self.name.rpartition("/")[2]) if "/" in self.name else ""
 
 
+UNREADABLE: list[OldSource] = [OldSource("", None)]
+"""Stands for the lines of a progress that is there and may not be read."""
+
+
 @dataclass(frozen=True)
 class Old:
     """An earlier program's schema."""
@@ -126,6 +139,19 @@ class Old:
     program: Program
     tables: tuple[OldTable, ...]
     sources: tuple[OldSource, ...]
+    progress_is_readable: bool = True
+
+
+@contextmanager
+def patiently_connected(settings: Settings, what: str) -> Iterator[Connection]:
+    """A connection of the owner's, in autocommit, for reading whole tables, which no time limit is meant for.
+
+    Raises ChtSyncError, where it says that `what` failed.
+    """
+    with told_of(what), owner_endpoint(settings).connect() as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("set statement_timeout = 0; set idle_in_transaction_session_timeout = 0")
+        yield connection
 
 
 def found_in(connection: Connection, schema: str | None) -> list[Old]:
@@ -133,33 +159,43 @@ def found_in(connection: Connection, schema: str | None) -> list[Old]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            select nspname, relname, columns, pg_relation_filenode(c.oid)::bigint,
-              pg_total_relation_size(c.oid), pg_relation_size(c.oid) = 0,
+            select nspname, relname, columns, relkind::text, pg_relation_filenode(c.oid)::bigint,
+              coalesce(pg_total_relation_size(c.oid), 0),
+              relkind = 'r' and pg_relation_size(c.oid) = 0,
               has_table_privilege(c.oid, 'select') and has_schema_privilege(n.oid, 'usage'),
               pg_get_userbyid(relowner)
             from pg_class as c join pg_namespace as n on n.oid = relnamespace,
               lateral (select array_agg(attname || ' ' || format_type(atttypid, null)) from pg_attribute
                 where attrelid = c.oid and attnum > 0 and not attisdropped) as _(columns)
-            where relkind = 'r' and nspname !~ %(system)s and (%(schema)s is null or nspname = %(schema)s)
+            where relkind in ('r', 'p', 'v', 'm', 'f') and not relispartition and nspname !~ %(system)s
+              and (%(schema)s is null or nspname = %(schema)s)
+              -- These could not stand in a statement that has parameters.
+              and strpos(nspname, '%%') = 0 and strpos(relname, '%%') = 0
+              and obj_description(n.oid, 'pg_namespace') is distinct from %(ours)s
               and 'doc jsonb' = any(columns)
               and not exists (select from pg_trigger where tgrelid = c.oid and tgname = 'begin_write')
             order by 1, 2
             """,
-            {"system": SYSTEM_SCHEMAS, "schema": schema},
+            {"system": SYSTEM_SCHEMAS, "schema": schema, "ours": MARK},
         )
         rows = cursor.fetchall()
     tables: dict[tuple[str, Program], list[OldTable]] = {}
     progress = {one: _sources(connection, one) for one in {row[0] for row in rows}}
-    for schema_name, name, columns, *sizes in rows:
+    for schema_name, name, columns, *others in rows:
         program = _program(columns, has_progress=progress[schema_name] is not None)
         if program is not None:
-            has_source = "source" in _names(columns)
-            all_sourced = has_source and _is_all_sourced(connection, schema_name, name)
-            table = OldTable(schema_name, name, program, has_source, all_sourced, *sizes)
+            table = OldTable(schema_name, name, program, "source" in _names(columns), *others)
             tables.setdefault((schema_name, program), []).append(table)
     return [
-        Old(schema_name, program, tuple(ones), tuple(progress[schema_name] or ()))
+        Old(
+            schema_name,
+            program,
+            tuple(ones),
+            tuple(progress[schema_name] or ()),
+            progress[schema_name] is not UNREADABLE,
+        )
         for (schema_name, program), ones in tables.items()
+        if any(one.kind == "r" for one in ones)
     ]
 
 
@@ -178,22 +214,8 @@ def _names(columns: Sequence[str]) -> set[str]:
     return {column.partition(" ")[0] for column in columns}
 
 
-def _is_all_sourced(connection: Connection, schema: str, name: str) -> bool:
-    """Whether no row is from before `source` was added; also where we may not look."""
-    table = sql.Identifier(schema, name)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "select has_table_privilege(%s, 'select') and has_schema_privilege(%s, 'usage')",
-            (table.as_string(cursor), schema),
-        )
-        if cursor.fetchall() == [(False,)]:
-            return True
-        cursor.execute(sql.SQL("select not exists (select from {} where source is null)").format(table))
-        return bool(cursor.fetchall()[0][0])
-
-
 def _sources(connection: Connection, schema: str) -> list[OldSource] | None:
-    """The lines of a progress that is not ours, none where we may not read it; None: no such table."""
+    """The lines of a progress that is not ours, UNREADABLE where we may not read it; None: no such table."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -209,7 +231,7 @@ def _sources(connection: Connection, schema: str) -> list[OldSource] | None:
         if not columns or "seq" not in columns or "epoch" in columns:
             return None
         if not readable:
-            return []
+            return UNREADABLE
         cursor.execute(
             sql.SQL("select {}, seq::text from {} order by 1").format(
                 sql.SQL("source" if "source" in columns else "''"), sql.Identifier(schema, PROGRESS)

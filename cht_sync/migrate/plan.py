@@ -12,19 +12,21 @@ from dataclasses import dataclass
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
+from cht_sync.migrate.ledger import MigrationLedger
 from cht_sync.migrate.moves import Move, Moves, chosen_old, moves_of
-from cht_sync.migrate.old import OldTable, found_in
+from cht_sync.migrate.old import OldTable, found_in, patiently_connected
 from cht_sync.migrate.rows import in_blocks, rows_of
-from cht_sync.migrate.run import Taken, how_far
+from cht_sync.migrate.run import Taken, how_far, how_synced
 from cht_sync.migrate.sequence import Judgement, judged
 from cht_sync.reconcile.couch import Couch
 from cht_sync.reconcile.databases import sides
-from cht_sync.reconcile.table import Table, told_of
+from cht_sync.reconcile.table import Table
 from cht_sync.settings import Settings
-from cht_sync.warehouse.connection import owner_endpoint
 
 PROBED_BLOCKS = 200
 """Blocks of an old table that are moved to see how long it takes."""
+ASKED = 1_000
+"""Ids that CouchDB is asked about to see how long that takes."""
 DEARER = 3.0
 """So many times what writing rows takes is it to move them: they are prepared first, and stamped. Measured
 with a million rows of 1.1 kB, which took 20 s where writing them took 6.4 (2 cores, PostgreSQL 18)."""
@@ -32,26 +34,37 @@ with a million rows of 1.1 kB, which took 20 s where writing them took 6.4 (2 co
 
 @dataclass(frozen=True)
 class Cost:
-    """What moving a table costs: seconds, and bytes of PostgreSQL's disk. `rows` that there are, about."""
+    """What moving a table costs: seconds in PostgreSQL, and bytes of its disk.
+
+    `rows` that there are, about; `ids` of some of them.
+    """
 
     rows: int
     seconds: float
     bytes: int
+    ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One database: how its sequence is judged, what CouchDB has, and what is done already."""
+    """One database: how its sequence is judged, what CouchDB has, and what is done already.
+
+    `asking`: seconds that CouchDB will take to say which rows are this database's. `synced`: how it came that
+    nothing is to be taken over.
+    """
 
     move: Move
     judgement: Judgement
     documents: int
+    asking: float
     taken: Taken | None
+    synced: str | None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All of it. `prepared`: init-db has made our tables; `in_the_way`: the old tables have their schema."""
+    """All of it. `prepared`: init-db has made our tables; `in_the_way`: the old tables have their schema;
+    `broken`: databases that are half moved, from tables that are gone."""
 
     moves: Moves
     steps: tuple[Step, ...]
@@ -59,32 +72,50 @@ class Plan:
     """By relation."""
     prepared: bool
     in_the_way: bool
+    broken: tuple[tuple[str, str], ...]
 
 
 def moves(settings: Settings, schema: str | None, old_host: str | None) -> Moves:
     """Find what is to be moved. Raises ChtSyncError."""
-    with told_of("migrate"), owner_endpoint(settings).connect() as connection:
-        return moves_of(chosen_old(found_in(connection, schema), schema), settings, old_host)
+    with patiently_connected(settings, "migrate") as connection:
+        found = found_in(connection, schema)
+        return moves_of(chosen_old(found, schema, settings.postgres_db), settings, old_host)
+
+
+def broken(settings: Settings, found: Moves) -> tuple[tuple[str, str], ...]:
+    """The databases that are half moved, each with its table, which is gone. Raises ChtSyncError."""
+    with patiently_connected(settings, "migrate") as connection, connection.cursor() as cursor:
+        if not _is_prepared(connection, settings):
+            return ()
+        unfinished = MigrationLedger.unfinished(cursor, settings.postgres_schema)
+    there = {move.database for move in found.moves}
+    return tuple((database, relation) for database, relation in unfinished.items() if database not in there)
 
 
 def plan(settings: Settings, schema: str | None, old_host: str | None) -> Plan:
     """Look at everything. Raises ChtSyncError."""
     found = moves(settings, schema, old_host)
-    with told_of("migrate"), owner_endpoint(settings).connect() as connection:
+    with patiently_connected(settings, "migrate") as connection:
         prepared = _is_prepared(connection, settings)
         tables = {move.table.relation: move.table for move in found.moves}
         costs = {relation: _cost(connection, table) for relation, table in tables.items()}
     steps = []
     for move in found.moves:
         with sides(settings, move.database, writing=True) as (couch, table):
-            steps.append(_step(move, couch, table, prepared))
+            steps.append(_step(move, couch, table, costs[move.table.relation], prepared))
     in_the_way = not prepared and found.old.schema == settings.postgres_schema
-    return Plan(found, tuple(steps), costs, prepared, in_the_way)
+    return Plan(found, tuple(steps), costs, prepared, in_the_way, broken(settings, found))
 
 
-def _step(move: Move, couch: Couch, table: Table, prepared: bool) -> Step:
+def _step(move: Move, couch: Couch, table: Table, cost: Cost, prepared: bool) -> Step:
     documents = couch.count()
-    return Step(move, judged(move.position, couch), documents, how_far(table) if prepared else None)
+    begun = time.monotonic()
+    if cost.ids:
+        couch.states(cost.ids)
+    asking = (time.monotonic() - begun) * cost.rows / max(len(cost.ids), 1)
+    taken = how_far(table) if prepared else None
+    synced = how_synced(table) if prepared and taken is None else None
+    return Step(move, judged(move.position, couch), documents, asking, taken, synced)
 
 
 def _is_prepared(connection: Connection, settings: Settings) -> bool:
@@ -101,7 +132,6 @@ def _cost(connection: Connection, table: OldTable) -> Cost:
         with connection.cursor() as cursor:
             cursor.execute("""
                 set local client_min_messages = warning;
-                set local statement_timeout = 0;
                 create temporary table cht_sync_probe (_id text collate "C" primary key, _rev text, doc jsonb,
                   "@timestamp" timestamptz, "@version" text, doc_as_upsert boolean, _deleted boolean,
                   saved_timestamp timestamp, source text) on commit drop;
@@ -110,12 +140,13 @@ def _cost(connection: Connection, table: OldTable) -> Cost:
             """)
             cursor.execute(
                 """
-                select pg_relation_size(oid) / current_setting('block_size')::bigint, reltuples::bigint
+                select pg_relation_size(oid) / current_setting('block_size')::bigint,
+                  (reltuples / nullif(relpages, 0))::float8
                 from pg_class where oid = to_regclass(%s)
                 """,
                 (table.identifier.as_string(cursor),),
             )
-            ((blocks, known),) = cursor.fetchall()
+            ((blocks, density),) = cursor.fetchall()
             begun = time.monotonic()
             cursor.execute(
                 sql.SQL("""
@@ -129,8 +160,12 @@ def _cost(connection: Connection, table: OldTable) -> Cost:
             seconds, rows = time.monotonic() - begun, cursor.rowcount
             cursor.execute("select pg_total_relation_size('pg_temp.cht_sync_probe')")
             ((size,),) = cursor.fetchall()
+            cursor.execute("select _id from cht_sync_probe limit %s", (ASKED,))
+            ids = tuple(one for (one,) in cursor.fetchall())
     finally:
         connection.rollback()
         connection.autocommit = True
     share = max(blocks, 1) / min(max(blocks, 1), PROBED_BLOCKS)
-    return Cost(known if known > 0 else round(rows * share), DEARER * seconds * share, round(size * share))
+    # What was counted by the last ANALYZE, spread over the blocks of now, as PostgreSQL's planner does.
+    estimate = density * blocks if density is not None and density > 0 else rows * share
+    return Cost(round(estimate), DEARER * seconds * share, round(size * share), ids)

@@ -17,6 +17,7 @@ from cht_sync.reconcile.report import named, several
 MEANING = {
     Kind.SAME: "the same",
     Kind.MOVED_ON: "newer in CouchDB",
+    Kind.AWAITED: "still to be brought by their pipeline",
     Kind.DELETED: "deleted since",
     Kind.UNKNOWN: "unknown to CouchDB: purged, or of a database that is not synced",
     Kind.CHANGED: "of the same revision with another content",
@@ -40,11 +41,13 @@ def plan_as_lines(plan: Plan, command: str) -> Iterator[str]:
             yield f"{relation}: about {several(cost.rows, 'row')}, {size(table.bytes)}"
         yield from _step_lines(step)
     yield from unmoved(plan.moves)
+    for database, gone in plan.broken:
+        yield gone_line(database, gone)
     yield ""
-    yield from _cost_lines(plan)
-    if all(step.taken is not None and step.taken.ended for step in plan.steps):
+    if not _open(plan):
         yield "All of it is done. Compare: cht-sync migrate check"
         return
+    yield from _cost_lines(plan)
     if plan.in_the_way:
         yield (
             f"Before it: {old.program} has the schema {old.schema}, which POSTGRES_SCHEMA names too. Give "
@@ -54,6 +57,23 @@ def plan_as_lines(plan: Plan, command: str) -> Iterator[str]:
     if not plan.prepared:
         yield "Before it: cht-sync init-db makes the tables, or brings them up to date."
     yield f"To do it: {command}"
+
+
+def _open(plan: Plan) -> list[Step]:
+    """What is still to be done."""
+    return [
+        step
+        for step in plan.steps
+        if step.synced is None and not (step.taken is not None and step.taken.ended)
+    ]
+
+
+def gone_line(database: str, relation: str) -> str:
+    """What to say of a database that is half moved, where the rest cannot be."""
+    return (
+        f"{database}: its rows of {relation} are not all moved, and that table is not there any more. "
+        f"Read what is missing from CouchDB: cht-sync load {database}"
+    )
 
 
 def unmoved(moves: Moves) -> Iterator[str]:
@@ -69,9 +89,12 @@ def _step_lines(step: Step) -> Iterator[str]:
     if step.taken is not None and step.taken.ended:
         yield f"  {database}: done, {several(step.taken.moved.moved, 'row')} moved"
         return
-    which = "the rows whose revision CouchDB has in it" if step.move.asks else "its rows"
+    if step.synced is not None:
+        yield f"  {database}: left: {step.synced}"
+        return
     filtered = ", through the pipeline's filters, which redact them" if step.move.filtered else ""
-    yield f"  {database}: {which}{filtered}; CouchDB has {several(step.documents, 'document')}"
+    has = several(step.documents, "document")
+    yield f"  {database}: the rows whose revision CouchDB has in it{filtered}; CouchDB has {has}"
     judgement = step.judgement
     if judgement.sequence is not None:
         behind = (
@@ -84,16 +107,19 @@ def _step_lines(step: Step) -> Iterator[str]:
 
 
 def _cost_lines(plan: Plan) -> Iterator[str]:
-    ways = dict.fromkeys(plan.costs, 0)
-    for step in plan.steps:
-        ways[step.move.table.relation] += 1
-    seconds = sum(plan.costs[relation].seconds * times for relation, times in ways.items())
-    look = sum(step.documents for step in plan.steps) * LOOK_SECONDS
-    needed = sum(cost.bytes for cost in plan.costs.values())
+    steps = _open(plan)
+    relations = {step.move.table.relation for step in steps}
+    moving = sum(plan.costs[step.move.table.relation].seconds for step in steps)
+    asking = sum(step.asking for step in steps)
+    look = sum(step.documents for step in steps) * LOOK_SECONDS
+    needed = sum(plan.costs[relation].bytes for relation in relations)
+    more = sum(step.documents for step in steps) - sum(plan.costs[relation].rows for relation in relations)
     yield (
-        f"Time: about {duration(seconds)} for the rows, going by the first of them, and at least "
-        f"{duration(look)} to compare the revisions with CouchDB's"
+        f"Time: about {duration(moving + asking)} for the rows, going by some of them, {duration(asking)} of "
+        f"it for asking CouchDB whose they are; then {duration(look)} or more to compare all revisions"
     )
+    if more > 0:
+        yield f"About {several(more, 'document')} or more must be read from CouchDB: the old tables lack them"
     yield f"Disk: about {size(needed)} more in PostgreSQL, and as much again of write-ahead log meanwhile"
 
 
@@ -107,6 +133,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "databases": [_database(step) for step in plan.steps],
         "left": [{"relation": relation, "reason": reason} for relation, reason in plan.moves.left],
         "absent": list(plan.moves.absent),
+        "broken": [{"name": database, "relation": relation} for database, relation in plan.broken],
     }
 
 
@@ -118,12 +145,12 @@ def _database(step: Step) -> dict[str, Any]:
     return {
         "name": step.move.database,
         "relation": step.move.table.relation,
-        "asks_couchdb": step.move.asks,
         "documents": step.documents,
         "sequence_kept": step.judgement.sequence is not None,
         "pending": step.judgement.pending,
         "reason": step.judgement.reason,
         "done": step.taken is not None and step.taken.ended,
+        "synced": step.synced,
     }
 
 
@@ -136,13 +163,15 @@ def run_line(database: str, taken: Taken) -> str:
     already = f" ({there:,} more were there already)" if there else ""
     kept = f"goes on from {shown_sequence(moved.sequence)}" if moved.sequence else "goes on from now"
     return (
-        f"{database}: {several(moved.moved, 'row')} moved{already}, {looked.added:,} read from CouchDB, "
-        f"deletions above all; its pipeline {kept}"
+        f"{database}: {several(moved.moved, 'row')} moved{already}, {looked.added:,} more read from CouchDB "
+        f"(deletions, and what the old table lacks); its pipeline {kept}"
     )
 
 
 def check_as_lines(check: Check) -> Iterator[str]:
     """A line for each old table, and one for each kind of difference, with examples; then the views."""
+    for database in check.unfinished:
+        yield f"{database}: not taken over yet: cht-sync migrate run"
     for one in check.tables:
         yield f"{one.relation} and {', '.join(one.databases)}: {_found(one)}"
         if not one.contents:
@@ -198,6 +227,7 @@ def check_as_json(check: Check) -> dict[str, Any]:
         ],
         "views": [dataclasses.asdict(view) | {"same": view.same} for view in check.views],
         "views_note": check.views_note,
+        "unfinished": list(check.unfinished),
     }
 
 

@@ -59,14 +59,18 @@ def begin(settings: Settings, move: Move) -> tuple[Taken, str | None]:
         reason = None
         taken = how_far(table)
         if taken is None:
-            _refuse_what_is_synced(table)
+            if (how := how_synced(table)) is not None:
+                raise AlreadySynced(
+                    f"{move.database}: {how}, so that there is nothing to take over",
+                    hint="Compare what both have: cht-sync migrate check.",
+                )
             refuse_stranger(couch, table)
             judgement = judged(move.position, couch)
             reason = judgement.reason
             with table.connection, table.connection.cursor() as cursor:
                 MigrationLedger(table).begin(cursor, move, judgement.sequence)
             taken = how_far(table)
-    if taken is None or taken.moved.relation != move.table.relation:
+    if taken is None or (not taken.moved.ended and taken.moved.relation != move.table.relation):
         where = taken.moved.relation if taken else "another place"
         raise ChtSyncError(
             f"{move.database} is taken over from {where} already",
@@ -74,6 +78,10 @@ def begin(settings: Settings, move: Move) -> tuple[Taken, str | None]:
             f"{where.partition('.')[0]}; or read it from CouchDB: cht-sync load {move.database}.",
         )
     return taken, reason
+
+
+class AlreadySynced(ChtSyncError):
+    """The rows of a database are CouchDB's already: old ones would add nothing."""
 
 
 def run(settings: Settings, move: Move, stop: threading.Event, rows: AdvanceRows, look: AdvanceLook) -> Taken:
@@ -111,19 +119,12 @@ def how_far(table: Table) -> Taken | None:
     return Taken(moved, Ledger(table).progress() if moved.ended else None)
 
 
-def _refuse_what_is_synced(table: Table) -> None:
-    """Raise ChtSyncError where the rows are CouchDB's already: old ones would add nothing."""
-    how = None
+def how_synced(table: Table) -> str | None:
+    """How it came that the rows are CouchDB's already; None where they are not. Raises psycopg2.Error."""
     agreed = Ledger(table).agreement()
     if agreed is not None:
-        how = "cht-sync load has read it" if agreed.ended else "cht-sync load is reading it"
-    elif table.caught_up():
-        how = "its pipeline has read it"
-    if how:
-        raise ChtSyncError(
-            f"{table.database}: {how}, so that there is nothing to take over",
-            hint="Compare what both have: cht-sync migrate check.",
-        )
+        return "cht-sync load has read it" if agreed.ended else "cht-sync load is reading it"
+    return "its pipeline has read it" if table.caught_up() else None
 
 
 def _hand_over(couch: Couch, table: Table) -> None:

@@ -99,7 +99,7 @@ class Country:
         for world in of or self.worlds:
             name = "couchdb_users_meta" if world.database.endswith("-users-meta") else "couchdb"
             documents = self.living(world)
-            rows = [(json.dumps(doc),) for doc in documents]
+            rows = [(without_nul(json.dumps(doc)),) for doc in documents]
             # The last one of an id that several databases have stays.
             ids = [doc["_id"] for doc in documents]
             self.query(
@@ -203,6 +203,11 @@ def country_of(served: Served, place: Place, name: str, home: Path) -> Country:
     served.installation.init(" ".join(databases))
     changes = {"COUCHDB_DBS": " ".join(databases)}
     return Country(tuple(World(place, served, one, home, changes) for one in databases))
+
+
+def without_nul(text: str) -> str:
+    """What the earlier programs make of a document that jsonb cannot hold."""
+    return text.replace("\\u0000", "")
 
 
 def sequence(world: World) -> str:

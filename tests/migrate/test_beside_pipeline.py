@@ -12,6 +12,7 @@ from psycopg2 import sql
 from reconcile.world import edited
 from waiting import eventually
 
+from cht_sync.errors import ChtSyncError
 from cht_sync.load import auto
 from cht_sync.migrate import batches, rows, run
 from cht_sync.migrate.plan import moves as moves_in
@@ -66,7 +67,7 @@ def test_what_the_earlier_program_has_lost_or_left_as_it_was_is_read_from_couchd
     result = country.run("run")
     assert result.exit_code == 0
     assert country.is_complete()
-    assert "9 read from CouchDB" in result.output
+    assert "391 rows moved, 9 more read from CouchDB" in result.output
 
 
 def test_an_id_that_two_databases_have_is_right_in_both(country: Country) -> None:
@@ -106,7 +107,7 @@ def test_the_newest_of_a_document_that_an_old_table_has_twice_counts(country: Co
     )
     result = country.run("run")
     assert country.is_complete()
-    assert f"{users_meta.database}: 1 row moved, 0 read from CouchDB" in result.output
+    assert f"{users_meta.database}: 1 row moved, 0 more read from CouchDB" in result.output
 
 
 def stopped_after_one_batch(country: Country, monkeypatch: pytest.MonkeyPatch) -> Taken:
@@ -168,8 +169,35 @@ def test_an_old_table_that_is_gone_is_told(country: Country, monkeypatch: pytest
     settings = country.medic.settings
     move = moves_in(settings, None, None).moves[0]
     country.query(f"drop table {OLD_SCHEMA}.couchdb")
-    with pytest.raises(Exception, match=f"{OLD_SCHEMA}.couchdb is gone"):
+    with pytest.raises(ChtSyncError, match=f"{OLD_SCHEMA}.couchdb is gone"):
         run.run(settings, move, threading.Event(), lambda _moved, _blocks: None, lambda _progress: None)
+
+
+def test_an_old_table_that_is_dropped_in_the_middle_is_told_and_remembered(
+    country: Country, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    medic = country.medic
+    medic.put(*IDS)
+    country.users_meta.put("telemetry")
+    country.couch2pg()
+    monkeypatch.setattr(batches, "FIRST_BLOCKS", 1)
+    move = moves_in(medic.settings, None, None).moves[0]
+    run.begin(medic.settings, move)
+    with pytest.raises(ChtSyncError, match=r"public\.couchdb is gone"):
+        run.run(
+            medic.settings,
+            move,
+            threading.Event(),
+            lambda _moved, _blocks: country.query("drop table if exists couchdb cascade") and None,
+            lambda _progress: None,
+        )
+    half = f"{medic.database}: its rows of public.couchdb are not all moved, and that table is not there"
+    assert half in country.run("plan").output
+    result = country.run("run")
+    assert (result.exit_code, half in result.output) == (1, True)
+    check = country.run("check")
+    assert check.exit_code == 3
+    assert f"{medic.database}: not taken over yet" in check.output
 
 
 def test_two_runs_at_the_same_time_share_the_work(country: Country) -> None:

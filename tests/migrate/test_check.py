@@ -68,11 +68,33 @@ def test_another_content_of_the_same_revision_is_a_fault(moved: Country) -> None
     assert (code, found["examples"]) == (3, {"changed": [IDS[4]]})
 
 
-def test_before_a_run_everything_is_missing(country: Country) -> None:
+def test_before_a_run_it_is_said_that_there_was_none(country: Country) -> None:
     country.medic.put(*IDS)
     country.couch2pg()
+    result = country.run("check")
+    assert result.exit_code == 3
+    assert f"{country.medic.database}: not taken over yet: cht-sync migrate run" in result.output
+    assert "resync" not in result.output
+
+
+def test_what_is_newer_than_the_position_is_awaited(country: Country) -> None:
+    """The earlier program goes on, and the pipeline has not begun yet."""
+    country.medic.put(*IDS)
+    country.couch2pg()
+    assert country.run("run").exit_code == 0
+    country.medic.put("late")
+    country.query("insert into couchdb values (%s)", json.dumps(country.medic.document("late")))
     code, found = checked(country)
-    assert (code, found["counts"]) == (3, {"missing": 30})
+    assert (code, found["examples"]) == (0, {"awaited": ["late"]})
+
+
+def test_what_the_earlier_program_cut_out_and_we_replace_is_the_same(country: Country) -> None:
+    country.medic.put("a", note="x\0y")
+    country.couch2pg()
+    assert country.run("run").exit_code == 0
+    assert country.medic.run("resync", country.medic.database).exit_code == 0
+    assert country.medic.rows()["a"][2]["note"] == "x\ufffdy"
+    assert checked(country) == (0, {"counts": {"same": 1}, "examples": {}})
 
 
 def test_what_the_pipeline_has_still_to_bring_is_not_missing(country: Country) -> None:
@@ -189,3 +211,13 @@ def test_tables_beside_those_of_cht_sync_2_are_compared_with_the_models_of_dbt(c
     assert (code, note) == (0, None)
     assert views == {"contact": (1, 1, 0, 0), "person": (None, None, None, None)}
     assert "person: not compared: dbt has no person" in country.run("check").output
+
+
+def test_views_may_differ_where_documents_are_redacted(country: Country) -> None:
+    redacting = country.with_settings(REDACT_FIELDS="name")
+    put_people(redacting)
+    redacting.couch2pg()
+    assert redacting.run("run").exit_code == 0
+    assert redacting.run("views").exit_code == 0
+    code, views, _note = views_of(redacting)
+    assert (code, views["contactview_hospital"]) == (0, (1, 1, 1, 1))

@@ -99,7 +99,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was_and_a_second_one_changes_noth
         eventually(lambda: rows_moved(moved) >= least or running.poll() is not None)  # noqa: B023
         running.send_signal(signal.SIGKILL)
         running.wait(60)
-        assert running.returncode == -signal.SIGKILL
+        assert running.returncode in (-signal.SIGKILL, 0)
     reached = rows_moved(moved)
     running = start(moved)
     assert running.wait(300) == 0, (moved.medic.home / "run.log").read_text()

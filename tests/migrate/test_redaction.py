@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,12 +51,12 @@ def test_users_lose_what_is_left_of_their_passwords(country: Country) -> None:
     installation = country.medic.installation
     installation.init(" ".join([*country.databases, "_users"]))
     country.couch2pg()
-    user = {
-        "_id": "org.couchdb.user:agnes", "_rev": "1-a", "type": "user", "name": "agnes", "roles": [],
-        "iterations": 10, "password_sha": "feedface", "pbkdf2_prf": "sha256",
-    }  # fmt: skip
-    country.query("insert into couchdb_medic_users values (%s)", json.dumps(user))
-    source = country.source(country.medic, port=True).replace(country.medic.database, "_users")
+    users = replace(country.medic, database="_users")
+    users.put("org.couchdb.user:agnes", type="user", name="agnes", roles=[], password_sha="feedface")
+    country.query(
+        "insert into couchdb_medic_users values (%s)", json.dumps(users.document("org.couchdb.user:agnes"))
+    )
+    source = country.source(users, port=True)
     country.query("insert into couchdb_progress values ('1', %s)", source)
     with_users = country.with_settings(COUCHDB_DBS=" ".join([*country.databases, "_users"]))
     assert with_users.run("run", "--database", "_users").exit_code == 0

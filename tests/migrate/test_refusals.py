@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from psycopg2 import sql
 
 from cht_sync.migrate.old import OldSource
 from cht_sync.migrate.plan import moves as moves_in
@@ -195,19 +196,21 @@ def test_a_table_that_may_not_be_read_is_named_with_what_to_do(country: Country)
         )
         result = strange.run("run")
         assert result.exit_code == 1
-        assert "public.couchdb belongs to owner" in result.output
+        assert "public.couchdb_progress belongs to" in result.output
         assert "grant select on all tables in schema public to" in result.output
     finally:
         country.query(f"drop role {installation.name}_stranger")
 
 
 def test_each_table_of_couch2pg_is_that_of_its_databases(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.users_meta.put("telemetry")
     country.couch2pg()
     moves = moves_in(country.medic.settings, None, None)
-    assert {move.database: (move.table.name, move.asks) for move in moves.moves} == {
-        country.medic.database: ("couchdb", True),
-        country.sentinel.database: ("couchdb", True),
-        country.users_meta.database: ("couchdb_users_meta", False),
+    assert {move.database: move.table.name for move in moves.moves} == {
+        country.medic.database: "couchdb",
+        country.sentinel.database: "couchdb",
+        country.users_meta.database: "couchdb_users_meta",
     }
 
 
@@ -246,3 +249,94 @@ def test_rows_without_a_source_are_asked_about_where_several_servers_were_read(c
     only = country.with_settings(COUCHDB_DBS=country.medic.database)
     assert only.run("run").exit_code == 0
     assert country.medic.rows() == country.medic.winners()
+
+
+def test_a_table_named_as_one_database_may_hold_all_of_them(country: Country) -> None:
+    """cht-sync 2 has one table, whose name is POSTGRES_TABLE's."""
+    country.medic.put(*IDS)
+    country.sentinel.put("info")
+    country.cht_sync_2(with_source=False)
+    country.query(f'alter table {OLD_SCHEMA}.couchdb rename to "{country.medic.database}"')
+    assert country.run("run").exit_code == 0
+    assert country.is_complete()
+
+
+def test_documents_that_couchdb_does_not_have_are_not_moved(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.users_meta.put("telemetry")
+    country.couch2pg()
+    purged = json.dumps({"_id": "purged", "_rev": "1-0", "type": "telemetry"})
+    country.query("insert into couchdb_users_meta values (%s)", purged)
+    assert country.run("run").exit_code == 0
+    assert country.is_complete()
+    assert (
+        "unknown to CouchDB: purged, or of a database that is not synced: purged"
+        in country.run("check").output
+    )
+
+
+def test_a_progress_that_may_not_be_read_is_refused(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    installation = country.medic.installation
+    role = f"{installation.name}_reader"
+    country.query(f"create role {role} login password 'reader'; grant select on couchdb to {role}")
+    try:
+        result = country.with_settings(POSTGRES_USER=role, POSTGRES_PASSWORD="reader").run("plan")
+        assert result.exit_code == 1
+        assert "public.couchdb_progress belongs to its owner" in result.output
+    finally:
+        country.query(f"drop owned by {role}; drop role {role}")
+
+
+def test_one_database_that_is_synced_does_not_stop_the_others(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.users_meta.put("telemetry")
+    country.couch2pg()
+    assert country.medic.run("load", country.medic.database, "--workers", "1").exit_code == 0
+    result = country.run("run")
+    assert result.exit_code == 0
+    assert f"{country.medic.database}: cht-sync load has read it" in result.output
+    assert country.is_complete()
+
+
+def test_tables_beside_couch2pgs_are_not_taken_for_its_own(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    country.query("create table couchdb_backup as select * from couchdb")
+    country.query("create view raw as select * from couchdb")
+    result = country.run("run")
+    assert result.exit_code == 0
+    assert "public.couchdb_backup: left: couch2pg has no table of that name" in result.output
+    assert "public.raw" not in result.output
+    assert country.is_complete()
+
+
+def test_a_partitioned_table_is_left_and_named(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.users_meta.put("telemetry")
+    country.couch2pg()
+    country.query("drop table couchdb cascade; create table couchdb (doc jsonb) partition by hash (doc)")
+    country.query("create table couchdb_p0 partition of couchdb for values with (modulus 1, remainder 0)")
+    result = country.run("plan")
+    assert "public.couchdb: left: it is a partitioned table" in result.output
+    assert "couchdb_p0" not in result.output
+
+
+def test_what_is_done_stays_done_when_schemas_are_exchanged(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.cht_sync_2()
+    assert country.run("run").exit_code == 0
+    country.query(f"alter schema {OLD_SCHEMA} rename to before")
+    result = country.run("run")
+    assert result.exit_code == 0
+    assert f"{country.medic.database} was moved already; nothing is changed" in result.output
+
+
+def test_a_schema_with_a_percent_sign_is_no_traceback(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.cht_sync_2()
+    country.query(
+        sql.SQL("alter schema {} rename to {}").format(sql.Identifier(OLD_SCHEMA), sql.Identifier("a%b"))
+    )
+    assert "has no table of couch2pg" in refused(country, "plan")
