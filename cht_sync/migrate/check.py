@@ -18,8 +18,9 @@ from psycopg2.extensions import connection as Connection
 from cht_sync.load.changed import Changed
 from cht_sync.migrate.compared_views import COUCH2PG as OF_COUCH2PG
 from cht_sync.migrate.compared_views import ViewFinding, compare_views
+from cht_sync.migrate.connection import patiently_connected
 from cht_sync.migrate.moves import Move, Moves
-from cht_sync.migrate.old import PROGRESS, Old, OldTable, Program, patiently_connected
+from cht_sync.migrate.old import PROGRESS, Old, OldTable, Program
 from cht_sync.migrate.plan import broken
 from cht_sync.migrate.rows import rows_of, those_that_are_none
 from cht_sync.migrate.run import how_far, how_synced

@@ -8,8 +8,7 @@ which Logstash filled until 2024.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote
@@ -18,10 +17,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from cht_sync.pipeline.couchdb.events import USERS_DATABASE
-from cht_sync.reconcile.table import told_of
-from cht_sync.settings import Settings
 from cht_sync.transform.couch2pg import MARK
-from cht_sync.warehouse.connection import owner_endpoint
 
 PROGRESS = "couchdb_progress"
 OF_COUCH2PG = {
@@ -140,18 +136,6 @@ class Old:
     tables: tuple[OldTable, ...]
     sources: tuple[OldSource, ...]
     progress_is_readable: bool = True
-
-
-@contextmanager
-def patiently_connected(settings: Settings, what: str) -> Iterator[Connection]:
-    """A connection of the owner's, in autocommit, for reading whole tables, which no time limit is meant for.
-
-    Raises ChtSyncError, where it says that `what` failed.
-    """
-    with told_of(what), owner_endpoint(settings).connect() as connection:
-        with connection.cursor() as cursor:
-            cursor.execute("set statement_timeout = 0; set idle_in_transaction_session_timeout = 0")
-        yield connection
 
 
 def found_in(connection: Connection, schema: str | None) -> list[Old]:

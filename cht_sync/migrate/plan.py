@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
+from cht_sync.migrate.connection import patiently_connected
 from cht_sync.migrate.ledger import MigrationLedger
 from cht_sync.migrate.moves import Move, Moves, chosen_old, moves_of
-from cht_sync.migrate.old import OldTable, found_in, patiently_connected
+from cht_sync.migrate.old import OldTable, found_in
 from cht_sync.migrate.rows import in_blocks, rows_of
 from cht_sync.migrate.run import Taken, how_far, how_synced
 from cht_sync.migrate.sequence import Judgement, judged
