@@ -22,6 +22,7 @@ from cht_sync.migrate.relations import (
     attempt,
     columns,
     made,
+    oid_of,
     readers,
     reads,
     said,
@@ -147,12 +148,16 @@ class CarryingOver:
     def _make(self, wanted: Made) -> None:
         search_path(self._cursor, SCHEMA, self._schema)
         self._cursor.execute(wanted.create)
-        search_path(self._cursor, SCHEMA)
         found = self._making.is_there(wanted.name)
-        read = self._old.keys() & reads(self._cursor, found.oid) if found is not None else set()
-        if read:
-            still = sorted(self._old[one] for one in read)
+        read = reads(self._cursor, found.oid) if found is not None else set()
+        if still := sorted(self._old[one] for one in self._old.keys() & read):
             raise _StillReads(f"it would still read {', '.join(still)}")
-        for statement in (*wanted.indexes, *wanted.comments, *wanted.rights):
+        for statement in (*wanted.indexes, *wanted.comments):
             self._cursor.execute(statement)
+        search_path(self._cursor, SCHEMA)
+        self._making.give_rights(wanted.name, wanted.rights)
         self._making.record(wanted.name, wanted.made_of, self._schema)
+        if oid_of(self._cursor, self._schema, PROGRESS) in read:
+            self._report.noted.append(
+                f"{wanted.name} reads {self._schema}.{PROGRESS}, which stays as couch2pg has left it"
+            )

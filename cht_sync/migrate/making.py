@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import psycopg2
@@ -25,7 +26,7 @@ from cht_sync.migrate.relations import (
 from cht_sync.transform.couch2pg import SCHEMA
 
 PARTS = "cht_sync_parts"
-"""The table of what is made: names, and what they were made of."""
+"""The table of what is made: names, and what they were made of; `origin` is told of what was carried over."""
 NOTHING_CHANGED = "Nothing was changed."
 
 
@@ -48,6 +49,10 @@ class Making:
         self._parts = parts
         self.names = names(parts)
         self._taken_down: list[Made] = []
+        self._rights: dict[str, tuple[str, ...]] = {}
+        self.new: set[str] = set()
+        """Views that were not there when the work began."""
+        self._forget_what_is_gone()
         cursor.execute(sql.SQL("select name, made_of from {}").format(sql.Identifier(SCHEMA, PARTS)))
         self.recorded = dict(cursor.fetchall())
 
@@ -89,9 +94,24 @@ class Making:
                 f"{SCHEMA}.{found.name} has to be made anew, and {', '.join(outside)} would be lost with it",
                 hint=f"Drop it, run this again, and make it anew. {NOTHING_CHANGED}",
             )
-        self._taken_down += [made(self.cursor, one.oid, path=[SCHEMA]) for one in others]
+        self._rights[found.name] = made(self.cursor, found.oid, path=[SCHEMA]).rights
+        for one in others:
+            as_it_is = made(self.cursor, one.oid, path=[SCHEMA])
+            self._rights[one.name] = as_it_is.rights
+            self._taken_down.append(as_it_is)
         for one in [*reversed(others), found]:
             drop(self.cursor, one)
+
+    def give_rights(self, name: str, otherwise: Sequence[str] = ()) -> None:
+        """Give a view that was just made the rights that it had, or else these: statements."""
+        if name not in self._rights:
+            self.new.add(name)
+        for statement in self._rights.get(name, otherwise):
+            try:
+                with attempt(self.cursor):
+                    self.cursor.execute(statement)
+            except psycopg2.errors.UndefinedColumn:
+                pass  # of a column that it has no longer
 
     def put_back(self) -> None:
         """Make again what was taken down and has not been made since."""
@@ -108,6 +128,17 @@ class Making:
                 statements = ";\n".join((one.create, *one.indexes, *one.comments, *one.rights))
                 problem = f"{one.name}: cannot be made again: {said(error)}"
                 self._report.failed.append(f"{problem}; this is how it was:\n{statements};")
+
+    def _forget_what_is_gone(self) -> None:
+        """What was carried over and then dropped may be another's from now on."""
+        self.cursor.execute(
+            sql.SQL("""
+                delete from {} where origin is not null
+                  and not exists (select from pg_class
+                    where relnamespace = %s::regnamespace and relname = name::name)
+            """).format(sql.Identifier(SCHEMA, PARTS)),
+            (SCHEMA,),
+        )
 
     def _function(self, part: BuiltIn) -> None:
         self.cursor.execute("select to_regprocedure(%s) is not null", (f"{SCHEMA}.{part.name}",))
@@ -144,6 +175,7 @@ class Making:
         if found is not None:
             self.take_down(found)
         self.cursor.execute(part.create())
+        self.give_rights(part.name)
         self._report.done.append(f"{part.name}: {part.kind} {'made' if found is None else 'made anew'}")
 
     def _make_indexes(self, part: BuiltIn) -> None:

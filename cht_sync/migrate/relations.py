@@ -158,7 +158,7 @@ def attempt(cursor: Cursor) -> Iterator[None]:
         yield
     except BaseException as error:
         if not cursor.connection.closed and not isinstance(error, KeyboardInterrupt):
-            cursor.execute("rollback to savepoint attempt")
+            cursor.execute("rollback to savepoint attempt; release savepoint attempt")
         raise
     cursor.execute("release savepoint attempt")
 
