@@ -23,6 +23,7 @@ from cht_sync.migrate.relations import (
     said,
     search_path,
 )
+from cht_sync.migrate.trust import trust
 from cht_sync.transform.couch2pg import SCHEMA
 
 PARTS = "cht_sync_parts"
@@ -87,18 +88,25 @@ class Making:
         self.recorded[name] = made_of
 
     def take_down(self, found: Found) -> None:
-        """Drop a view, and remember all that reads it. Raises ChtSyncError where that is outside."""
+        """Drop a view, and remember all that reads it.
+
+        Raises ChtSyncError where that is outside, or of a stranger: made again it would be ours, and run so.
+        """
         others = readers(self.cursor, [found.oid])
-        if outside := [f"{one.schema}.{one.name}" for one in others if one.schema != SCHEMA]:
+        as_they_are = [made(self.cursor, one.oid, path=[SCHEMA]) for one in others]
+        ours = trust(self.cursor, []).roles
+        if outside := [
+            f"{one.schema}.{one.name}"
+            for one, as_it_is in zip(others, as_they_are, strict=True)
+            if one.schema != SCHEMA or as_it_is.owner not in ours
+        ]:
             raise ChtSyncError(
                 f"{SCHEMA}.{found.name} has to be made anew, and {', '.join(outside)} would be lost with it",
                 hint=f"Drop it, run this again, and make it anew. {NOTHING_CHANGED}",
             )
         self._rights[found.name] = made(self.cursor, found.oid, path=[SCHEMA]).rights
-        for one in others:
-            as_it_is = made(self.cursor, one.oid, path=[SCHEMA])
-            self._rights[one.name] = as_it_is.rights
-            self._taken_down.append(as_it_is)
+        self._rights |= {one.name: one.rights for one in as_they_are}
+        self._taken_down += as_they_are
         for one in [*reversed(others), found]:
             drop(self.cursor, one)
 

@@ -555,3 +555,17 @@ def test_who_cancels_a_refresh_cancels_all_of_it(both: Both) -> None:
         with pytest.raises(psycopg2.errors.QueryCanceled):
             cursor.execute("set statement_timeout = '1h'; " + REFRESH)
         canceller.join()
+
+
+def test_a_view_of_somebody_else_there_is_not_made_again_as_ours(both: Both) -> None:
+    role = both.person("analyst")
+    both.migrate(readers=[role])
+    both.query(f"""
+        grant create on schema couch2pg to {role}; set role {role};
+        create view couch2pg.theirs as select * from couch2pg.contactview_metadata
+    """)
+    both.query("update couch2pg.cht_sync_parts set made_of = 'other' where name = 'contactview_metadata'")
+    before = both.catalog()
+    with pytest.raises(ChtSyncError, match=r"made anew, and couch2pg\.theirs would be lost with it"):
+        both.migrate()
+    assert both.catalog() == before
