@@ -31,15 +31,15 @@ from cht_sync.warehouse.connection import owner_endpoint
     "readers",
     multiple=True,
     metavar="ROLE",
-    help="A role that may read the views, as dbt's may; may be repeated. It keeps the right in later runs.",
+    help="A role that may read the views, as dbt's may; may be repeated. It also reads what later runs make.",
 )
 @click.option(
     "--trust",
     "trusted",
     multiple=True,
     metavar="ROLE",
-    help="Also carry over views that belong to this role; may be repeated. They are then read with the "
-    "rights of POSTGRES_USER, so read their SQL first.",
+    help="Also carry over views that belong to this role, or use its functions; may be repeated. They are "
+    "then read with the rights of POSTGRES_USER, so read their SQL first.",
 )
 @click.option(
     "--without-indexes",

@@ -20,6 +20,7 @@ Kind = Literal["function", "view", "materialized view"]
 DOCUMENTS = ("couchdb", "couchdb_users_meta", "couchdb_medic_logs", "couchdb_medic_users")
 """What were couch2pg's tables of documents."""
 USERS = "_users"
+_NONE = "select null::jsonb as doc where false"
 SECOND = "-sentinel"
 """Ends the name of a database that shares a table with the one that it accompanies, and no id of interest."""
 
@@ -86,7 +87,10 @@ def names(parts: Collection[BuiltIn]) -> Mapping[str, BuiltIn]:
 def _living(cursor: Cursor, schema: str, databases: Sequence[str]) -> str:
     living = sql.SQL("select doc from {} where not _deleted")
     parts = [living.format(sql.Identifier(schema, one)) for one in databases]
-    return sql.SQL(" union all ").join(parts).as_string(cursor) or "select null::jsonb as doc where false"
+    if len(parts) == 1:
+        # A view of one table could be written through, with the rights of its owner; one of two cannot.
+        parts.append(sql.SQL(_NONE).format())
+    return sql.SQL(" union all ").join(parts).as_string(cursor) or _NONE
 
 
 def _once(databases: Sequence[str]) -> str:
@@ -381,6 +385,8 @@ create or replace function refresh_matviews() returns integer
   language plpgsql security definer set search_path = pg_catalog, couch2pg, pg_temp as $body$
 declare
   stored record;
+  time_limit constant interval := current_setting('statement_timeout')::interval;
+  in_time boolean := true;
 begin
   -- Who comes second waits, and refreshes once more: it may know of documents that the first did not see.
   perform pg_advisory_xact_lock(hashtextextended('cht-sync couch2pg refresh', 0));
@@ -403,9 +409,18 @@ begin
     begin
       execute format('refresh materialized view %s couch2pg.%I',
         case when stored.beside_readers then 'concurrently' end, stored.name);
-    exception when others then
-      -- One that cannot be read must not keep the others old.
-      raise warning '%: %', stored.name, sqlerrm;
+    exception
+      when query_canceled then
+        -- A limit strikes once in a statement, and must not undo the others; who cancels means them all.
+        if not in_time or time_limit = interval '0'
+            or clock_timestamp() < statement_timestamp() + time_limit then
+          raise;
+        end if;
+        in_time := false;
+        raise warning '%: %', stored.name, sqlerrm;
+      when others then
+        -- One that cannot be read must not keep the others old.
+        raise warning '%: %', stored.name, sqlerrm;
     end;
   end loop;
   return 1;

@@ -22,13 +22,16 @@ from cht_sync.migrate.relations import (
     attempt,
     columns,
     made,
+    oid_of,
     readers,
     reads,
     said,
     search_path,
 )
+from cht_sync.migrate.trust import trust
 from cht_sync.transform.couch2pg import SCHEMA
 
+PROGRESS = "couchdb_progress"
 OLD_TABLES = """
     select pg_class.oid::bigint, nspname, relname, relkind::text, pg_get_userbyid(relowner)
     from pg_class join pg_namespace on pg_namespace.oid = relnamespace
@@ -74,8 +77,8 @@ def old_tables(cursor: Cursor, schema: str) -> list[tuple[int, str, str]]:
 class CarryingOver:
     """Carries over what reads couch2pg's tables of documents in `schema`, directly or not.
 
-    What belongs to somebody else than their owner, ours, a superuser or who is `trusted` is left: a
-    materialised view is read with the rights of who owns it, which would be ours.
+    What runs SQL of somebody else than their owner, ours, a superuser or who is `trusted` is left: see
+    `cht_sync.migrate.trust`.
     """
 
     def __init__(
@@ -89,10 +92,7 @@ class CarryingOver:
         self._readers = readers(cursor, [oid for oid, _name, _owner in tables])
         self._old = {oid: f"{schema}.{name}" for oid, name, _owner in tables}
         self._old |= {one.oid: f"{one.schema}.{one.name}" for one in self._readers}
-        cursor.execute("select rolname from pg_roles where rolsuper or rolname = current_user")
-        self._trusted = (
-            {role for (role,) in cursor.fetchall()} | {owner for _oid, _name, owner in tables} | {*trusted}
-        )
+        self._trust = trust(cursor, [owner for _oid, _name, owner in tables]).also(trusted)
 
     def carry_over(self) -> None:
         """Make all of them, each after what it reads; what cannot be made is in the report."""
@@ -124,10 +124,11 @@ class CarryingOver:
             self._report.noted.append(f"{old.name} is in {SCHEMA} already: left as it is")
             return
         try:
-            if wanted.owner not in self._trusted:
+            if foreign := self._trust.foreign(self._cursor, old.oid):
+                words = " ".join(f"--trust {role}" for role in sorted({one.role for one in foreign}))
                 raise ChtSyncError(
-                    f"it belongs to {wanted.owner}, and would be read with the rights of POSTGRES_USER; "
-                    f"read its SQL, then: --trust {wanted.owner}"
+                    f"{foreign[0]}, and would be read with the rights of POSTGRES_USER; "
+                    f"read its SQL, then: {words}"
                 )
             with attempt(self._cursor):
                 if found is not None:
@@ -147,12 +148,16 @@ class CarryingOver:
     def _make(self, wanted: Made) -> None:
         search_path(self._cursor, SCHEMA, self._schema)
         self._cursor.execute(wanted.create)
-        search_path(self._cursor, SCHEMA)
         found = self._making.is_there(wanted.name)
-        read = self._old.keys() & reads(self._cursor, found.oid) if found is not None else set()
-        if read:
-            still = sorted(self._old[one] for one in read)
+        read = reads(self._cursor, found.oid) if found is not None else set()
+        if still := sorted(self._old[one] for one in self._old.keys() & read):
             raise _StillReads(f"it would still read {', '.join(still)}")
-        for statement in (*wanted.indexes, *wanted.comments, *wanted.rights):
+        for statement in (*wanted.indexes, *wanted.comments):
             self._cursor.execute(statement)
+        search_path(self._cursor, SCHEMA)
+        self._making.give_rights(wanted.name, wanted.rights)
         self._making.record(wanted.name, wanted.made_of, self._schema)
+        if oid_of(self._cursor, self._schema, PROGRESS) in read:
+            self._report.noted.append(
+                f"{wanted.name} reads {self._schema}.{PROGRESS}, which stays as couch2pg has left it"
+            )

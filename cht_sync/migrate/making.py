@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import psycopg2
@@ -22,10 +23,11 @@ from cht_sync.migrate.relations import (
     said,
     search_path,
 )
+from cht_sync.migrate.trust import trust
 from cht_sync.transform.couch2pg import SCHEMA
 
 PARTS = "cht_sync_parts"
-"""The table of what is made: names, and what they were made of."""
+"""The table of what is made: names, and what they were made of; `origin` is told of what was carried over."""
 NOTHING_CHANGED = "Nothing was changed."
 
 
@@ -48,6 +50,10 @@ class Making:
         self._parts = parts
         self.names = names(parts)
         self._taken_down: list[Made] = []
+        self._rights: dict[str, tuple[str, ...]] = {}
+        self.new: set[str] = set()
+        """Views that were not there when the work began."""
+        self._forget_what_is_gone()
         cursor.execute(sql.SQL("select name, made_of from {}").format(sql.Identifier(SCHEMA, PARTS)))
         self.recorded = dict(cursor.fetchall())
 
@@ -82,16 +88,38 @@ class Making:
         self.recorded[name] = made_of
 
     def take_down(self, found: Found) -> None:
-        """Drop a view, and remember all that reads it. Raises ChtSyncError where that is outside."""
+        """Drop a view, and remember all that reads it.
+
+        Raises ChtSyncError where that is outside, or of a stranger: made again it would be ours, and run so.
+        """
         others = readers(self.cursor, [found.oid])
-        if outside := [f"{one.schema}.{one.name}" for one in others if one.schema != SCHEMA]:
+        as_they_are = [made(self.cursor, one.oid, path=[SCHEMA]) for one in others]
+        ours = trust(self.cursor, []).roles
+        if outside := [
+            f"{one.schema}.{one.name}"
+            for one, as_it_is in zip(others, as_they_are, strict=True)
+            if one.schema != SCHEMA or as_it_is.owner not in ours
+        ]:
             raise ChtSyncError(
                 f"{SCHEMA}.{found.name} has to be made anew, and {', '.join(outside)} would be lost with it",
                 hint=f"Drop it, run this again, and make it anew. {NOTHING_CHANGED}",
             )
-        self._taken_down += [made(self.cursor, one.oid, path=[SCHEMA]) for one in others]
+        self._rights[found.name] = made(self.cursor, found.oid, path=[SCHEMA]).rights
+        self._rights |= {one.name: one.rights for one in as_they_are}
+        self._taken_down += as_they_are
         for one in [*reversed(others), found]:
             drop(self.cursor, one)
+
+    def give_rights(self, name: str, otherwise: Sequence[str] = ()) -> None:
+        """Give a view that was just made the rights that it had, or else these: statements."""
+        if name not in self._rights:
+            self.new.add(name)
+        for statement in self._rights.get(name, otherwise):
+            try:
+                with attempt(self.cursor):
+                    self.cursor.execute(statement)
+            except psycopg2.errors.UndefinedColumn:
+                pass  # of a column that it has no longer
 
     def put_back(self) -> None:
         """Make again what was taken down and has not been made since."""
@@ -108,6 +136,17 @@ class Making:
                 statements = ";\n".join((one.create, *one.indexes, *one.comments, *one.rights))
                 problem = f"{one.name}: cannot be made again: {said(error)}"
                 self._report.failed.append(f"{problem}; this is how it was:\n{statements};")
+
+    def _forget_what_is_gone(self) -> None:
+        """What was carried over and then dropped may be another's from now on."""
+        self.cursor.execute(
+            sql.SQL("""
+                delete from {} where origin is not null
+                  and not exists (select from pg_class
+                    where relnamespace = %s::regnamespace and relname = name::name)
+            """).format(sql.Identifier(SCHEMA, PARTS)),
+            (SCHEMA,),
+        )
 
     def _function(self, part: BuiltIn) -> None:
         self.cursor.execute("select to_regprocedure(%s) is not null", (f"{SCHEMA}.{part.name}",))
@@ -144,6 +183,7 @@ class Making:
         if found is not None:
             self.take_down(found)
         self.cursor.execute(part.create())
+        self.give_rights(part.name)
         self._report.done.append(f"{part.name}: {part.kind} {'made' if found is None else 'made anew'}")
 
     def _make_indexes(self, part: BuiltIn) -> None:

@@ -47,13 +47,13 @@ _MADE = """
           from pg_description
             left join pg_attribute on attrelid = objoid and attnum = objsubid and objsubid > 0
           where objoid = pg_class.oid and classoid = 'pg_class'::regclass order by 1),
-      array(select format('grant %%s %%s on %%I to %%s %%s', privilege_type,
-            '(' || quote_ident(attname) || ')', relname, coalesce(quote_ident(rolname), 'public'),
+      array(select format('grant select %%s on %%I to %%s %%s', '(' || quote_ident(attname) || ')',
+            relname, coalesce(quote_ident(rolname), 'public'),
             case when is_grantable then 'with grant option' end)
           from (select null, relacl
               union all select attname, attacl from pg_attribute where attrelid = pg_class.oid)
             as rights(attname, acl), aclexplode(acl) left join pg_roles on pg_roles.oid = grantee
-          where grantee <> relowner order by 1),
+          where grantee <> relowner and privilege_type = 'SELECT' order by 1),
       exists (select from pg_trigger where tgrelid = pg_class.oid)
         or exists (select from pg_rewrite where ev_class = pg_class.oid and rulename <> '_RETURN')
     from pg_class, lateral (select case relkind when 'm' then 'materialized view' else 'view' end,
@@ -77,7 +77,7 @@ class Made:
     """How to make a view again in the first schema of the search path.
 
     `create`, `indexes`, `comments` and `rights` are statements, `query` is what it selects. `acts` says that
-    it has triggers or rules, which are not among them.
+    it has triggers or rules, which are not among them. `rights` are those to read.
     """
 
     name: str
@@ -158,7 +158,7 @@ def attempt(cursor: Cursor) -> Iterator[None]:
         yield
     except BaseException as error:
         if not cursor.connection.closed and not isinstance(error, KeyboardInterrupt):
-            cursor.execute("rollback to savepoint attempt")
+            cursor.execute("rollback to savepoint attempt; release savepoint attempt")
         raise
     cursor.execute("release savepoint attempt")
 

@@ -2,7 +2,8 @@
 
 One transaction, beside which neither init-db nor the partitioning of a table runs; then the indexes of the
 documents, which are built while documents go on being written. Run again, it makes what is missing or has
-become other, and leaves the rest. What it made is in the table `cht_sync_parts` there.
+become other, and leaves the rest. What it made is in the table `cht_sync_parts` there, and who may read it in
+`cht_sync_readers`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cht_sync.errors import ChtSyncError
 from cht_sync.migrate import document_indexes
 from cht_sync.migrate.built_in_views import built_in
 from cht_sync.migrate.carried_over import CarryingOver, old_schema_of
+from cht_sync.migrate.granting import READERS, allow
 from cht_sync.migrate.making import NOTHING_CHANGED, PARTS, Making, Report
 from cht_sync.migrate.relations import KINDS, Found, drop, oid_of, readers, said, search_path
 from cht_sync.settings import Settings
@@ -61,7 +63,7 @@ def make_views(settings: Settings, connection: Connection, wishes: Wishes) -> Re
             if old_schema is not None:
                 CarryingOver(cursor, old_schema, wishes.trusted, making, report).carry_over()
             making.put_back()
-            _allow(cursor, {settings.dbt_role, *wishes.readers}, report)
+            allow(cursor, settings.dbt_role, wishes.readers, making.new, report)
         if wishes.indexes:
             tables = [(settings.postgres_schema, one) for one in settings.couchdb_dbs]
             report.done += document_indexes.make(connection, tables)
@@ -194,47 +196,11 @@ def _make_schema(cursor: Cursor, report: Report, user: str) -> None:
         )
 
 
-def _allow(cursor: Cursor, roles: Collection[str], report: Report) -> None:
-    """Let these roles read and refresh, and all who may use the schema already."""
-    cursor.execute(
-        """
-        select rolname from pg_namespace, aclexplode(nspacl) join pg_roles on pg_roles.oid = grantee
-        where nspname = %s and privilege_type = 'USAGE' and grantee <> nspowner
-        """,
-        (SCHEMA,),
-    )
-    known = {role for (role,) in cursor.fetchall()}
-    for role in sorted(known | {*roles}):
-        cursor.execute(
-            """
-            select relname from pg_class where relnamespace = %(schema)s::regnamespace
-              and relkind in ('v', 'm') and not has_table_privilege(%(role)s, oid, 'select')
-            """,
-            {"schema": SCHEMA, "role": role},
-        )
-        wanted = [sql.SQL("select on {}").format(sql.Identifier(SCHEMA, one)) for (one,) in cursor.fetchall()]
-        cursor.execute(
-            "select not has_schema_privilege(%(role)s, %(schema)s, 'usage'),"
-            " not has_function_privilege(%(role)s, %(function)s, 'execute')",
-            {"schema": SCHEMA, "role": role, "function": f"{SCHEMA}.refresh_matviews()"},
-        )
-        ((lacks_usage, lacks_refresh),) = cursor.fetchall()
-        if lacks_usage:
-            wanted.append(sql.SQL("usage on schema {}").format(sql.Identifier(SCHEMA)))
-        if lacks_refresh:
-            refresh = sql.Identifier(SCHEMA, "refresh_matviews")
-            wanted.append(sql.SQL("execute on function {}()").format(refresh))
-        for one in wanted:
-            cursor.execute(sql.SQL("grant {} to {}").format(one, sql.Identifier(role)))
-        if wanted and role not in known:
-            report.done.append(f"{role}: may read and refresh them")
-
-
 def _drop_schema(cursor: Cursor) -> None:
     recorded: set[str] = set()
     if oid_of(cursor, SCHEMA, PARTS) is not None:
         cursor.execute(sql.SQL("select name from {}").format(sql.Identifier(SCHEMA, PARTS)))
-        recorded = {PARTS, *(name for (name,) in cursor.fetchall())}
+        recorded = {PARTS, READERS, *(name for (name,) in cursor.fetchall())}
     cursor.execute(
         """
         select pg_class.oid::bigint, nspname, relname, relkind::text
@@ -264,5 +230,6 @@ def _drop_schema(cursor: Cursor) -> None:
     for name in functions:
         cursor.execute(f"drop function {name}")
     if recorded:
-        cursor.execute(sql.SQL("drop table {}").format(sql.Identifier(SCHEMA, PARTS)))
+        for table in (PARTS, READERS):
+            cursor.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(SCHEMA, table)))
     cursor.execute(sql.SQL("drop schema {}").format(sql.Identifier(SCHEMA)))

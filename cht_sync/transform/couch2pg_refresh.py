@@ -24,6 +24,11 @@ from cht_sync.transform.options import TransformOptions
 
 LOOK_EVERY = 5.0
 """Seconds between two looks for changes, at most; less where the interval is less."""
+WITHOUT_LIMITS = """
+    select set_config(name, '0', false) from pg_settings
+    where name in ('statement_timeout', 'transaction_timeout')
+"""
+"""A view takes as long as it takes; a server may have a limit for everybody, or for dbt's role."""
 SEVERITY = ":  "
 """Ends the word for how bad it is, which the server says in its own language."""
 
@@ -119,13 +124,18 @@ class Refresher:
         try:
             with connection.cursor() as cursor:
                 cursor.execute("set client_min_messages = warning")
+                cursor.execute(WITHOUT_LIMITS)
                 cursor.execute(REFRESH)
         except psycopg2.Error as error:
             if connection.closed:
                 raise
-            return [without_values(str(error))]
+            return [*_told(connection), without_values(str(error))]
         finally:
             with self._lock:
                 self._at_work = None
-        said = [notice.partition(SEVERITY)[2] for notice in connection.notices]
-        return [" ".join(without_values(text).split()) for text in said]
+        return _told(connection)
+
+
+def _told(connection: Connection) -> list[str]:
+    said = [notice.partition(SEVERITY)[2] for notice in connection.notices]
+    return [" ".join(without_values(text).split()) for text in said]

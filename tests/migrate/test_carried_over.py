@@ -234,3 +234,61 @@ def test_the_old_side_is_not_changed(owned: Both) -> None:
     owned.query(REFRESH)
     owned.drop()
     assert old() == before
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        "create materialized view calling as select theirs(doc ->> '_id') as id from couchdb",
+        "create view calling as select doc #-# '_id' as id from couchdb",
+        "create view calling as select (doc ->> '_id')::their_text as id from couchdb",
+        "create view calling as select doc ->> '_id' as id, (select n from their_view) as n from couchdb",
+        "create materialized view calling as select doc ->> '_id' as id from couchdb;"
+        "create index on calling (theirs(id))",
+    ],
+)
+def test_a_view_that_uses_what_somebody_else_wrote_needs_a_word(both: Both, view: str) -> None:
+    analyst = both.person("analyst", may="grant create, usage on schema public to {role}")
+    both.query(f"""
+        set role {analyst};
+        create function theirs(text) returns text language sql immutable as 'select upper($1)';
+        create function theirs(jsonb, text) returns text language sql immutable as 'select $1 ->> $2';
+        create operator #-# (leftarg = jsonb, rightarg = text, function = theirs);
+        create domain their_text as text check (theirs(value) is not null);
+        create view their_view as select 1 as n;
+    """)
+    both.query(view)
+    (said,) = both.migrate().failed
+    assert said.startswith("calling: not carried over: it uses ")
+    assert said.endswith(f"read its SQL, then: --trust {analyst}")
+    assert both.migrate(trusted=[analyst]).failed == []
+    assert both.rows("couch2pg", "calling") == both.rows("public", "calling") != []
+
+
+def test_who_adds_a_table_of_couch2pgs_names_is_not_taken_for_couch2pg(both: Both) -> None:
+    analyst = both.person("analyst", may="grant create, usage on schema public to {role}")
+    both.query(f"""
+        drop table couchdb_medic_logs; set role {analyst}; create table couchdb_medic_logs (doc jsonb);
+        create materialized view theirs as select doc from couchdb_medic_logs;
+    """)
+    (said,) = both.migrate().failed
+    assert said.startswith(f"theirs: not carried over: it belongs to {analyst}, ")
+
+
+def test_one_that_reads_the_old_progress_is_told(both: Both) -> None:
+    both.query("create view lag as select seq, (select count(*) from couchdb) as count from couchdb_progress")
+    report = both.migrate()
+    assert report.failed == []
+    assert "lag reads public.couchdb_progress, which stays as couch2pg has left it" in report.noted
+
+
+def test_what_is_dropped_on_both_sides_is_forgotten(owned: Both) -> None:
+    owned.migrate()
+    owned.query("drop materialized view public.formview_counts")
+    assert owned.migrate().done == []
+    assert owned.rows("couch2pg", "formview_counts")
+    owned.query("drop materialized view couch2pg.formview_counts")
+    assert owned.migrate().done == []
+    owned.query("create view couch2pg.formview_counts as select 1 as one")
+    with pytest.raises(ChtSyncError, match=r"^couch2pg\.formview_counts would be lost"):
+        owned.drop()

@@ -145,3 +145,129 @@ def test_the_connection_is_as_it_was(both: Both, autocommit: bool) -> None:
                 "select to_regclass('pg_temp.form_metadata'), current_setting('transaction_isolation')"
             )
             assert cursor.fetchone() == (None, "read committed")
+
+
+RUNS = """
+    create sequence ran; grant usage on sequence ran to {analyst};
+    set role {analyst};
+    create function theirs() returns bigint language sql as $$ select nextval('public.ran') $$;
+    reset role;
+"""
+HAS_RUN = "select is_called from ran"
+
+
+@pytest.fixture
+def analyst(both: Both) -> str:
+    """A role with a function whose runs are seen, also those that were undone."""
+    role = both.person("analyst", may="grant create, usage on schema public to {role}")
+    both.query(RUNS.format(analyst=role))
+    both.query(f"grant select on couchdb, form_metadata to {role}")
+    return role
+
+
+def test_what_somebody_else_wrote_is_not_run(both: Both, analyst: str) -> None:
+    both.query(f"""
+        set role {analyst};
+        create materialized view theirs as select theirs() as n from couchdb with no data;
+        create view seen as select theirs() as n from couchdb;
+        reset role;
+        create materialized view calling as select theirs() as n from couchdb with no data;
+        create view over as select n from seen, couchdb;
+    """)
+    both.migrate()
+    both.query("""
+        create table couch2pg.theirs (n bigint); create table couch2pg.seen (n bigint);
+        create table couch2pg.calling (n bigint); create table couch2pg.over (n bigint);
+    """)
+    found = compared(both)
+    assert both.query(HAS_RUN) == [(False,)]
+    not_run = f"it belongs to {analyst}, whose SQL is not run here"
+    assert found["theirs"].note == found["seen"].note == f"not compared: {not_run}"
+    uses = f"not compared: it uses function public.theirs() of {analyst}, whose SQL is not run here"
+    assert found["calling"].note == uses
+    assert found["over"].note == uses
+    assert found["form_metadata"].same
+
+
+def test_what_has_no_counterpart_is_not_computed(both: Both) -> None:
+    both.migrate()
+    both.query(
+        "create sequence ran; create materialized view own as select nextval('ran') from couchdb with no data"
+    )
+    assert compared(both)["own"].note == "couch2pg has no own"
+    assert both.query(HAS_RUN) == [(False,)]
+
+
+def test_what_was_carried_over_with_trust_is_compared_until_it_changes(both: Both, analyst: str) -> None:
+    view = f"""
+        set role {analyst};
+        create or replace view useview_forms as
+          select uuid, formname from form_metadata where theirs() {{}} 0;
+        create or replace view useview_names as select uuid from useview_forms
+    """
+    both.query(view.format(">"))
+    both.migrate(trusted=[analyst])
+    found = compared(both)
+    assert found["useview_forms"].same
+    assert found["useview_names"].same
+    both.query(view.format("<"))
+    both.query("select setval('ran', 1, false)")
+    found = compared(both)
+    assert found["useview_forms"].note == f"not compared: it belongs to {analyst}, whose SQL is not run here"
+    assert found["useview_names"].note == "not compared: it reads useview_forms, which is not computed"
+    assert both.query(HAS_RUN) == [(False,)]
+
+
+def test_views_beside_old_models_run_nothing_of_somebody_else(ours: Both) -> None:
+    ours.query(MODELS)
+    analyst = ours.person(
+        "analyst", may="grant create, usage on schema public, old_models, new_models to {role}"
+    )
+    ours.query(RUNS.format(analyst=analyst))
+    ours.query(f"""
+        set role {analyst};
+        create view old_models.theirs as select theirs() as n;
+        create materialized view old_models.stored as select 1 as n;
+        create table old_models.dbt_results (doc jsonb);
+        create type old_models.mood as enum ('good');
+        create function old_models.told(old_models.mood) returns text language sql
+          as $$ select theirs()::text $$;
+        create cast (old_models.mood as text) with function old_models.told(old_models.mood);
+        create table old_models.moods (mood old_models.mood);
+        insert into old_models.moods values ('good'), (null);
+        create view new_models.views as select theirs() as n;
+        reset role;
+        create view old_models.views as select 1 as n;
+        grant select on old_models.moods to public;
+        create table new_models.theirs (n bigint); create table new_models.stored (n int);
+        create table new_models.moods (mood text); insert into new_models.moods values ('good'), (null);
+    """)
+    found = compared(
+        ours,
+        old_schema="old_models",
+        new_schema="new_models",
+        old_program="cht-sync 2",
+        without={"medic", "dbt_results"},
+    )
+    assert ours.query(HAS_RUN) == [(False,)]
+    not_run = f"not compared: it belongs to {analyst}, whose SQL is not run here"
+    assert found["theirs"].note == not_run
+    assert found["views"].note == f"{not_run} (in new_models)"
+    assert (found["stored"].rows_old, found["stored"].rows_new) == (1, 0)
+    assert found["moods"].same
+    assert found["people"].differs
+
+
+def test_views_of_who_owns_the_old_tables_and_of_dbts_role_are_compared(ours: Both) -> None:
+    ours.query(MODELS)
+    former = ours.person("former", may="grant create, usage on schema old_models to {role}")
+    dbt = ours.person("models", may="alter schema new_models owner to {role}")
+    ours.query(f"""
+        alter table old_models.medic owner to {former};
+        set role {former}; create view old_models.one as select 1 as n; reset role;
+        set role {dbt}; create view new_models.one as select 1 as n
+    """)
+    found = compared(
+        ours, old_schema="old_models", new_schema="new_models", old_program="cht-sync 2", without={"medic"}
+    )
+    assert found["one"] == ViewFinding("one", 1, 1, 0, 0, None)

@@ -165,3 +165,42 @@ def test_the_loop_refreshes_beside_its_runs(world: Both, tmp_path: Path) -> None
         rename(world, "Ada Anew")
         eventually(lambda: world.query(NAMES) == [("Ada Anew",)])
         eventually(lambda: world.query("select name from dbt.person where uuid = 'ada'") == [("Ada Anew",)])
+
+
+def test_a_time_limit_of_the_role_does_not_end_a_refresh(world: Both) -> None:
+    world.query(f"alter role {world.installation.name}_dbt set statement_timeout = '400ms'")
+    world.query("create materialized view couch2pg.slow as select pg_sleep(1)::text as slept with no data")
+    metrics = Metrics()
+    with refreshing(options(world), metrics):
+        rename(world, "Ada Anew")
+        eventually(lambda: count(metrics, "success") + count(metrics, "failed") > 0)
+    assert count(metrics, "failed") == 0
+    assert world.query("select slept from couch2pg.slow") == [("",)]
+
+
+def test_what_failed_before_a_refresh_was_cancelled_is_told(
+    world: Both, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.query("""
+        create materialized view couch2pg.a_brittle as select 1 / 0 as n with no data;
+        create materialized view couch2pg.b_slow as select pg_sleep(30)::text as slept with no data;
+    """)
+    cancel = """
+        select pg_cancel_backend(pid) from pg_stat_activity
+        where wait_event = 'PgSleep' and datname = current_database()
+    """
+    metrics = Metrics()
+    with caplog.at_level(logging.INFO), refreshing(options(world), metrics):
+        eventually(lambda: world.query(cancel) == [(True,)])
+        eventually(lambda: count(metrics, "failed") > 0)
+    warnings = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    assert "a_brittle: division by zero" in warnings[0]
+    assert "canceling statement due to user request" in warnings[0]
+
+
+def test_a_refresh_that_computes_a_view_ends_with_the_loop(world: Both) -> None:
+    world.query("create materialized view couch2pg.slow as select pg_sleep(30)::text as slept with no data")
+    at_work = "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and datname = %s"
+    with refreshing(options(world), Metrics()):
+        eventually(lambda: world.query(at_work, world.installation.name) == [(1,)])
+    assert world.query("select relispopulated from pg_class where relname = 'slow'") == [(False,)]

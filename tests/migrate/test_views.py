@@ -9,10 +9,11 @@ import psycopg2
 import pytest
 from postgres_fixture import on_every_server
 from psycopg2 import sql
+from transform.looping import eventually
 from warehouse.partitioning import partition
 
 from cht_sync.errors import ChtSyncError
-from migrate.both import Both
+from migrate.both import DATABASES, Both
 from migrate.couch2pg_schema import MATERIALISED, TABLES_OF_DOCUMENTS, VIEWS
 
 pytest_generate_tests = on_every_server
@@ -478,5 +479,93 @@ def test_a_part_that_is_read_elsewhere_is_not_dropped_under_it(both: Both) -> No
     both.query("update couch2pg.cht_sync_parts set made_of = 'other' where name = 'contactview_metadata'")
     before = both.catalog()
     with pytest.raises(ChtSyncError, match=r"has to be made anew, and public\.outside would be lost with it"):
+        both.migrate()
+    assert both.catalog() == before
+
+
+WRITABLE = """
+    select relname::text from pg_class
+    where relnamespace = 'couch2pg'::regnamespace and relkind = 'v'
+      and pg_relation_is_updatable(oid, false) <> 0
+"""
+
+
+@pytest.mark.parametrize("databases", [DATABASES, ("medic", "_users"), ("medic-users-meta",)])
+def test_nobody_can_write_through_a_view(ours: Both, databases: tuple[str, ...]) -> None:
+    ours.with_couch2pg()
+    ours.query(
+        "create view mine as select doc from couchdb_users_meta; create view people as table raw_contacts"
+    )
+    ours.init(*databases)
+    role = ours.person("dashboards", may="grant all on mine, people to {role}")
+    ours.migrate(readers=[role])
+    assert ours.query(WRITABLE) == []
+    for view in ("mine", "people"):
+        may = "select has_table_privilege(%s, %s, 'select'), has_table_privilege(%s, %s, 'insert, delete')"
+        assert ours.query(may, role, f"couch2pg.{view}", role, f"couch2pg.{view}") == [(True, False)]
+        with pytest.raises(psycopg2.errors.ObjectNotInPrerequisiteState):
+            ours.query(f"delete from couch2pg.{view}")
+
+
+@pytest.mark.parametrize("partitions", [0, 4])
+def test_a_document_of_a_lone_database_is_found_by_an_index(both: Both, partitions: int) -> None:
+    both.init("medic", "medic-users-meta")
+    if partitions:
+        partition(both.installation, partitions)
+    both.migrate()
+    for view, parts in (
+        ("couchdb", max(partitions, 1)),
+        ("couchdb_users_meta", 1),
+        ("raw_contacts", max(partitions, 1)),
+    ):
+        lookup = f"explain select doc from couch2pg.{view} where doc ->> '_id' = 'x'"
+        plan = "\n".join(line for (line,) in both.query("set enable_seqscan = off; " + lookup))
+        assert plan.count("Index Cond: ((doc ->> '_id'::text) = 'x'::text)") == parts, plan
+
+
+SLOW = "create materialized view couch2pg.slow as select pg_sleep(30)::text as slept with no data"
+
+
+def test_a_time_limit_ends_the_view_at_which_it_strikes_and_no_other(both: Both) -> None:
+    both.migrate()
+    both.query(SLOW)
+    both.store(
+        "medic", [{"_id": "new", "type": "person"}, {"_id": "new-form", "type": "data_record", "form": "f"}]
+    )
+    with closing(both.installation.connect()) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("set statement_timeout = '2s'")
+        cursor.execute(REFRESH)
+        assert [one.partition(":  ")[2][:5] for one in connection.notices] == ["slow:"]
+    assert both.query("select count(*) from couch2pg.contactview_metadata where uuid = 'new'") == [(1,)]
+    assert both.query("select count(*) from couch2pg.form_metadata where uuid = 'new-form'") == [(1,)]
+
+
+def test_who_cancels_a_refresh_cancels_all_of_it(both: Both) -> None:
+    both.migrate()
+    both.query(SLOW)
+    at_work = "select pid from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
+    with closing(both.installation.connect()) as connection, connection, connection.cursor() as cursor:
+
+        def cancel() -> None:
+            eventually(lambda: both.query(at_work) != [])
+            connection.cancel()
+
+        canceller = threading.Thread(target=cancel)
+        canceller.start()
+        with pytest.raises(psycopg2.errors.QueryCanceled):
+            cursor.execute("set statement_timeout = '1h'; " + REFRESH)
+        canceller.join()
+
+
+def test_a_view_of_somebody_else_there_is_not_made_again_as_ours(both: Both) -> None:
+    role = both.person("analyst")
+    both.migrate(readers=[role])
+    both.query(f"""
+        grant create on schema couch2pg to {role}; set role {role};
+        create view couch2pg.theirs as select * from couch2pg.contactview_metadata
+    """)
+    both.query("update couch2pg.cht_sync_parts set made_of = 'other' where name = 'contactview_metadata'")
+    before = both.catalog()
+    with pytest.raises(ChtSyncError, match=r"made anew, and couch2pg\.theirs would be lost with it"):
         both.migrate()
     assert both.catalog() == before
