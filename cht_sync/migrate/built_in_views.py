@@ -15,11 +15,10 @@ from typing import Literal
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
+from cht_sync.migrate.old import OF_COUCH2PG, table_of
+
 Kind = Literal["function", "view", "materialized view"]
 
-DOCUMENTS = ("couchdb", "couchdb_users_meta", "couchdb_medic_logs", "couchdb_medic_users")
-"""What were couch2pg's tables of documents."""
-USERS = "_users"
 _NONE = "select null::jsonb as doc where false"
 SECOND = "-sentinel"
 """Ends the name of a database that shares a table with the one that it accompanies, and no id of interest."""
@@ -59,21 +58,12 @@ class BuiltIn:
         return f"create {'unique ' if unique else ''}index {index} on {self.name} ({columns})"
 
 
-def relation_of(database: str) -> str:
-    """In which of DOCUMENTS couch2pg kept a database."""
-    if database == USERS:
-        return "couchdb_medic_users"
-    if database.endswith("-users-meta"):
-        return "couchdb_users_meta"
-    return "couchdb_medic_logs" if database.endswith("-logs") else "couchdb"
-
-
 def built_in(cursor: Cursor, schema: str, databases: Sequence[str]) -> list[BuiltIn]:
     """All of it, each after what it reads; `schema` is that of the documents. Nothing is executed."""
-    shared = {name: [one for one in databases if relation_of(one) == name] for name in DOCUMENTS}
+    shared = {name: [one for one in databases if table_of(one) == name] for name in OF_COUCH2PG}
     return [
         *_functions(),
-        *(BuiltIn(name, "view", _living(cursor, schema, shared[name])) for name in DOCUMENTS),
+        *(BuiltIn(name, "view", _living(cursor, schema, shared[name])) for name in OF_COUCH2PG),
         *_of_contacts(_once(shared["couchdb"])),
         *_of_users(_once(shared["couchdb_users_meta"])),
     ]

@@ -13,8 +13,8 @@ import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
 from cht_sync.errors import ChtSyncError
-from cht_sync.migrate.built_in_views import DOCUMENTS
 from cht_sync.migrate.making import NOTHING_CHANGED, Making, Report
+from cht_sync.migrate.old import OF_COUCH2PG
 from cht_sync.migrate.relations import (
     KINDS,
     Found,
@@ -70,7 +70,7 @@ def old_schema_of(cursor: Cursor, given: str | None) -> str | None:
 
 def old_tables(cursor: Cursor, schema: str) -> list[tuple[int, str, str]]:
     """Number, name and owner of couch2pg's tables of documents there."""
-    cursor.execute(OLD_TABLES, (list(DOCUMENTS),))
+    cursor.execute(OLD_TABLES, (list(OF_COUCH2PG),))
     return [(oid, name, owner) for oid, found, name, _kind, owner in cursor.fetchall() if found == schema]
 
 

@@ -12,7 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cht_sync.errors import ChtSyncError, SettingsError
-from cht_sync.migrate.old import KINDS, OF_COUCH2PG, PROGRESS, Old, OldSource, OldTable, Program
+from cht_sync.migrate.old import (
+    KINDS,
+    OF_COUCH2PG,
+    PROGRESS,
+    Old,
+    OldSource,
+    OldTable,
+    Program,
+    table_of,
+)
 from cht_sync.migrate.sequence import number
 from cht_sync.pipeline.couchdb.events import USERS_DATABASE
 from cht_sync.settings import Settings
@@ -150,19 +159,11 @@ def _sources_of(old: Old, settings: Settings, old_host: str | None) -> list[OldS
 def _held(table: OldTable, old: Old, settings: Settings, known: Sequence[str]) -> list[str]:
     """The databases whose rows a table may hold, synced by us or not."""
     if old.program is Program.COUCH2PG:
-        ending = OF_COUCH2PG[table.name]
-        return [one for one in known or settings.couchdb_dbs if _ending(one) == ending]
+        return [one for one in known or settings.couchdb_dbs if table_of(one) == table.name]
     others = {one.name for one in old.tables if one.kind == "r" and one.name != table.name}
     if table.name in settings.couchdb_dbs and (others or old.program is Program.CHT_SYNC_2023):
         return [table.name]
     return [one for one in known or settings.couchdb_dbs if one not in others]
-
-
-def _ending(database: str) -> str:
-    """Which of couch2pg's tables a database goes to, as the values of OF_COUCH2PG say it."""
-    if database == USERS_DATABASE:
-        return USERS_DATABASE
-    return next((one for one in OF_COUCH2PG.values() if one[:1] == "-" and database.endswith(one)), "")
 
 
 def _is_filtered(settings: Settings, database: str) -> bool:

@@ -31,6 +31,14 @@ KINDS = {"p": "a partitioned table", "v": "a view", "m": "a materialised view", 
 SYSTEM_SCHEMAS = "^(pg_|information_schema$)"
 
 
+def table_of(database: str) -> str:
+    """The table of couch2pg's that a database goes to."""
+    if database == USERS_DATABASE:
+        return "couchdb_medic_users"
+    endings = ((table, ending) for table, ending in OF_COUCH2PG.items() if ending.startswith("-"))
+    return next((table for table, ending in endings if database.endswith(ending)), "couchdb")
+
+
 class Program(StrEnum):
     """Whose tables they are. The first versions of cht-sync 2 were called 1."""
 

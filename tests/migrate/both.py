@@ -20,8 +20,8 @@ from cht_sync.cli import main
 from cht_sync.environments import Environment
 from cht_sync.generator.contents import content_of
 from cht_sync.generator.origin import DEFAULT_BASE_DATE, Origin
-from cht_sync.migrate.built_in_views import relation_of
 from cht_sync.migrate.making import Report
+from cht_sync.migrate.old import table_of
 from cht_sync.migrate.views import Wishes, drop_views, make_views
 from cht_sync.settings import Settings, load
 from cht_sync.warehouse.connection import owner_endpoint
@@ -90,7 +90,7 @@ class Both:
         given = [dict(one) for one in documents]
         with self.installation.connected() as connection, connection:
             put(connection, *((one["_id"], "1-a", one) for one in given), table=database)
-        table = sql.Identifier("public", relation_of(database))
+        table = sql.Identifier("public", table_of(database))
         if self.query("select to_regclass('public.couchdb') is not null") == [(True,)]:
             insert = sql.SQL("insert into {} select jsonb_array_elements(%s)").format(table)
             self.query(insert, json.dumps(given))
@@ -110,7 +110,7 @@ class Both:
                 table=database,
                 deleted=True,
             )
-        table = sql.Identifier("public", relation_of(database))
+        table = sql.Identifier("public", table_of(database))
         self.query(sql.SQL("delete from {} where doc ->> '_id' = any(%s)").format(table), list(ids))
 
     def migrate(self, **wishes: Any) -> Report:
