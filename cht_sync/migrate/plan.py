@@ -24,6 +24,8 @@ from cht_sync.reconcile.databases import sides
 from cht_sync.reconcile.table import Table
 from cht_sync.settings import Settings
 
+COUNTED_BLOCKS = 5_000
+"""Blocks of an old table, from all over it, whose rows are counted."""
 PROBED_BLOCKS = 200
 """Blocks of an old table that are moved to see how long it takes."""
 ASKED = 1_000
@@ -141,13 +143,17 @@ def _cost(connection: Connection, table: OldTable) -> Cost:
             """)
             cursor.execute(
                 """
-                select pg_relation_size(oid) / current_setting('block_size')::bigint,
-                  (reltuples / nullif(relpages, 0))::float8
-                from pg_class where oid = to_regclass(%s)
+                select pg_relation_size(to_regclass(%s)) / current_setting('block_size')::bigint
                 """,
                 (table.identifier.as_string(cursor),),
             )
-            ((blocks, density),) = cursor.fetchall()
+            ((blocks,),) = cursor.fetchall()
+            share = min(COUNTED_BLOCKS / max(blocks, 1), 1.0)
+            cursor.execute(
+                sql.SQL("select count(*) from {} tablesample system (%s)").format(table.identifier),
+                (100 * share,),
+            )
+            ((counted,),) = cursor.fetchall()
             begun = time.monotonic()
             cursor.execute(
                 sql.SQL("""
@@ -166,7 +172,5 @@ def _cost(connection: Connection, table: OldTable) -> Cost:
     finally:
         connection.rollback()
         connection.autocommit = True
-    share = max(blocks, 1) / min(max(blocks, 1), PROBED_BLOCKS)
-    # What was counted by the last ANALYZE, spread over the blocks of now, as PostgreSQL's planner does.
-    estimate = density * blocks if density is not None and density > 0 else rows * share
-    return Cost(round(estimate), DEARER * seconds * share, round(size * share), ids)
+    times = counted / share / rows if rows else 1.0
+    return Cost(round(counted / share), DEARER * seconds * times, round(size * times), ids)

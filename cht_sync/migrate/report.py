@@ -23,6 +23,8 @@ MEANING = {
     Kind.CHANGED: "of the same revision with another content",
     Kind.MISSING: "missing here",
 }
+LACKING = 0.02
+"""The share of documents that old tables must lack before it is said: their rows are not all counted."""
 LOOK_SECONDS = 26e-6
 """Seconds that a change takes when the list of changes is compared (docs/scaling.md: 2 cores)."""
 
@@ -118,7 +120,7 @@ def _cost_lines(plan: Plan) -> Iterator[str]:
         f"Time: about {duration(moving + asking)} for the rows, going by some of them, {duration(asking)} of "
         f"it for asking CouchDB whose they are; then {duration(look)} or more to compare all revisions"
     )
-    if more > 0:
+    if more > LACKING * sum(step.documents for step in steps):
         yield f"About {several(more, 'document')} or more must be read from CouchDB: the old tables lack them"
     yield f"Disk: about {size(needed)} more in PostgreSQL, and as much again of write-ahead log meanwhile"
 
