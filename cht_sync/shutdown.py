@@ -16,11 +16,14 @@ STOP, RELOAD = b"s", b"r"
 
 
 @contextmanager
-def stop_on_signals(reload: threading.Event | None = None) -> Iterator[threading.Event]:
+def stop_on_signals(
+    reload: threading.Event | None = None, *, abandons: bool = True
+) -> Iterator[threading.Event]:
     """Give an event that the first SIGINT, SIGTERM or SIGHUP sets; a second one raises KeyboardInterrupt.
 
-    With `reload`, SIGHUP sets that one instead, as often as it comes. The handlers that were there before are
-    restored at the end. Only the main thread may call this.
+    Not without `abandons`: for processes that somebody else kills in the end. With `reload`, SIGHUP sets that
+    one instead, as often as it comes. The handlers that were there before are restored at the end. Only the
+    main thread may call this.
     """
     stop = threading.Event()
     asked = False
@@ -30,7 +33,7 @@ def stop_on_signals(reload: threading.Event | None = None) -> Iterator[threading
     def handle(number: int, _frame: FrameType | None) -> None:
         nonlocal asked
         is_reload = number == signal.SIGHUP and reload is not None
-        if asked and not is_reload:
+        if asked and abandons and not is_reload:
             raise KeyboardInterrupt
         asked = asked or not is_reload
         # Not `stop.set()`: the handler may have come in the middle of `stop.wait()`, whose lock that needs.

@@ -5,7 +5,6 @@ Any number of machines may do the same load at the same time; each process works
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import multiprocessing
 import signal
@@ -225,8 +224,8 @@ def _watch(settings: Settings, database: str, crew: _Crew, advance: Advance, sto
 def _be_a_worker(settings: Settings, database: str, pipe: Pipe, as_json: bool) -> None:
     """What runs in a process of its own; it says through `pipe` why it ends early."""
     logs.configure(level="warning", style="json" if as_json else "text")
-    # Where somebody else tells it to end, too, the second signal interrupts whatever it does, also its end.
-    with contextlib.suppress(KeyboardInterrupt), stop_on_signals() as stop:
+    # Where somebody else tells it to end, too, a second signal would interrupt anything, also its end.
+    with stop_on_signals(abandons=False) as stop:
         _end_with_parent(stop)
         maker = RowMaker(settings, database)
         try:

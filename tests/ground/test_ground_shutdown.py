@@ -20,6 +20,16 @@ def test_the_first_signal_sets_the_event_and_the_second_interrupts(number: signa
             signal.raise_signal(number)
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_where_nothing_is_abandoned_a_second_signal_does_no_more_than_the_first(
+    number: signal.Signals,
+) -> None:
+    with stop_on_signals(abandons=False) as stop:
+        for _time in range(3):
+            signal.raise_signal(number)
+        assert stop.wait(60)
+
+
 def test_a_signal_of_another_kind_is_the_second_one_too() -> None:
     with stop_on_signals(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
