@@ -126,7 +126,7 @@ def run(databases: tuple[str, ...], schema: str | None, old_host: str | None, en
             except running.AlreadySynced as synced:
                 if databases:
                     raise
-                click.echo(f"{synced}")
+                click.echo(str(synced))
                 continue
             if taken.ended:
                 click.echo(f"{move.database} was moved already; nothing is changed")

@@ -14,7 +14,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from cht_sync.errors import ChtSyncError
 from cht_sync.migrate.making import NOTHING_CHANGED, Making, Report
-from cht_sync.migrate.old import OF_COUCH2PG
+from cht_sync.migrate.old import OF_COUCH2PG, PROGRESS
 from cht_sync.migrate.relations import (
     KINDS,
     Found,
@@ -31,7 +31,6 @@ from cht_sync.migrate.relations import (
 from cht_sync.migrate.trust import trust
 from cht_sync.transform.couch2pg import SCHEMA
 
-PROGRESS = "couchdb_progress"
 OLD_TABLES = """
     select pg_class.oid::bigint, nspname, relname, relkind::text, pg_get_userbyid(relowner)
     from pg_class join pg_namespace on pg_namespace.oid = relnamespace

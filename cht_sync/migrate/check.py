@@ -16,7 +16,6 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from cht_sync.load.changed import Changed
-from cht_sync.migrate.compared_views import COUCH2PG as OF_COUCH2PG
 from cht_sync.migrate.compared_views import ViewFinding, compare_views
 from cht_sync.migrate.connection import patiently_connected
 from cht_sync.migrate.moves import Move, Moves
@@ -157,7 +156,7 @@ def _compare_views(settings: Settings, old: Old) -> tuple[list[ViewFinding], str
             connection,
             old_schema=old.schema,
             new_schema=new_schema,
-            old_program=OF_COUCH2PG if of_couch2pg else old.program.value,
+            old_program=old.program,
             without=own,
         )
     return found, None

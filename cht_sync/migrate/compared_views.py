@@ -35,7 +35,6 @@ from cht_sync.migrate.relations import (
 )
 from cht_sync.migrate.trust import Foreign, Trust, trust
 
-COUCH2PG = Program.COUCH2PG
 TEMPORARY = "pg_temp"
 OF_STORING = frozenset({"saved_timestamp", "@timestamp"})
 """Columns that say when a program stored a row: no two agree on that."""
@@ -96,19 +95,19 @@ def compare_views(
     *,
     old_schema: str,
     new_schema: str,
-    old_program: str,
+    old_program: Program,
     without: Collection[str] = (),
 ) -> list[ViewFinding]:
     """Compare what reads an old program's documents with the relations of the same names in `new_schema`.
 
-    Of "couch2pg" these are its views and the operator's own; of others every table and view of `old_schema`
+    Of couch2pg these are its views and the operator's own; of others every table and view of `old_schema`
     but those in `without`, over the columns that both sides have. `without` names the tables of documents:
     who owns them all is trusted. One transaction, which is undone. Needs the right to read both sides, and
     to make temporary tables; `connection` must not be in a transaction. A relation that cannot be compared
     is in the findings. Raises psycopg2.Error when the connection is lost.
     """
     with _snapshot(connection) as cursor:
-        if old_program == COUCH2PG:
+        if old_program is Program.COUCH2PG:
             tables = old_tables(cursor, old_schema)
             trusted = trust(cursor, [owner for _oid, _name, owner in tables])
             found, trusted = _fresh(cursor, old_schema, new_schema, trusted, without)

@@ -75,7 +75,7 @@ def chosen_old(found: Sequence[Old], schema: str | None, database: str) -> Old:
 
 def moves_of(old: Old, settings: Settings, old_host: str | None) -> Moves:
     """Find each database's table. Raises ChtSyncError where that cannot be done, or a table not be read."""
-    if not old.progress_is_readable:
+    if not old.progress.readable:
         raise _unreadable(f"{old.schema}.{PROGRESS}", old.schema, "its owner", settings)
     sources = _sources_of(old, settings, old_host)
     known = tuple(dict.fromkeys(one.database for one in sources if one.database))
@@ -108,7 +108,7 @@ def moves_of(old: Old, settings: Settings, old_host: str | None) -> Moves:
             left.append((table.relation, "no database of COUCHDB_DBS is known to be in it"))
     left += [
         (f"{old.schema}.{PROGRESS}", f"{one.name} is of another CouchDB")
-        for one in old.sources
+        for one in old.progress.sources
         if one not in sources
     ]
     _refuse_two_tables(moves)
@@ -145,7 +145,7 @@ def _not_movable(table: OldTable, settings: Settings) -> str | None:
 
 def _sources_of(old: Old, settings: Settings, old_host: str | None) -> list[OldSource]:
     """The lines of the progress that are about our CouchDB."""
-    hosts = sorted({one.host for one in old.sources if one.host})
+    hosts = sorted({one.host for one in old.progress.sources if one.host})
     host = old_host or settings.couchdb_host
     if hosts and host not in hosts:
         what = "--old-host" if old_host else "COUCHDB_HOST"
@@ -153,7 +153,7 @@ def _sources_of(old: Old, settings: Settings, old_host: str | None) -> list[OldS
             [f"{old.program} has read {', '.join(hosts)}, and {what} says {host}"],
             hint=f"If that is the same CouchDB under another name: --old-host {hosts[0]}",
         )
-    return [one for one in old.sources if one.host in (host, "")]
+    return [one for one in old.progress.sources if one.host in (host, "")]
 
 
 def _held(table: OldTable, old: Old, settings: Settings, known: Sequence[str]) -> list[str]:

@@ -20,13 +20,11 @@ from cht_sync.pipeline.couchdb.events import USERS_DATABASE
 from cht_sync.transform.couch2pg import MARK
 
 PROGRESS = "couchdb_progress"
-OF_COUCH2PG = {
-    "couchdb": "",
-    "couchdb_users_meta": "-users-meta",
-    "couchdb_medic_logs": "-logs",
-    "couchdb_medic_users": USERS_DATABASE,
-}
-"""couch2pg's tables, and how the names of their databases end; what ends otherwise is in `couchdb`."""
+MAIN, OF_USERS = "couchdb", "couchdb_medic_users"
+BY_ENDING = {"-users-meta": "couchdb_users_meta", "-logs": "couchdb_medic_logs"}
+"""couch2pg's tables of databases whose names end so."""
+OF_COUCH2PG = (MAIN, *BY_ENDING.values(), OF_USERS)
+"""couch2pg's tables of documents."""
 KINDS = {"p": "a partitioned table", "v": "a view", "m": "a materialised view", "f": "a foreign table"}
 SYSTEM_SCHEMAS = "^(pg_|information_schema$)"
 
@@ -34,9 +32,8 @@ SYSTEM_SCHEMAS = "^(pg_|information_schema$)"
 def table_of(database: str) -> str:
     """The table of couch2pg's that a database goes to."""
     if database == USERS_DATABASE:
-        return "couchdb_medic_users"
-    endings = ((table, ending) for table, ending in OF_COUCH2PG.items() if ending.startswith("-"))
-    return next((table for table, ending in endings if database.endswith(ending)), "couchdb")
+        return OF_USERS
+    return next((table for ending, table in BY_ENDING.items() if database.endswith(ending)), MAIN)
 
 
 class Program(StrEnum):
@@ -131,8 +128,15 @@ class OldSource:
         return unquote(self.name.rpartition("/")[2]) if "/" in self.name else ""
 
 
-UNREADABLE: list[OldSource] = [OldSource("", None)]
-"""Stands for the lines of a progress that is there and may not be read."""
+@dataclass(frozen=True)
+class OldProgress:
+    """The earlier program's progress; `readable`: without that, no source of it is known."""
+
+    sources: tuple[OldSource, ...]
+    readable: bool = True
+
+
+NO_PROGRESS = OldProgress(())
 
 
 @dataclass(frozen=True)
@@ -142,8 +146,7 @@ class Old:
     schema: str
     program: Program
     tables: tuple[OldTable, ...]
-    sources: tuple[OldSource, ...]
-    progress_is_readable: bool = True
+    progress: OldProgress
 
 
 def found_in(connection: Connection, schema: str | None) -> list[Old]:
@@ -172,20 +175,14 @@ def found_in(connection: Connection, schema: str | None) -> list[Old]:
         )
         rows = cursor.fetchall()
     tables: dict[tuple[str, Program], list[OldTable]] = {}
-    progress = {one: _sources(connection, one) for one in {row[0] for row in rows}}
+    progress = {one: _progress(connection, one) for one in {row[0] for row in rows}}
     for schema_name, name, columns, *others in rows:
         program = _program(columns, has_progress=progress[schema_name] is not None)
         if program is not None:
             table = OldTable(schema_name, name, program, "source" in _names(columns), *others)
             tables.setdefault((schema_name, program), []).append(table)
     return [
-        Old(
-            schema_name,
-            program,
-            tuple(ones),
-            tuple(progress[schema_name] or ()),
-            progress[schema_name] is not UNREADABLE,
-        )
+        Old(schema_name, program, tuple(ones), progress[schema_name] or NO_PROGRESS)
         for (schema_name, program), ones in tables.items()
         if any(one.kind == "r" for one in ones)
     ]
@@ -206,8 +203,8 @@ def _names(columns: Sequence[str]) -> set[str]:
     return {column.partition(" ")[0] for column in columns}
 
 
-def _sources(connection: Connection, schema: str) -> list[OldSource] | None:
-    """The lines of a progress that is not ours, UNREADABLE where we may not read it; None: no such table."""
+def _progress(connection: Connection, schema: str) -> OldProgress | None:
+    """A progress that is not ours; None where there is no such table."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -223,10 +220,10 @@ def _sources(connection: Connection, schema: str) -> list[OldSource] | None:
         if not columns or "seq" not in columns or "epoch" in columns:
             return None
         if not readable:
-            return UNREADABLE
+            return OldProgress((), readable=False)
         cursor.execute(
             sql.SQL("select {}, seq::text from {} order by 1").format(
                 sql.SQL("source" if "source" in columns else "''"), sql.Identifier(schema, PROGRESS)
             )
         )
-        return [OldSource(name, sequence) for name, sequence in cursor.fetchall()]
+        return OldProgress(tuple(OldSource(name, sequence) for name, sequence in cursor.fetchall()))

@@ -63,6 +63,11 @@ class Step:
     taken: Taken | None
     synced: str | None
 
+    @property
+    def done(self) -> bool:
+        """Whether all of it is taken over."""
+        return self.taken is not None and self.taken.ended
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -63,11 +63,7 @@ def plan_as_lines(plan: Plan, command: str) -> Iterator[str]:
 
 def _open(plan: Plan) -> list[Step]:
     """What is still to be done."""
-    return [
-        step
-        for step in plan.steps
-        if step.synced is None and not (step.taken is not None and step.taken.ended)
-    ]
+    return [step for step in plan.steps if step.synced is None and not step.done]
 
 
 def gone_line(database: str, relation: str) -> str:
@@ -88,7 +84,7 @@ def unmoved(moves: Moves) -> Iterator[str]:
 
 def _step_lines(step: Step) -> Iterator[str]:
     database = step.move.database
-    if step.taken is not None and step.taken.ended:
+    if step.taken is not None and step.done:
         yield f"  {database}: done, {several(step.taken.moved.moved, 'row')} moved"
         return
     if step.synced is not None:
@@ -151,7 +147,7 @@ def _database(step: Step) -> dict[str, Any]:
         "sequence_kept": step.judgement.sequence is not None,
         "pending": step.judgement.pending,
         "reason": step.judgement.reason,
-        "done": step.taken is not None and step.taken.ended,
+        "done": step.done,
         "synced": step.synced,
     }
 

@@ -50,23 +50,12 @@ class Both:
     """Settings that differ."""
 
     def environment(self) -> dict[str, str]:
-        server, passwords = self.installation.server, self.installation.passwords
         return {
             "COUCHDB_HOST": "localhost",
             "COUCHDB_PASSWORD": SECRET,
             "COUCHDB_USER": "reader",
             "COUCHDB_DBS": " ".join(self.databases),
-            "POSTGRES_HOST": server.host,
-            "POSTGRES_PORT": str(server.port),
-            "POSTGRES_USER": server.user,
-            "POSTGRES_PASSWORD": server.password,
-            "POSTGRES_DB": self.installation.name,
-            "DBT_POSTGRES_PASSWORD": passwords["dbt"],
-            "SUPERSET_PASSWORD": SECRET,
-            "SUPERSET_SECRET_KEY": SECRET,
-            "SUPERSET_DB_PASSWORD": passwords["superset"],
-            "PGRST_DB_PASSWORD": passwords["authenticator"],
-            "PGRST_JWT_SECRET": SECRET,
+            **self.installation.settings(SECRET),
             "CHT_SYNC_HOME": str(self.home),
             **self.changes,
         }

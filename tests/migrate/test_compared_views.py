@@ -10,6 +10,7 @@ from postgres_fixture import on_every_server
 from psycopg2 import extensions
 
 from cht_sync.migrate.compared_views import ViewFinding, compare_views
+from cht_sync.migrate.old import Program
 from migrate.both import Both
 from migrate.couch2pg_schema import VIEWS
 
@@ -21,7 +22,7 @@ TWICE = """
 
 
 def compared(both: Both, **given: Any) -> dict[str, ViewFinding]:
-    settings = {"old_schema": "public", "new_schema": "couch2pg", "old_program": "couch2pg", **given}
+    settings = {"old_schema": "public", "new_schema": "couch2pg", "old_program": Program.COUCH2PG, **given}
     with closing(both.installation.connect()) as connection:
         found = compare_views(connection, **settings)
         assert connection.get_transaction_status() == extensions.TRANSACTION_STATUS_IDLE
@@ -119,7 +120,11 @@ MODELS = """
 def test_models_are_compared_over_the_columns_that_both_have(ours: Both) -> None:
     ours.query(MODELS)
     found = compared(
-        ours, old_schema="old_models", new_schema="new_models", old_program="cht-sync", without={"medic"}
+        ours,
+        old_schema="old_models",
+        new_schema="new_models",
+        old_program=Program.CHT_SYNC_2,
+        without={"medic"},
     )
     assert found == {
         "gone": ViewFinding("gone", None, None, None, None, "new_models has no gone"),
@@ -138,7 +143,7 @@ def test_the_connection_is_as_it_was(both: Both, autocommit: bool) -> None:
     both.migrate()
     with closing(both.installation.connect()) as connection:
         connection.autocommit = autocommit
-        compare_views(connection, old_schema="public", new_schema="couch2pg", old_program="couch2pg")
+        compare_views(connection, old_schema="public", new_schema="couch2pg", old_program=Program.COUCH2PG)
         assert connection.autocommit is autocommit
         with connection.cursor() as cursor:
             cursor.execute(
@@ -246,7 +251,7 @@ def test_views_beside_old_models_run_nothing_of_somebody_else(ours: Both) -> Non
         ours,
         old_schema="old_models",
         new_schema="new_models",
-        old_program="cht-sync 2",
+        old_program=Program.CHT_SYNC_2,
         without={"medic", "dbt_results"},
     )
     assert ours.query(HAS_RUN) == [(False,)]
@@ -268,6 +273,10 @@ def test_views_of_who_owns_the_old_tables_and_of_dbts_role_are_compared(ours: Bo
         set role {dbt}; create view new_models.one as select 1 as n
     """)
     found = compared(
-        ours, old_schema="old_models", new_schema="new_models", old_program="cht-sync 2", without={"medic"}
+        ours,
+        old_schema="old_models",
+        new_schema="new_models",
+        old_program=Program.CHT_SYNC_2,
+        without={"medic"},
     )
     assert found["one"] == ViewFinding("one", 1, 1, 0, 0, None)

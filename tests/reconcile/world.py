@@ -62,24 +62,13 @@ class World:
 
     def environment(self) -> dict[str, str]:
         """The operator's settings."""
-        server, passwords = self.installation.server, self.installation.passwords
         return {
             "COUCHDB_HOST": self.couch.host,
             "COUCHDB_PORT": str(self.couch.port),
             "COUCHDB_USER": self.couch.user,
             "COUCHDB_PASSWORD": self.couch.password,
             "COUCHDB_DBS": self.database,
-            "POSTGRES_HOST": server.host,
-            "POSTGRES_PORT": str(server.port),
-            "POSTGRES_USER": server.user,
-            "POSTGRES_PASSWORD": server.password,
-            "POSTGRES_DB": self.installation.name,
-            "DBT_POSTGRES_PASSWORD": passwords["dbt"],
-            "SUPERSET_PASSWORD": SECRET,
-            "SUPERSET_SECRET_KEY": SECRET,
-            "SUPERSET_DB_PASSWORD": passwords["superset"],
-            "PGRST_DB_PASSWORD": passwords["authenticator"],
-            "PGRST_JWT_SECRET": SECRET,
+            **self.installation.settings(SECRET),
             "HTTP_ENDPOINT": f"127.0.0.1:{self.served.port}",
             "CHT_SYNC_HOME": str(self.home),
             **self.changes,

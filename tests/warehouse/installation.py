@@ -63,6 +63,22 @@ class Installation:
             "SUPERSET_DB_PASSWORD": self.passwords["superset"],
         }
 
+    def settings(self, secret: str) -> dict[str, str]:
+        """The operator's settings that name it; `secret` stands for each that is nobody's login here."""
+        return {
+            "POSTGRES_HOST": self.server.host,
+            "POSTGRES_PORT": str(self.server.port),
+            "POSTGRES_USER": self.server.user,
+            "POSTGRES_PASSWORD": self.server.password,
+            "POSTGRES_DB": self.name,
+            "DBT_POSTGRES_PASSWORD": self.passwords["dbt"],
+            "SUPERSET_PASSWORD": secret,
+            "SUPERSET_SECRET_KEY": secret,
+            "SUPERSET_DB_PASSWORD": self.passwords["superset"],
+            "PGRST_DB_PASSWORD": self.passwords["authenticator"],
+            "PGRST_JWT_SECRET": secret,
+        }
+
     def refusal(self, databases: str, **settings: str) -> str:
         """What the script says when it refuses."""
         try:
