@@ -28,7 +28,8 @@ import psycopg2
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from postgres_fixture import PostgresServer, free_port
+from free_ports import free_port
+from postgres_fixture import PostgresServer
 
 from cht_sync import process
 from cht_sync.environments import Environment

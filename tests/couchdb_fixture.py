@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from free_ports import free_port
 
 from cht_sync import process
 from cht_sync.generator import Client
@@ -47,11 +48,9 @@ class CouchDBServer:
 class CouchDBProcess:
     """One run after another of the server over the same data."""
 
-    def __init__(
-        self, folder: Path, *, user: str, password: str, port: int = 0, session_timeout: int = 600
-    ) -> None:
+    def __init__(self, folder: Path, *, user: str, password: str, session_timeout: int = 600) -> None:
         self.folder = folder
-        self.port = port
+        self.port = free_port()
         self._node, self._modules = installed_server()
         self._environment = {
             "PATH": os.environ["PATH"],
@@ -62,7 +61,7 @@ class CouchDBProcess:
         }
 
     def start(self) -> None:
-        """Start, and return when it listens; `port` is then the one it listens on."""
+        """Start, and return when it listens."""
         log = self.folder / "couchdb.log"
         before = log.stat().st_size if log.exists() else 0
         self._running = process.start(
@@ -75,8 +74,7 @@ class CouchDBProcess:
         waiting = threading.Event()
         for _attempt in range(int(START_TIMEOUT / 0.05)):
             said = log.read_text()[before:]
-            if said.endswith("\n") and READY in said:
-                self.port = int(said.split(READY)[1].split()[0])
+            if said.endswith("\n") and f"{READY}{self.port}" in said:
                 return
             assert self._running.poll() is None, said
             waiting.wait(0.05)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,18 +11,12 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from free_ports import free_port
 from psycopg2 import sql
 
 from cht_sync import process
 from cht_sync.runtime.postgres import Postgres, binaries
 from cht_sync.runtime.service import inherited_environment
-
-
-def free_port() -> int:
-    """A loopback port that nobody listened on a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import pytest
 import trustme
-from postgres_fixture import DEBIAN, PostgresServer, free_port, programs_of
+from free_ports import free_port
+from postgres_fixture import DEBIAN, PostgresServer, programs_of
 from waiting import eventually
 
 from cht_sync import process

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import random
 import socket
 from collections.abc import Callable, Collection
 from typing import Any
@@ -21,7 +22,12 @@ PORT_SETTINGS = {
 }
 """The setting that holds a service's port."""
 LOOPBACK = ("127.0.0.1", "::1")
+FOR_SERVERS = range(20_000, 32_768)
+"""Below the ports that the system gives to connections (ip(7): ip_local_port_range, from 32768 on).
 
+Of those one could be taken by any connection while its server is down; a client that tries again and again to
+reach it on loopback would even be connected to itself.
+"""
 
 Take = Callable[[int], bool]
 """Takes a port for an installation; False where it belongs to somebody."""
@@ -96,7 +102,7 @@ def choose(
     """Return the settings with ports that are free for `services`.
 
     A port that the operator set must be free, else ServiceError. A default that is taken gives way to
-    the port of last time (`before`, by service), or to any free one.
+    the port of last time (`before`, by service), or to any free one of FOR_SERVERS.
     """
     chosen: dict[str, Any] = {}
     for service in services:
@@ -114,14 +120,15 @@ def choose(
         else:
             earlier = before.get(service)
             usable = earlier is not None and earlier not in chosen.values() and take(earlier)
-            chosen[name] = earlier if usable else _any_free(chosen.values(), take)
+            chosen[name] = earlier if usable else _any_free(service, chosen.values(), take)
     return dataclasses.replace(settings, **chosen)
 
 
-def _any_free(taken: Collection[int], take: Take) -> int:
-    while True:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = int(listener.getsockname()[1])
+def _any_free(service: str, taken: Collection[int], take: Take) -> int:
+    for port in random.sample(FOR_SERVERS, len(FOR_SERVERS)):
         if port not in taken and take(port):
             return port
+    least, most = FOR_SERVERS[0], FOR_SERVERS[-1]
+    raise ServiceError(
+        service, f"no port from {least} to {most} is free", hint=f"set {PORT_SETTINGS[service].upper()}"
+    )

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
-from postgres_fixture import free_port
+from free_ports import free_port
 from settings.test_settings import COMPLETE
 
 from cht_sync.cli import docker, main

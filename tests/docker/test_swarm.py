@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import pytest
 import yaml
 from container_installation import ContainerInstallation
 from docker.models.containers import Container
+from free_ports import free_port
 from outside import Outside
 from test_gamma_and_prod import made_up
 from whole_installation import wait_for
@@ -134,10 +134,7 @@ def swarm(engine: docker.DockerClient) -> Iterator[None]:
     """The engine as a swarm of one node, on loopback, with the label that PostgreSQL waits for."""
     if engine.info()["Swarm"]["LocalNodeState"] != "inactive":
         pytest.skip("this engine is in a swarm already, which is not to be touched")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    engine.swarm.init(advertise_addr="127.0.0.1", listen_addr=f"127.0.0.1:{port}")
+    engine.swarm.init(advertise_addr="127.0.0.1", listen_addr=f"127.0.0.1:{free_port()}")
     try:
         (node,) = engine.nodes.list()
         node.update({**node.attrs["Spec"], "Labels": {LABEL: "true"}})

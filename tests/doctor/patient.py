@@ -8,7 +8,7 @@ from typing import Any
 
 from click.testing import CliRunner
 from click.testing import Result as CliResult
-from postgres_fixture import free_port
+from free_ports import free_port
 from reconcile.world import World
 
 from cht_sync.cli import main

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from postgres_fixture import free_port
+from free_ports import free_port
 from warehouse.partitioning import partition
 
 from cht_sync.runtime import embedded

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from postgres_fixture import free_port
+from free_ports import free_port
 
 from cht_sync import health
 from cht_sync.environments import SERVICES, Environment

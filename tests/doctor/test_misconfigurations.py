@@ -13,8 +13,8 @@ from pathlib import Path
 
 import jwt
 import pytest
+from free_ports import free_port
 from loopback_server import serving
-from postgres_fixture import free_port
 from transform.git_server import Repository
 from transform.git_server import serving as serving_git
 from warehouse.installation import Installation

@@ -10,8 +10,9 @@ from contextlib import closing
 
 import pytest
 from couchdb_fixture import CouchDBServer
+from free_ports import free_port
 from loopback_server import serving
-from postgres_fixture import PostgresServer, free_port
+from postgres_fixture import PostgresServer
 
 from cht_sync.runtime import protocols
 from cht_sync.runtime.protocols import Protocol, spoken

@@ -10,7 +10,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 from couchdb_fixture import CouchDBServer
-from postgres_fixture import PostgresServer, free_port
+from free_ports import free_port
+from postgres_fixture import PostgresServer
 from tls_servers import Certificates, make_certificates, tls_postgres, tls_proxy
 from waiting import eventually
 from whole_installation import Installation, wait_for

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from couchdb_fixture import CouchDBServer
-from postgres_fixture import PostgresServer, free_port
+from free_ports import free_port
+from postgres_fixture import PostgresServer
 from warehouse.installation import Installation as Warehouse
 from whole_installation import Installation
 

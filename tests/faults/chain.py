@@ -15,7 +15,8 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from postgres_fixture import SURVIVES_PROCESSES_BUT_NOT_THE_MACHINE, PostgresServer, free_port
+from free_ports import free_port
+from postgres_fixture import SURVIVES_PROCESSES_BUT_NOT_THE_MACHINE, PostgresServer
 from psycopg2 import sql
 from reconcile.world import Place, World, found
 from waiting import eventually

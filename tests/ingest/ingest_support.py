@@ -7,7 +7,6 @@ import http.client
 import json
 import queue
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -98,13 +97,6 @@ class Client:
         return self.send(
             "GET", path, headers={name.replace("_", "-"): text for name, text in headers.items()}
         )
-
-
-def free_port() -> int:
-    """A loopback port that nobody listened on a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def wait_until(true: Callable[[], bool], *, timeout: float = READY_TIMEOUT) -> None:

@@ -23,7 +23,8 @@ from typing import IO, Any
 import jwt
 import psycopg2
 import pytest
-from ingest_support import Answer, Client, free_port, running, wait_until
+from free_ports import free_port
+from ingest_support import Answer, Client, running, wait_until
 
 from cht_sync import process
 from cht_sync.ingest.config import IngestConfig

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from free_ports import free_port
 from ingest_support import (
     READY_TIMEOUT,
     Answer,
     Client,
     Installation,
-    free_port,
     install,
     running,
     wait_until,

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import psycopg2
-from ingest_support import SECRET, Installation, free_port, wait_until
+from free_ports import free_port
+from ingest_support import SECRET, Installation, wait_until
 from json_log import entries, events
 from psycopg2.extensions import parse_dsn
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 import requests
-from ingest_support import Installation, free_port, running, wait_until
+from free_ports import free_port
+from ingest_support import Installation, running, wait_until
 from monitoring_table import differences, exposed
 from prometheus_client.parser import text_string_to_metric_families
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ingest_support import SECRET, Client, Installation, free_port, running, wait_until
+from free_ports import free_port
+from ingest_support import SECRET, Client, Installation, running, wait_until
 
 from cht_sync import process
 from cht_sync.ingest import payload

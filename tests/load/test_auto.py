@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 import requests
+from free_ports import free_port
 from monitoring_table import differences
-from postgres_fixture import free_port
 from prometheus_client.parser import text_string_to_metric_families
 from reconcile.world import World
 from waiting import eventually

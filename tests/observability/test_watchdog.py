@@ -18,11 +18,12 @@ import psycopg2
 import pytest
 import requests
 from alerting import promtool
+from free_ports import free_port
 from monitoring_table import PAGE
 from pipeline.fake_couchdb import fake_couchdb
 from pipeline.monitoring import api
 from pipeline.running_pipeline import RunningPipeline
-from postgres_fixture import PostgresServer, free_port
+from postgres_fixture import PostgresServer
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection

@@ -9,12 +9,12 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
-import socket
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_port
 from http_server import Asked, http_server
 from logstash_cases import Case, cases, event_of
 from printed import plugin
@@ -55,7 +55,7 @@ def test_the_output_does_what_logstash_s_does(
     monkeypatch.setattr(backoff, "delays", lambda **_: itertools.repeat(0.0))
     answers = case.get("server_responses") or [{"status": 200}]
     with http_server() as server:
-        port = server.port if case.get("server") != "nothing listens" else _closed_port()
+        port = server.port if case.get("server") != "nothing listens" else free_port()
         case = json.loads(json.dumps(case).replace("SERVER", f"127.0.0.1:{port}").replace("PORT", str(port)))
         server.answers = json.loads(json.dumps(answers).replace("SERVER", f"127.0.0.1:{port}"))
         ours = OUR_OWN_WAY.get(case["name"], {})
@@ -88,12 +88,6 @@ def test_the_output_does_what_logstash_s_does(
 def _letters(folder: Path) -> list[dict[str, Any]]:
     path = folder / "dead_letter_queue" / "main.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def _closed_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def _shown(request: Asked) -> tuple[Any, ...]:

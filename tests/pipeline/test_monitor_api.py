@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import pytest
 import requests
+from free_ports import free_port
 from loopback_server import LoopbackServer, serving
 from monitoring import PATIENCE, Api, api
 from prometheus_client.parser import text_string_to_metric_families
@@ -659,9 +660,7 @@ def test_clients_that_hang_keep_no_pipeline_from_its_work(tmp_path: Path) -> Non
 
 
 def test_the_command_line_serves_it_until_the_end(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "cht_sync", "pipeline", "run", "--path.data", str(tmp_path / "data")]
     command += ["-e", "input { stdin { } } output { null { } }", "--api.http.port", str(port)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)

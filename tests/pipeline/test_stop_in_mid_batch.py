@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from engine_runs import PATIENCE, Running, json_lines, start_process
+from free_ports import free_port
 from http_server import HttpServer, http_server
 from reloading_engine import ReloadingEngine
 from waiting import eventually
@@ -64,9 +64,7 @@ def test_a_slow_server_gets_all_that_was_read_from_standard_input(server: HttpSe
 def test_a_server_that_is_down_does_not_keep_the_process_and_the_log_says_what_was_left(
     tmp_path: Path,
 ) -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    url = f"http://127.0.0.1:{free_port()}"
     process = reading_stdin(tmp_path, f'http {{ url => "{url}" http_method => "post" }}')
     log = tmp_path / "engine.log"
     eventually(lambda: "next try in" in log.read_text())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
+
+from free_ports import free_port
 
 from cht_sync.environments import Environment
 from cht_sync.pipeline.monitor.metrics import OutputMetrics, PipelineMetrics, Registry
@@ -64,12 +65,10 @@ def test_a_pipeline_that_runs_and_cannot_deliver_is_a_warning_of_the_doctor(tmp_
 
 
 def test_an_engine_that_does_not_answer_is_said() -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
-        assert pipeline_problems(f"127.0.0.1:{port}") == [
-            f"logstash: the monitoring API at 127.0.0.1:{port} does not answer (ConnectionError)"
-        ]
+    port = free_port()
+    assert pipeline_problems(f"127.0.0.1:{port}") == [
+        f"logstash: the monitoring API at 127.0.0.1:{port} does not answer (ConnectionError)"
+    ]
 
 
 def test_the_status_of_an_environment_has_it_among_its_problems(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from free_ports import free_port
 
 from cht_sync.environments import Environment
 from cht_sync.errors import ServiceError
@@ -23,14 +24,6 @@ def taken() -> Iterator[int]:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         yield int(listener.getsockname()[1])
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def settings(**given: str) -> Settings:
@@ -62,7 +55,7 @@ def test_a_port_taken_at_the_published_address_is_not_free() -> None:
 
 
 def test_a_port_that_is_kept_at_another_address_is_not_free() -> None:
-    port = free_ports(1)[0]
+    port = free_port()
     with closing(ports.Reservations()) as containers:
         assert containers.take(port, "127.0.0.77")
         assert not ports.is_free(port)
@@ -79,14 +72,14 @@ def test_a_port_taken_on_ipv6_only_is_not_free() -> None:
 
 
 def test_a_default_that_is_free_is_used() -> None:
-    couchdb, postgres = free_ports(2)
+    couchdb, postgres = free_port(), free_port()
     before = with_defaults(couchdb_port=couchdb, postgres_port=postgres)
     chosen = ports.choose(before, ["postgres", "couchdb", "data-generator"], {"couchdb": 1})
     assert chosen == before
 
 
 def test_a_default_that_is_taken_gives_way_to_the_port_of_last_time(taken: int) -> None:
-    (earlier,) = free_ports(1)
+    earlier = free_port()
     chosen = ports.choose(with_defaults(couchdb_port=taken), ["couchdb"], {"couchdb": earlier})
     assert chosen.couchdb_port == earlier
 
@@ -95,6 +88,21 @@ def test_a_default_that_is_taken_gives_way_to_any_free_port(taken: int) -> None:
     chosen = ports.choose(with_defaults(couchdb_port=taken), ["couchdb"], {"couchdb": taken})
     assert chosen.couchdb_port != taken
     assert ports.is_free(chosen.couchdb_port)
+
+
+def test_a_port_of_a_server_is_none_that_the_system_gives_to_a_connection(taken: int) -> None:
+    chosen = ports.choose(with_defaults(couchdb_port=taken), ["couchdb"], {})
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connections = server.getsockname()[1]
+    assert chosen.couchdb_port in ports.FOR_SERVERS
+    assert connections not in ports.FOR_SERVERS
+
+
+def test_where_every_port_is_taken_the_setting_to_change_is_named(taken: int) -> None:
+    with pytest.raises(ServiceError) as refusal:
+        ports.choose(with_defaults(couchdb_port=taken), ["couchdb"], {}, lambda _port: False)
+    assert refusal.value.message == "couchdb: no port from 20000 to 32767 is free"
+    assert refusal.value.hint == "set COUCHDB_PORT"
 
 
 def test_a_port_that_the_operator_set_is_never_changed(taken: int) -> None:
@@ -110,7 +118,7 @@ def test_a_port_left_empty_by_the_operator_is_a_default(taken: int) -> None:
 
 
 def test_two_services_never_get_the_same_port(taken: int) -> None:
-    (shared,) = free_ports(1)
+    shared = free_port()
     chosen = ports.choose(
         with_defaults(postgres_port=shared, couchdb_port=shared, postgrest_port=taken),
         ["postgres", "couchdb", "postgrest"],

@@ -10,8 +10,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 from couchdb_fixture import CouchDBServer
+from free_ports import free_port
 from loopback_server import LoopbackServer, serving
-from postgres_fixture import PostgresServer, free_port
+from postgres_fixture import PostgresServer
 from settings.test_settings import COMPLETE
 
 from cht_sync.environments import SERVICES, Environment

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from free_ports import free_port
 from json_log import entries, events
-from postgres_fixture import free_port
 
 from .looping import eventually, small
 from .warehouse import CHECKOUT, Warehouse

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from free_ports import free_port
 from monitoring_table import differences
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -38,9 +39,7 @@ class Clock:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        return int(listener.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import psycopg2
 import pytest
-from postgres_fixture import PostgresServer, free_port
+from free_ports import free_port
+from postgres_fixture import PostgresServer
 from psycopg2 import sql
 
 from cht_sync import settings
