@@ -534,6 +534,7 @@ create table if not exists :"schema".cht_sync_migrations (
   moved bigint not null default 0,
   seq text,
   started_at timestamptz not null default clock_timestamp(),
+  advanced_at timestamptz not null default clock_timestamp(),
   ended_at timestamptz
 );
 
@@ -594,6 +595,7 @@ comment on column :"schema".cht_sync_migrations.filenode is 'of that table''s fi
 comment on column :"schema".cht_sync_migrations.next_block is 'up to here the file was read';
 comment on column :"schema".cht_sync_migrations.read is 'rows that were this database''s';
 comment on column :"schema".cht_sync_migrations.moved is 'those of them that were written; the others were there';
+comment on column :"schema".cht_sync_migrations.advanced_at is 'when it read rows for the last time';
 comment on column :"schema".cht_sync_migrations.seq is 'the earlier program''s, from before the start; null = it is not kept';
 -- A document's name may be longer than an entry of a btree.
 select format('create index on %I.dead_letters using hash (doc_id) where closed_at is null', :'schema')

@@ -28,6 +28,19 @@ class Moved:
     ended: bool
 
 
+@dataclass(frozen=True)
+class UnderWay:
+    """A database that is not handed over to its pipeline yet: of which table, and how many rows it has.
+
+    `seconds_idle` have passed since rows were read.
+    """
+
+    database: str
+    relation: str
+    read: int
+    seconds_idle: float
+
+
 class MigrationLedger:
     """One database's line. Every method raises psycopg2.Error."""
 
@@ -69,7 +82,7 @@ class MigrationLedger:
             cursor,
             """
             update {} set filenode = %(filenode)s, next_block = %(next_block)s, read = read + %(read)s,
-              moved = moved + %(moved)s
+              moved = moved + %(moved)s, advanced_at = clock_timestamp()
             where source = %(source)s
             """,
             filenode=filenode,
@@ -83,13 +96,20 @@ class MigrationLedger:
         self._execute(cursor, "update {} set ended_at = clock_timestamp() where source = %(source)s")
 
     @staticmethod
-    def unfinished(cursor: Cursor, schema: str) -> dict[str, str]:
-        """The databases whose move was begun and has not ended, and from where."""
-        name = sql.Identifier(schema, "cht_sync_migrations")
-        cursor.execute(
-            sql.SQL("select database, relation from {} where ended_at is null order by 1").format(name)
-        )
-        return dict(cursor.fetchall())
+    def under_way(cursor: Cursor, schema: str) -> dict[str, UnderWay]:
+        """The databases whose move was begun, and that are neither handed over nor loaded otherwise.
+
+        Raises psycopg2.Error.
+        """
+        statement = """
+            select database, relation, read, extract(epoch from clock_timestamp() - advanced_at)::float8
+            from {} as migration
+            where not exists (select from {} as load where load.source = migration.source)
+            order by 1
+        """
+        tables = (sql.Identifier(schema, name) for name in ("cht_sync_migrations", "cht_sync_loads"))
+        cursor.execute(sql.SQL(statement).format(*tables))
+        return {row[0]: UnderWay(*row) for row in cursor.fetchall()}
 
     def _execute(self, cursor: Cursor, statement: str, **values: Any) -> None:
         name = sql.Identifier(self._table.schema, "cht_sync_migrations")

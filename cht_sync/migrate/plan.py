@@ -95,9 +95,9 @@ def broken(settings: Settings, found: Moves) -> tuple[tuple[str, str], ...]:
     with patiently_connected(settings, "migrate") as connection, connection.cursor() as cursor:
         if not _is_prepared(connection, settings):
             return ()
-        unfinished = MigrationLedger.unfinished(cursor, settings.postgres_schema)
+        half = MigrationLedger.under_way(cursor, settings.postgres_schema)
     there = {move.database for move in found.moves}
-    return tuple((database, relation) for database, relation in unfinished.items() if database not in there)
+    return tuple((one.database, one.relation) for one in half.values() if one.database not in there)
 
 
 def plan(settings: Settings, schema: str | None, old_host: str | None) -> Plan:

@@ -34,8 +34,8 @@ STYLES = {
     "failed": "red",
 }
 
-IDLE_LOAD = 180.0
-"""Seconds without a chunk after which a load counts as left alone."""
+IDLE = 180.0
+"""Seconds after which a load or a move of rows counts as left alone."""
 NOTHING_RUNS = "Nothing is running. Start it with: cht-sync up"
 
 
@@ -117,6 +117,7 @@ def unmoved(status: dict[str, Any]) -> object:
             (
                 *(one["name"], one["documents"], one["rows"], one["pending"], one["dead_letters"]),
                 *(one["problem"], one["load"] and one["load"]["documents"]),
+                one["migration"] and one["migration"]["rows"],
             )
             for one in status["databases"]
         ],
@@ -126,15 +127,22 @@ def unmoved(status: dict[str, Any]) -> object:
 
 
 def _load_line(database: str, load: dict[str, Any]) -> Text:
-    """A parallel load that has not ended; in red where nobody works at it."""
-    share = f"{load['documents']:,} of about {load['expected']:,} documents are loaded"
-    idle = load["seconds_idle"]
-    if idle < IDLE_LOAD:
-        return Text(f"{database}: {share}")
-    return Text(
-        f"! {database}: {share}, and nothing has been for {idle / 60:.0f} min: cht-sync load {database}",
-        "red",
-    )
+    """A parallel load that has not ended."""
+    share = f"{database}: {load['documents']:,} of about {load['expected']:,} documents are loaded"
+    return _work_line(share, load["seconds_idle"], f"cht-sync load {database}")
+
+
+def _migration_line(database: str, migration: dict[str, Any]) -> Text:
+    """Rows that are taken over from an earlier program."""
+    share = f"{database}: {migration['rows']:,} rows of {migration['relation']} are taken over"
+    return _work_line(share, migration["seconds_idle"], "cht-sync migrate run")
+
+
+def _work_line(share: str, idle: float, command: str) -> Text:
+    """Work that has not ended; in red, with the command that goes on, where nobody does it."""
+    if idle < IDLE:
+        return Text(share)
+    return Text(f"! {share}, and nothing has been for {idle / 60:.0f} min: {command}", "red")
 
 
 def status_view(status: dict[str, Any]) -> RenderableType:
@@ -174,6 +182,7 @@ def status_view(status: dict[str, Any]) -> RenderableType:
         databases,
         *(Text(f"! {one['name']}: {one['problem']}", "red") for one in status["databases"] if one["problem"]),
         *(_load_line(one["name"], one["load"]) for one in status["databases"] if one["load"]),
+        *(_migration_line(one["name"], one["migration"]) for one in status["databases"] if one["migration"]),
         Text(),
         *([Text("dbt: ?")] if status["dbt"] is None and is_unknown else dbt_lines(status["dbt"])),
     ]

@@ -12,6 +12,7 @@ import psycopg2
 from cht_sync.environments import SERVICE_NAMES
 from cht_sync.errors import ChtSyncError
 from cht_sync.load.ledger import Progress, progress_of_all
+from cht_sync.migrate.ledger import MigrationLedger, UnderWay
 from cht_sync.runtime.couchdb_counts import CouchdbCounts
 from cht_sync.runtime.pipelines import pipeline_problems
 from cht_sync.runtime.state import EnvironmentState, ServiceState
@@ -89,20 +90,25 @@ def service_shape(one: ServiceState, state: str) -> dict[str, Any]:
 def _databases(settings: Settings, problems: list[str]) -> list[dict[str, Any]]:
     progress: dict[str, DatabaseProgress] = {}
     loads: dict[str, Progress] = {}
+    moves: dict[str, UnderWay] = {}
     try:
         with dbt_endpoint(settings).connect() as connection:
             progress = read_progress(connection, settings.postgres_schema, _sources(settings))
             with contextlib.suppress(psycopg2.errors.UndefinedTable):  # an older layout knows none
                 loads = progress_of_all(connection, settings)
+                with connection.cursor() as cursor:
+                    moves = MigrationLedger.under_way(cursor, settings.postgres_schema)
     except (ChtSyncError, psycopg2.Error) as error:
         problems.append(str(error).strip().splitlines()[0])
     counts = CouchdbCounts(settings, problems)
-    return [_database(name, progress.get(name), loads.get(name), counts) for name in settings.couchdb_dbs]
+    return [
+        _database(name, progress.get(name), counts)
+        | {"load": _load(loads.get(name)), "migration": _migration(moves.get(name))}
+        for name in settings.couchdb_dbs
+    ]
 
 
-def _database(
-    name: str, progress: DatabaseProgress | None, load: Progress | None, counts: CouchdbCounts
-) -> dict[str, Any]:
+def _database(name: str, progress: DatabaseProgress | None, counts: CouchdbCounts) -> dict[str, Any]:
     documents, pending = counts.ask(name, progress.sequence if progress else None)
     if pending is None and progress is not None and documents is not None:
         # CouchDB is there and does not count; where it is away, nobody knows what waits.
@@ -117,7 +123,6 @@ def _database(
         "documents_per_second": progress.documents_per_second if progress else None,
         "dead_letters": progress.dead_letters if progress else None,
         "replaced_values": progress.replaced_values if progress else None,
-        "load": _load(load),
         "problem": progress.problem if progress else None,
     }
 
@@ -131,6 +136,13 @@ def _load(progress: Progress | None) -> dict[str, Any] | None:
         "expected": progress.expected,
         "seconds_idle": progress.seconds_idle,
     }
+
+
+def _migration(move: UnderWay | None) -> dict[str, Any] | None:
+    """Rows that are taken over from an earlier program's table, until they are the pipeline's."""
+    if move is None:
+        return None
+    return {"relation": move.relation, "rows": move.read, "seconds_idle": move.seconds_idle}
 
 
 def _seconds_behind(progress: DatabaseProgress | None, pending: int | None) -> float | None:

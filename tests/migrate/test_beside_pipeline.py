@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+from typing import Any
 
 import pytest
 from load.history import keep_history, stamps_in_visible_order, steps_back
@@ -17,6 +18,7 @@ from cht_sync.load import auto
 from cht_sync.migrate import batches, rows, run
 from cht_sync.migrate.plan import moves as moves_in
 from cht_sync.migrate.run import Taken
+from cht_sync.runtime.status import databases_and_models
 from migrate.country import OLD_SCHEMA, SHAPES, Country
 
 IDS = [f"{number:04x}" for number in range(400)]
@@ -132,6 +134,27 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(
     assert country.query("select count(*) from v1.couchdb_progress") == [(0,)]
     assert country.run("run").exit_code == 0
     assert country.is_complete()
+
+
+def test_status_shows_rows_that_are_taken_over_until_the_database_is_handed_over(
+    country: Country, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    taken = stopped_after_one_batch(country, monkeypatch)
+    shown = migrations_in_status(country)
+    migration = shown.pop(country.medic.database)
+    assert migration is not None
+    assert (migration["relation"], migration["rows"]) == ("public.couchdb", taken.moved.read)
+    assert not any(shown.values())
+    assert country.run("run").exit_code == 0
+    assert not any(migrations_in_status(country).values())
+
+
+def migrations_in_status(country: Country) -> dict[str, dict[str, Any] | None]:
+    """By database, of what is taken over."""
+    status = databases_and_models(country.medic.settings)
+    return {one["name"]: one["migration"] for one in status["databases"]}
 
 
 def test_a_database_that_is_being_moved_is_not_loaded_in_parallel_by_itself(

@@ -64,7 +64,10 @@ def test_the_commands_survive_a_folder_with_spaces_and_brackets_and_a_hard_name(
 
 def test_the_status_says_below_the_databases_why_one_is_not_read() -> None:
     figures = dict.fromkeys(
-        ("documents", "rows", "pending", "seconds_behind", "documents_per_second", "dead_letters", "load")
+        (
+            *("documents", "rows", "pending", "seconds_behind", "documents_per_second", "dead_letters"),
+            *("load", "migration"),
+        )
     )
     problem = "this is another server. Correct COUCHDB_HOST; or: cht-sync accept-server [--continue]"
     status = {
@@ -111,23 +114,42 @@ def test_a_time_span_is_told_in_its_two_largest_units(
 
 
 @pytest.mark.parametrize(("idle", "told"), [(2.0, False), (300.0, True)])
-def test_a_load_is_shown_below_the_databases_and_one_that_was_left_alone_with_the_remedy(
-    idle: float, told: bool
+@pytest.mark.parametrize(
+    ("work", "of", "line", "remedy"),
+    [
+        (
+            "load",
+            {"documents": 1200, "expected": 5000},
+            "medic: 1,200 of about 5,000 documents are loaded",
+            "cht-sync load medic",
+        ),
+        (
+            "migration",
+            {"relation": "public.couchdb", "rows": 1200},
+            "medic: 1,200 rows of public.couchdb are taken over",
+            "cht-sync migrate run",
+        ),
+    ],
+)
+def test_work_that_goes_on_is_shown_below_the_databases_and_what_was_left_alone_with_the_remedy(
+    work: str, of: dict[str, object], line: str, remedy: str, idle: float, told: bool
 ) -> None:
     figures = dict.fromkeys(
-        ("documents", "rows", "pending", "seconds_behind", "documents_per_second", "dead_letters", "problem")
+        (
+            *("documents", "rows", "pending", "seconds_behind", "documents_per_second", "dead_letters"),
+            *("problem", "load", "migration"),
+        )
     )
-    load = {"documents": 1200, "expected": 5000, "seconds_idle": idle}
     status = {
         "environment": "prod",
         "runtime": "embedded",
         "services": [],
-        "databases": [{"name": "medic", "load": load, **figures}],
+        "databases": [{"name": "medic", **figures, work: {**of, "seconds_idle": idle}}],
         "dbt": None,
         "problems": [],
     }
     output = io.StringIO()
     Console(file=output, width=200).print(screen.status_view(status))
     text = output.getvalue()
-    assert "medic: 1,200 of about 5,000 documents are loaded" in text
-    assert ("cht-sync load medic" in text) is told
+    assert line in text
+    assert (remedy in text) is told
