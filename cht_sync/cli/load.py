@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from cht_sync import logs
 from cht_sync.cli.group import INTERRUPTED, main
 from cht_sync.cli.options import configure_logs, environment_option, reachable_settings
+from cht_sync.cli.progress import Lines
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 from cht_sync.load import auto, run
@@ -25,8 +26,6 @@ from cht_sync.reconcile.databases import chosen
 from cht_sync.shutdown import stop_on_signals
 
 MOST_WORKERS = 64
-TELL_EVERY = 10.0
-"""Seconds between two lines where nobody looks at a terminal."""
 
 
 @main.command("load", short_help="Load a large database for the first time with several workers.")
@@ -130,16 +129,10 @@ def load(
 def _shown(database: str, pace: Pace) -> Iterator[Callable[[LoadProgress], None]]:
     """Show how far it is: a bar on a terminal, else a line now and then."""
     if not sys.stderr.isatty():
-        told_at = time.monotonic()
-
-        def tell(progress: LoadProgress) -> None:
-            nonlocal told_at
-            now = time.monotonic()
-            if now - told_at >= TELL_EVERY:
-                told_at = now
-                click.echo(f"{database}: {_share(progress)}, {pace.words(progress, now)}", err=True)
-
-        yield tell
+        lines = Lines()
+        yield lambda progress: lines.tell(
+            lambda: f"{database}: {_share(progress)}, {pace.words(progress, time.monotonic())}"
+        )
         return
     with Progress(
         TextColumn("{task.description}"),

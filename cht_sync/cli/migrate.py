@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,7 +12,8 @@ import click
 from cht_sync import logs
 from cht_sync.cli.group import INTERRUPTED, main
 from cht_sync.cli.migrate_views import migrate_views
-from cht_sync.cli.options import Command, bar, environment_option, reachable_settings
+from cht_sync.cli.options import Command, environment_option, reachable_settings
+from cht_sync.cli.progress import Lines, bar
 from cht_sync.environments import Environment
 from cht_sync.load.ledger import Progress
 from cht_sync.migrate import run as running
@@ -37,8 +37,6 @@ from cht_sync.shutdown import stop_on_signals
 
 DIFFERENT = 3
 """Exit code where something differs that should not."""
-TELL_EVERY = 10.0
-"""Seconds between two lines where nobody looks at a terminal."""
 
 
 def origin_options(command: Command) -> Command:
@@ -179,23 +177,17 @@ migrate.add_command(migrate_views)
 @contextmanager
 def _shown(database: str) -> Iterator[tuple[Callable[[Moved, int], None], Callable[[Progress], None]]]:
     """Show how far it is: a bar on a terminal, else a line now and then."""
-    told_at = time.monotonic()
-
-    def tell(text: str) -> None:
-        nonlocal told_at
-        if not sys.stderr.isatty() and time.monotonic() - told_at >= TELL_EVERY:
-            told_at = time.monotonic()
-            click.echo(text, err=True)
-
+    lines = Lines()
     with bar() as progress:
         task = progress.add_task(f"{database}: rows", total=None)
 
         def rows(moved: Moved, blocks: int) -> None:
             progress.update(task, completed=moved.next_block, total=blocks)
-            tell(f"{database}: {moved.moved:,} rows moved, {100 * moved.next_block // max(blocks, 1)} %")
+            percent = 100 * moved.next_block // max(blocks, 1)
+            lines.tell(lambda: f"{database}: {moved.moved:,} rows moved, {percent} %")
 
         def look(_progress: Progress) -> None:
             progress.update(task, description=f"{database}: comparing with CouchDB", total=None)
-            tell(f"{database}: comparing the revisions with CouchDB's")
+            lines.tell(lambda: f"{database}: comparing the revisions with CouchDB's")
 
         yield rows, look

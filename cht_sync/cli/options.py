@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cht_sync import logs
 from cht_sync.environments import Environment
@@ -144,15 +142,3 @@ def _changes(state: EnvironmentState, home: Path) -> str:
         return "; ".join(error.problems)
     names = [name for name, _variable in declared() if given.get(name) != state.given.get(name)]
     return ", ".join(names)
-
-
-def bar() -> Progress:
-    """A progress bar on standard error; silent where nobody looks."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    )

@@ -10,7 +10,8 @@ import click
 
 from cht_sync import logs
 from cht_sync.cli.group import main
-from cht_sync.cli.options import bar, environment_option, reachable_settings, wait_option
+from cht_sync.cli.options import environment_option, reachable_settings, wait_option
+from cht_sync.cli.progress import bar
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 from cht_sync.reconcile.databases import chosen

@@ -12,7 +12,8 @@ import click
 
 from cht_sync import logs
 from cht_sync.cli.group import main
-from cht_sync.cli.options import bar, configure_logs, log_options, reachable_settings
+from cht_sync.cli.options import configure_logs, log_options, reachable_settings
+from cht_sync.cli.progress import bar
 from cht_sync.environments import Environment
 from cht_sync.errors import SettingsError
 from cht_sync.generator.contents import content_of

@@ -46,17 +46,25 @@ def compose(home: Path, *words: str, **variables: str) -> subprocess.CompletedPr
     )
 
 
-def test_prod_writes_into_somebody_elses_postgresql(outside: Outside, tmp_path: Path) -> None:
+def test_prod_goes_on_in_somebody_elses_postgresql_from_where_couch2pg_was(
+    outside: Outside, tmp_path: Path
+) -> None:
     prod = ContainerInstallation(
         tmp_path, "cht-sync-test-prod", {**outside.couchdb, **outside.postgres, **made_up()}
     )
     outside.was_read_by_couch2pg()
+    outside.put("written-since")
     with prod.taken_down():
+        prod.run("init-db", "--env", "prod")
+        assert f"medic: {DOCUMENTS} rows moved" in prod.run("migrate", "run", "--env", "prod").stdout
+        ((moved,),) = outside.sql("select last_stamp from v1.cht_sync_state")
         screen = prod.up("prod")
         assert {one["name"] for one in prod.status()["services"]} == {*SERVICES[Environment.PROD]}
         assert "postgres  " not in screen.split("is running")[1]
-        wait_for(lambda: prod.status()["databases"][0]["pending"] == 0, "the first load", prod.logs)
+        wait_for(lambda: prod.status()["databases"][0]["pending"] == 0, "what is left", prod.logs)
         assert json.loads(prod.run("verify", "--json").stdout)["same"]
+        brought = f"select _id from v1.medic where saved_timestamp > '{moved}'"
+        assert outside.sql(brought) == [("written-since",)]
         assert "couch2pg in warehouse is up to date" in prod.run("migrate", "views").stdout
         check = json.loads(prod.run("migrate", "check", "--json").stdout)
         assert (check["same"], check["tables"][0]["counts"]["same"]) == (True, DOCUMENTS)
