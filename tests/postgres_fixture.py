@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections.abc import Iterator
@@ -41,9 +42,13 @@ DEBIAN_PROGRAMS = Path("/usr/lib/postgresql")
 
 
 def programs_of(origin: str) -> Path | None:
-    """The folder of the newest version from there; None where there is none."""
+    """The folder of the newest version from there; None where there is none.
+
+    POSTGRES_PROGRAMS names a folder with postgres, initdb and psql to use in place of the wheel's.
+    """
     if origin == WHEEL:
-        return binaries()
+        other = os.environ.get("POSTGRES_PROGRAMS")
+        return Path(other) if other else binaries()
     found = [server.parent for server in DEBIAN_PROGRAMS.glob("*/bin/postgres")]
     return max(found, key=lambda folder: int(folder.parent.name), default=None)
 

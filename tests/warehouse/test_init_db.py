@@ -91,7 +91,9 @@ def test_the_script_says_what_it_did_and_nothing_when_all_was_there(empty: Insta
 
 
 def test_documents_are_compressed_with_lz4_where_the_server_has_it(installed: Installation) -> None:
-    choices = installed.value("select enumvals from pg_settings where name = 'default_toast_compression'")
+    choices = installed.value(
+        "select array(select unnest(enumvals) from pg_settings where name = 'default_toast_compression')"
+    )
     compression = """
         select to_jsonb(a) ->> 'attcompression' from pg_attribute as a
         where attrelid = 'v1.medic'::regclass and attname = 'doc'"""
