@@ -22,7 +22,7 @@ def keep_history(world: World) -> None:
         end $body$
     """)
     world.query("""
-        create or replace trigger keep_history after insert or update on {} for each row
+        create trigger keep_history after insert or update on {} for each row
           execute function public.keep_history()
     """)
 

@@ -116,6 +116,11 @@ class Installation:
         ((value,),) = self.query(statement, *values)
         return value
 
+    def compressions(self) -> list[str]:
+        """What columns may be compressed with: none by choice before PostgreSQL 14."""
+        choices = "select unnest(enumvals) from pg_settings where name = 'default_toast_compression'"
+        return [one for (one,) in self.query(choices)]
+
     def progress(self) -> tuple[Any, ...]:
         """Sequence, pending count, epoch and batch number of the only source."""
         (row,) = self.query("select seq, pending, epoch, batch from v1.couchdb_progress")
