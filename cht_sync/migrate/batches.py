@@ -19,6 +19,7 @@ from cht_sync.errors import ChtSyncError
 from cht_sync.load.chunks import KEEPALIVE, stage
 from cht_sync.load.ledger import WITHOUT_PATIENCE
 from cht_sync.load.staging import Staging
+from cht_sync.migrate.connection import ALL_ROWS
 from cht_sync.migrate.ledger import MigrationLedger, Moved
 from cht_sync.migrate.moves import Move
 from cht_sync.migrate.rows import in_blocks, rows_of
@@ -56,6 +57,7 @@ class Mover:
         """
         with self._table.connection.cursor() as cursor:
             cursor.execute(KEEPALIVE)
+            cursor.execute(ALL_ROWS)
         while not stop.is_set():
             begun = time.monotonic()
             with self._table.connection, self._table.connection.cursor() as cursor:

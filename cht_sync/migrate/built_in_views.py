@@ -372,7 +372,8 @@ def _of_users(once: str) -> Iterator[BuiltIn]:
 
 _REFRESH_MATVIEWS = """
 create or replace function refresh_matviews() returns integer
-  language plpgsql security definer set search_path = pg_catalog, couch2pg, pg_temp as $body$
+  language plpgsql security definer
+  set search_path = pg_catalog, couch2pg, pg_temp set row_security = off as $body$
 declare
   stored record;
   time_limit constant interval := current_setting('statement_timeout')::interval;

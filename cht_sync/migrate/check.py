@@ -150,7 +150,7 @@ def _compare_views(settings: Settings, old: Old) -> tuple[list[ViewFinding], str
             if cursor.fetchall() == [(False,)]:
                 how = "cht-sync migrate views makes it" if of_couch2pg else "dbt makes it at its first run"
                 return [], f"not compared, since there is no schema {new_schema}: {how}"
-            if of_couch2pg and couch2pg.may_refresh(connection):
+            if of_couch2pg and couch2pg.may_refresh(connection, settings.postgres_schema):
                 cursor.execute(couch2pg.REFRESH)
         found = compare_views(
             connection,

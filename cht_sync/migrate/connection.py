@@ -11,6 +11,9 @@ from cht_sync.reconcile.table import told_of
 from cht_sync.settings import Settings
 from cht_sync.warehouse.connection import owner_endpoint
 
+ALL_ROWS = "set row_security = off"
+"""Policies of others could hide rows, and call functions that would run with our rights: rather an error."""
+
 
 @contextmanager
 def patiently_connected(settings: Settings, what: str) -> Iterator[Connection]:
@@ -21,4 +24,5 @@ def patiently_connected(settings: Settings, what: str) -> Iterator[Connection]:
     with told_of(what), owner_endpoint(settings).connect() as connection:
         with connection.cursor() as cursor:
             cursor.execute("set statement_timeout = 0; set idle_in_transaction_session_timeout = 0")
+            cursor.execute(ALL_ROWS)
         yield connection

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import unquote
 
@@ -26,6 +26,10 @@ BY_ENDING = {"-users-meta": "couchdb_users_meta", "-logs": "couchdb_medic_logs"}
 OF_COUCH2PG = (MAIN, *BY_ENDING.values(), OF_USERS)
 """couch2pg's tables of documents."""
 KINDS = {"p": "a partitioned table", "v": "a view", "m": "a materialised view", "f": "a foreign table"}
+READ = ("doc", "_id", "_rev", "_deleted", "source", "@timestamp")
+"""Columns of old tables that are compared, or cast."""
+TEXTS = (25, 1043)
+"""text and varchar, by their numbers in pg_type."""
 SYSTEM_SCHEMAS = "^(pg_|information_schema$)"
 
 
@@ -150,42 +154,67 @@ class Old:
 
 
 def found_in(connection: Connection, schema: str | None) -> list[Old]:
-    """What earlier programs have left in a schema, or in all of them. Raises psycopg2.Error."""
+    """What earlier programs have left in a schema, or in all of them; their progress is still to be read.
+
+    Only the catalog is looked at: what anybody has called so is not read before the operator has chosen it.
+    Raises psycopg2.Error.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            select nspname, relname, columns, relkind::text, pg_relation_filenode(c.oid)::bigint,
+            select nspname, relname, columns,
+              exists (select from pg_class as progress
+                  join pg_attribute on attrelid = progress.oid and attnum > 0 and not attisdropped
+                where progress.relnamespace = n.oid and progress.relname = %(progress)s
+                  and progress.relkind = 'r'
+                having bool_or(attname = 'seq') and not bool_or(attname = 'epoch')),
+              relkind::text, pg_relation_filenode(c.oid)::bigint,
               coalesce(pg_total_relation_size(c.oid), 0),
               relkind = 'r' and pg_relation_size(c.oid) = 0,
               has_table_privilege(c.oid, 'select') and has_schema_privilege(n.oid, 'usage'),
               pg_get_userbyid(relowner)
             from pg_class as c join pg_namespace as n on n.oid = relnamespace,
-              lateral (select array_agg(attname || ' ' || format_type(atttypid, null)) from pg_attribute
-                where attrelid = c.oid and attnum > 0 and not attisdropped) as _(columns)
+              lateral (select array_agg(attname || ' ' || format_type(atttypid, null)),
+                  bool_or(attname = any(%(read)s)
+                    and (select typnamespace <> 'pg_catalog'::regnamespace from pg_type where oid = atttypid))
+                from pg_attribute
+                where attrelid = c.oid and attnum > 0 and not attisdropped) as _(columns, has_own_types)
             where relkind in ('r', 'p', 'v', 'm', 'f') and not relispartition and nspname !~ %(system)s
               and (%(schema)s is null or nspname = %(schema)s)
               -- These could not stand in a statement that has parameters.
               and strpos(nspname, '%%') = 0 and strpos(relname, '%%') = 0
               and obj_description(n.oid, 'pg_namespace') is distinct from %(ours)s
               and 'doc jsonb' = any(columns)
+              -- What compares values of a type of somebody's own would be theirs, too.
+              and not has_own_types
               and not exists (select from pg_trigger where tgrelid = c.oid and tgname = 'begin_write')
             order by 1, 2
             """,
-            {"system": SYSTEM_SCHEMAS, "schema": schema, "ours": MARK},
+            {
+                "system": SYSTEM_SCHEMAS,
+                "schema": schema,
+                "ours": MARK,
+                "progress": PROGRESS,
+                "read": [*READ],
+            },
         )
         rows = cursor.fetchall()
     tables: dict[tuple[str, Program], list[OldTable]] = {}
-    progress = {one: _progress(connection, one) for one in {row[0] for row in rows}}
-    for schema_name, name, columns, *others in rows:
-        program = _program(columns, has_progress=progress[schema_name] is not None)
+    for schema_name, name, columns, has_progress, *others in rows:
+        program = _program(columns, has_progress=has_progress)
         if program is not None:
             table = OldTable(schema_name, name, program, "source" in _names(columns), *others)
             tables.setdefault((schema_name, program), []).append(table)
     return [
-        Old(schema_name, program, tuple(ones), progress[schema_name] or NO_PROGRESS)
+        Old(schema_name, program, tuple(ones), NO_PROGRESS)
         for (schema_name, program), ones in tables.items()
         if any(one.kind == "r" for one in ones)
     ]
+
+
+def with_progress(connection: Connection, old: Old) -> Old:
+    """The same with its progress. Raises psycopg2.Error."""
+    return replace(old, progress=_progress(connection, old.schema))
 
 
 def _program(columns: Sequence[str], *, has_progress: bool) -> Program | None:
@@ -203,22 +232,22 @@ def _names(columns: Sequence[str]) -> set[str]:
     return {column.partition(" ")[0] for column in columns}
 
 
-def _progress(connection: Connection, schema: str) -> OldProgress | None:
-    """A progress that is not ours; None where there is no such table."""
+def _progress(connection: Connection, schema: str) -> OldProgress:
+    """What an ordinary table of this name says, where it is not ours."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            select array_agg(attname::text),
+            select array_agg(attname::text), bool_or(attname in ('seq', 'source') and atttypid <> all(%s)),
               bool_and(has_table_privilege(pg_class.oid, 'select') and has_schema_privilege(n.oid, 'usage'))
             from pg_class join pg_namespace as n on n.oid = relnamespace
               join pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped
-            where nspname = %s and relname = %s
+            where nspname = %s and relname = %s and relkind = 'r'
             """,
-            (schema, PROGRESS),
+            ([*TEXTS], schema, PROGRESS),
         )
-        ((columns, readable),) = cursor.fetchall()
-        if not columns or "seq" not in columns or "epoch" in columns:
-            return None
+        ((columns, has_other_types, readable),) = cursor.fetchall()
+        if not columns or "seq" not in columns or "epoch" in columns or has_other_types:
+            return NO_PROGRESS
         if not readable:
             return OldProgress((), readable=False)
         cursor.execute(

@@ -15,7 +15,7 @@ from psycopg2.extensions import connection as Connection
 from cht_sync.migrate.connection import patiently_connected
 from cht_sync.migrate.ledger import MigrationLedger
 from cht_sync.migrate.moves import Move, Moves, chosen_old, moves_of
-from cht_sync.migrate.old import OldTable, found_in
+from cht_sync.migrate.old import OldTable, found_in, with_progress
 from cht_sync.migrate.rows import in_blocks, rows_of
 from cht_sync.migrate.run import Taken, how_far, how_synced
 from cht_sync.migrate.sequence import Judgement, judged
@@ -86,8 +86,8 @@ class Plan:
 def moves(settings: Settings, schema: str | None, old_host: str | None) -> Moves:
     """Find what is to be moved. Raises ChtSyncError."""
     with patiently_connected(settings, "migrate") as connection:
-        found = found_in(connection, schema)
-        return moves_of(chosen_old(found, schema, settings.postgres_db), settings, old_host)
+        old = chosen_old(found_in(connection, schema), schema, settings.postgres_db)
+        return moves_of(with_progress(connection, old), settings, old_host)
 
 
 def broken(settings: Settings, found: Moves) -> tuple[tuple[str, str], ...]:

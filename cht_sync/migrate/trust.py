@@ -3,7 +3,8 @@
 A view's functions run with the rights of who reads it, or of who owns the materialised view: what a stranger
 has written would be executed as POSTGRES_USER. What runs are the view itself, the views that it reads, and
 the functions of both and of its indexes, as far as PostgreSQL records it: what the text of a function calls
-is not recorded. Tables and materialised views that are read are stored rows.
+is not recorded. Tables and materialised views that are read are stored rows: a table with policies that would
+hide rows from us, and call functions, is not read at all (`row_security` is off).
 
 All functions raise psycopg2.Error.
 """

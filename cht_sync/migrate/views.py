@@ -21,6 +21,7 @@ from cht_sync.errors import ChtSyncError
 from cht_sync.migrate import document_indexes
 from cht_sync.migrate.built_in_views import built_in
 from cht_sync.migrate.carried_over import CarryingOver, old_schema_of
+from cht_sync.migrate.connection import ALL_ROWS
 from cht_sync.migrate.granting import READERS, allow
 from cht_sync.migrate.making import NOTHING_CHANGED, PARTS, Making, Report
 from cht_sync.migrate.relations import KINDS, Found, drop, oid_of, readers, said, search_path
@@ -112,6 +113,7 @@ def _transaction(connection: Connection) -> Iterator[Cursor]:
                 (PATIENCE,),
             )
             search_path(cursor, "pg_catalog")
+            cursor.execute(ALL_ROWS)
             cursor.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (LOCK_OF_INIT_DB,))
             yield cursor
     finally:
@@ -147,14 +149,17 @@ def _refuse(cursor: Cursor, settings: Settings, wishes: Wishes) -> str | None:
 
 
 def _is_ours(cursor: Cursor) -> bool | None:
-    """Whether the schema is ours, or is empty and may be; None where there is none."""
+    """Whether the schema is ours, or is empty and may be; None where there is none.
+
+    Of a role that is not trusted it is not, whatever its comment says.
+    """
     cursor.execute(
         """
-        select obj_description(oid, 'pg_namespace') is not distinct from %s
-          or pg_has_role(nspowner, 'usage')
-            and not exists (select from pg_class where relnamespace = pg_namespace.oid)
-            and not exists (select from pg_proc where pronamespace = pg_namespace.oid)
-        from pg_namespace where nspname = %s
+        select (rolsuper or rolname = current_user) and (
+          obj_description(pg_namespace.oid, 'pg_namespace') is not distinct from %s
+          or not exists (select from pg_class where relnamespace = pg_namespace.oid)
+            and not exists (select from pg_proc where pronamespace = pg_namespace.oid))
+        from pg_namespace join pg_roles on pg_roles.oid = nspowner where nspname = %s
         """,
         (MARK, SCHEMA),
     )
@@ -166,7 +171,8 @@ def _check_is_ours(cursor: Cursor) -> None:
     if not _is_ours(cursor):
         raise ChtSyncError(
             f"the schema {SCHEMA} is there, and was not made by this command",
-            hint=f"Give it another name: alter schema {SCHEMA} rename to {SCHEMA}_old. {NOTHING_CHANGED}",
+            hint=f"Let its owner give it another name: alter schema {SCHEMA} rename to {SCHEMA}_old. "
+            f"{NOTHING_CHANGED}",
         )
 
 

@@ -184,6 +184,12 @@ def told_of(what: str) -> Iterator[None]:
             f"{what}: PostgreSQL lacks what this version keeps there: {_first_line(error)}",
             hint="Create or upgrade it with: cht-sync init-db",
         ) from error
+    except psycopg2.errors.InsufficientPrivilege as error:
+        raise ChtSyncError(
+            f"{what}: PostgreSQL refuses it: {_first_line(error)}",
+            hint="Let the owner of that grant it. A table with row level security is not read where its "
+            "policies count: switch it off there, or for this role (alter role ... bypassrls).",
+        ) from error
     except psycopg2.Error as error:
         raise ChtSyncError(
             f"{what}: PostgreSQL failed: {_first_line(error)}",

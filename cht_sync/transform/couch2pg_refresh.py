@@ -69,7 +69,7 @@ class Refresher:
         while not self._stop.is_set():
             try:
                 with connected(self._options) as connection:
-                    while not self._stop.is_set() and may_refresh(connection):
+                    while not self._stop.is_set() and may_refresh(connection, self._options.raw_schema):
                         self._turn(connection)
                         self._stop.wait(min(LOOK_EVERY, self._options.couch2pg_interval))
             except psycopg2.Error as error:

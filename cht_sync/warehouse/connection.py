@@ -38,13 +38,19 @@ class Endpoint:
 
     @contextmanager
     def connect(self, *, database: str | None = None) -> Iterator[Connection]:
-        """Give a connection in autocommit mode; raises ChtSyncError when there is none to be had."""
+        """Give a connection in autocommit mode; raises ChtSyncError when there is none to be had.
+
+        Names without a schema are PostgreSQL's own: who may create functions in `public`, as everybody could
+        before PostgreSQL 15, could else put theirs into the place of these.
+        """
         try:
             connection = self._opened(database or self.database)
         except psycopg2.OperationalError as error:
             raise self._not_connected(str(error)) from error
         try:
             connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("set search_path = pg_catalog")
             yield connection
         finally:
             connection.close()

@@ -15,6 +15,7 @@ from transform.looping import PATIENCE, eventually, looping
 
 from cht_sync.runtime.dbt import transform_options
 from cht_sync.transform import couch2pg_refresh
+from cht_sync.transform.couch2pg import MARK
 from cht_sync.transform.couch2pg_refresh import refreshing
 from cht_sync.transform.metrics import Metrics
 from cht_sync.transform.options import TransformOptions
@@ -117,9 +118,15 @@ def test_nothing_is_refreshed_where_the_interval_is_0(world: Both) -> None:
         assert threading.active_count() == before
 
 
-def test_a_schema_of_somebody_else_is_not_called(ours: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_called_ours", [False, True])
+def test_a_schema_of_somebody_else_is_not_called(
+    ours: Both, monkeypatch: pytest.MonkeyPatch, is_called_ours: bool
+) -> None:
+    analyst = ours.person("analyst")
+    comment = f"comment on schema couch2pg is '{MARK}'" if is_called_ours else "select 1"
     ours.query(f"""
-        create schema couch2pg; create table couch2pg.called (at timestamptz);
+        create schema couch2pg authorization {analyst}; {comment}; set role {analyst};
+        create table couch2pg.called (at timestamptz);
         create function couch2pg.refresh_matviews() returns int language sql security definer
           as 'insert into couch2pg.called values (now()); select 1';
         grant usage on schema couch2pg to {ours.installation.name}_dbt;
@@ -127,9 +134,9 @@ def test_a_schema_of_somebody_else_is_not_called(ours: Both, monkeypatch: pytest
     looks = threading.Semaphore(0)
     may_refresh = couch2pg_refresh.may_refresh
 
-    def look(connection: Any) -> bool:
+    def look(connection: Any, raw_schema: str) -> bool:
         looks.release()
-        return may_refresh(connection)
+        return may_refresh(connection, raw_schema)
 
     monkeypatch.setattr(couch2pg_refresh, "may_refresh", look)
     with refreshing(options(ours), Metrics()):
