@@ -114,10 +114,12 @@ def test_idle_connections_that_died_are_replaced_before_they_are_used(
     server: Client, installation: Installation
 ) -> None:
     assert server.post(DOCS, ONE).status == 201
-    installation.execute(
-        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+    idle = (
+        "FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%json_to_recordset%'"
     )
+    installation.execute(f"SELECT pg_terminate_backend(pid) {idle}")
+    wait_until(lambda: installation.execute(f"SELECT count(*) {idle}") == [(0,)])
     # The real one says 503 57P01 first.
     for number in range(1, 4):
         assert_recorded(server.post(DOCS, ONE, Prefer=MERGE), f"idle-backends-killed-then-post-{number}")
