@@ -155,8 +155,8 @@ def check(machine_readable: bool, schema: str | None, old_host: str | None, envi
     the views: couch2pg's with those of the schema couch2pg (see cht-sync migrate views), others with dbt's.
 
     Documents that have moved on since are told apart from those that are missing. Exit code 0: no document
-    is missing or of another content, and no view differs while all documents are the same; 3: something is
-    or does; 1: it could not be done.
+    is missing, or other than CouchDB's; no view is lost, lacks a column, cannot be read, or differs while the
+    documents that it reads are the same; 3: one is or does; 1: it could not be done.
     """
     logs.configure(level="warning")
     settings = reachable_settings(Environment(environment))
@@ -166,8 +166,6 @@ def check(machine_readable: bool, schema: str | None, old_host: str | None, envi
         click.echo(json.dumps(check_as_json(result)))
     else:
         click.echo("\n".join(check_as_lines(result)))
-        if not result.unfinished and not all(one.same for one in result.tables):
-            click.echo("To bring what is missing or changed to what CouchDB holds: cht-sync resync DATABASE")
     sys.exit(0 if result.same else DIFFERENT)
 
 

@@ -85,7 +85,7 @@ def moves_of(old: Old, settings: Settings, old_host: str | None) -> Moves:
         if (reason := _not_movable(table, settings)) is not None:
             left += [(table.relation, reason)] if reason else []
             continue
-        held = _held(table, old, settings, known)
+        held = databases_in(table, old, settings, known)
         wanted = [one for one in held if one in settings.couchdb_dbs]
         if wanted and not table.readable:
             raise _unreadable(table.relation, table.schema, table.owner, settings)
@@ -98,7 +98,7 @@ def moves_of(old: Old, settings: Settings, old_host: str | None) -> Moves:
                     tuple(one.name for one in own) if table.has_source else (),
                     # With and without a port in its address a database is there twice.
                     max(own, key=lambda one: number(one.sequence or "") or 0, default=None),
-                    _is_filtered(settings, database),
+                    is_filtered(settings, database),
                 )
             )
         strangers = " ".join(one for one in held if one not in settings.couchdb_dbs)
@@ -156,7 +156,7 @@ def _sources_of(old: Old, settings: Settings, old_host: str | None) -> list[OldS
     return [one for one in old.progress.sources if one.host in (host, "")]
 
 
-def _held(table: OldTable, old: Old, settings: Settings, known: Sequence[str]) -> list[str]:
+def databases_in(table: OldTable, old: Old, settings: Settings, known: Sequence[str]) -> list[str]:
     """The databases whose rows a table may hold, synced by us or not."""
     if old.program is Program.COUCH2PG:
         return [one for one in known or settings.couchdb_dbs if table_of(one) == table.name]
@@ -166,7 +166,8 @@ def _held(table: OldTable, old: Old, settings: Settings, known: Sequence[str]) -
     return [one for one in known or settings.couchdb_dbs if one not in others]
 
 
-def _is_filtered(settings: Settings, database: str) -> bool:
+def is_filtered(settings: Settings, database: str) -> bool:
+    """Whether the pipeline's filters take something out of its documents."""
     return database == USERS_DATABASE or bool(settings.redact_fields or settings.redact_hash_fields)
 
 

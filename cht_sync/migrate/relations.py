@@ -34,6 +34,19 @@ _READ = """
     select distinct refobjid::bigint from pg_rewrite join pg_depend on objid = pg_rewrite.oid
     where ev_class = %s and classid = 'pg_rewrite'::regclass and refclassid = 'pg_class'::regclass
 """
+_READ_AT_ALL = """
+    with recursive reading(oid) as (
+      select %s::oid
+      union
+      select refobjid from reading
+        join pg_rewrite on ev_class = reading.oid
+        join pg_depend on classid = 'pg_rewrite'::regclass and objid = pg_rewrite.oid
+          and refclassid = 'pg_class'::regclass
+    )
+    select pg_class.oid::bigint, nspname, relname, relkind::text from reading join pg_class using (oid)
+      join pg_namespace on pg_namespace.oid = relnamespace
+    where relkind not in ('v', 'm')
+"""
 _MADE = """
     select relname, pg_get_userbyid(relowner),
       format('create %%s %%I %%s as %%s %%s', kind,
@@ -64,7 +77,7 @@ _MADE = """
 
 @dataclass(frozen=True)
 class Found:
-    """A relation that reads others. `kind` is pg_class.relkind."""
+    """A relation that reads others, or is read. `kind` is pg_class.relkind."""
 
     oid: int
     schema: str
@@ -111,6 +124,12 @@ def reads(cursor: Cursor, oid: int) -> set[int]:
     """The relations that a view names, and itself."""
     cursor.execute(_READ, (oid,))
     return {one for (one,) in cursor.fetchall()}
+
+
+def tables_read(cursor: Cursor, oid: int) -> list[Found]:
+    """The relations whose rows a view shows, itself or by other views; of what is no view itself."""
+    cursor.execute(_READ_AT_ALL, (oid,))
+    return [Found(*row) for row in cursor.fetchall()]
 
 
 def oid_of(cursor: Cursor, schema: str, name: str) -> int | None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from cht_sync.migrate.check import Check, Compared, Kind
-from cht_sync.migrate.compared_views import ViewFinding
+from cht_sync.migrate.check import Check
+from cht_sync.migrate.kinds import Compared, Kind
 from cht_sync.migrate.moves import Moves
 from cht_sync.migrate.plan import Cost, Plan, Step
 from cht_sync.migrate.run import Taken
 from cht_sync.migrate.sequence import shown as shown_sequence
+from cht_sync.migrate.view_finding import ViewFinding
 from cht_sync.reconcile.report import named, several
 
 MEANING = {
@@ -20,7 +21,9 @@ MEANING = {
     Kind.AWAITED: "still to be brought by their pipeline",
     Kind.DELETED: "deleted since",
     Kind.UNKNOWN: "unknown to CouchDB: purged, or of a database that is not synced",
-    Kind.CHANGED: "of the same revision with another content",
+    Kind.EDITED: "changed in the old table by hand",
+    Kind.CHANGED: "of the same revision with another content, which is not CouchDB's",
+    Kind.STALE: "of another revision here than in CouchDB",
     Kind.MISSING: "missing here",
 }
 LACKING = 0.02
@@ -177,12 +180,28 @@ def check_as_lines(check: Check) -> Iterator[str]:
         for kind, ids in one.examples.items():
             if ids and one.counts[kind]:
                 yield f"  {MEANING[kind]}: {named(ids, one.counts[kind])}"
-    if check.views_note is not None:
-        yield f"views: {check.views_note}"
-    for view in check.views:
+    if not check.unfinished and not all(one.same for one in check.tables):
+        yield "To bring what is missing or changed to what CouchDB holds: cht-sync resync DATABASE"
+    yield from _views(check)
+
+
+def _views(check: Check) -> Iterator[str]:
+    findings = check.views.findings
+    if check.views.note is not None:
+        yield f"views: {check.views.note}"
+    for view in findings:
         yield f"{view.name}: {_view(view)}"
-    if any(view.differs for view in check.views) and not check.is_alike:
-        yield "Documents are not the same on both sides, so views may differ."
+    differing = [view for view in findings if view.differs]
+    for excuse in dict.fromkeys(excuse for view in differing for excuse in check.excuses(view)):
+        yield f"{excuse}, so views may differ."
+    faults = [view.name for view in findings if check.is_fault(view)]
+    if faults:
+        yield f"Not as they must be: {named(faults, len(faults))}"
+    left = [view for view in findings if view.rows_old is None]
+    if left:
+        wrong = sum(view.fault for view in left)
+        counted = f"{several(len(left), 'view')} not compared"
+        yield f"{counted}, {wrong:,} of them not as they must be" if wrong else counted
 
 
 def _view(view: ViewFinding) -> str:
@@ -197,11 +216,17 @@ def _view(view: ViewFinding) -> str:
 
 
 def _found(one: Compared) -> str:
-    parts = [f"{one.counts[kind]:,} {MEANING[kind].partition(':')[0]}" for kind in Kind if one.counts[kind]]
+    parts = [
+        f"{one.counts[kind]:,} {re.split('[:,]', MEANING[kind])[0]}" for kind in Kind if one.counts[kind]
+    ]
     if one.ours_alone:
         parts.append(f"{one.ours_alone:,} here alone")
     if one.no_documents:
         parts.append(f"{several(one.no_documents, 'row')} there without a document")
+    if one.elsewhere:
+        parts.append(f"{several(one.elsewhere, 'row')} there of other servers")
+    if one.duplicates:
+        parts.append(f"{several(one.duplicates, 'row')} there of documents that it has twice")
     return ", ".join(parts) or "no documents"
 
 
@@ -216,15 +241,32 @@ def check_as_json(check: Check) -> dict[str, Any]:
                 "same": one.same,
                 "contents_compared": one.contents,
                 "counts": {kind.value: one.counts[kind] for kind in Kind}
-                | {"here_alone": one.ours_alone, "no_documents": one.no_documents},
+                | {
+                    "here_alone": one.ours_alone,
+                    "no_documents": one.no_documents,
+                    "elsewhere": one.elsewhere,
+                    "duplicates": one.duplicates,
+                },
                 "examples": {
                     kind.value: one.examples.get(kind, []) for kind in Kind if kind is not Kind.SAME
                 },
             }
             for one in check.tables
         ],
-        "views": [dataclasses.asdict(view) | {"same": view.same} for view in check.views],
-        "views_note": check.views_note,
+        "views": [
+            {
+                "name": view.name,
+                "rows_old": view.rows_old,
+                "rows_new": view.rows_new,
+                "only_old": view.only_old,
+                "only_new": view.only_new,
+                "note": view.note,
+                "same": view.same,
+                "fault": check.is_fault(view),
+            }
+            for view in check.views.findings
+        ],
+        "views_note": check.views.note,
         "unfinished": list(check.unfinished),
     }
 

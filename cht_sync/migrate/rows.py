@@ -40,17 +40,21 @@ def rows_of(table: OldTable, sources: Sequence[str], where: sql.Composable = EVE
     )
 
 
-def those_that_are_none(table: OldTable) -> sql.Composable:
-    """A query for the number of rows that are no document: without one, or without id or revision in it."""
+def rows_left_out(table: OldTable, sources: Sequence[str]) -> sql.Composable:
+    """A query for how many rows `rows_of` leaves out: such as are no document, and such of other sources.
+
+    The first are without a document, or without id or revision in it. `sources` as there.
+    """
     shape = table.shape
     return sql.SQL("""
-        select count(*) from (select {id} as _id, {rev} as _rev, doc from {table} as old) as found
-        where ({is_document}) is not true
+        select count(*) filter (where ({is_document}) is not true), count(*) filter (where elsewhere)
+        from (select {id} as _id, {rev} as _rev, doc, {elsewhere} as elsewhere from {table} as old) as found
     """).format(
         id=table.expression(shape.id),
         rev=table.expression(shape.rev),
         table=table.identifier,
         is_document=IS_DOCUMENT,
+        elsewhere=sql.SQL("old.source <> all(%(sources)s)" if sources else "false"),
     )
 
 

@@ -59,11 +59,21 @@ def mend_contents(
     `advance` is called after each step. Raises SourceError and psycopg2.Error; what was written before stays.
     """
     for part in _parts(documents, maker, tally):
-        different, current = _look(part, table)
-        tally.elsewhere += len(part) - current
+        looked_at = _look(part, table)
+        tally.elsewhere += len(part) - len(looked_at)
+        different = [Replacement(row, state) for row, state, same in looked_at if not same]
         for start in range(0, len(different), BATCH):
             tally.outcomes.update(write(table, different[start : start + BATCH]))
         advance()
+
+
+def those_as_made(documents: Iterable[Document], table: Table, maker: RowMaker) -> set[str]:
+    """The ids of those whose row is what the pipeline makes of them.
+
+    Raises SourceError and psycopg2.Error.
+    """
+    parts = _parts(documents, maker, Contents())
+    return {row.document_id for part in parts for row, _state, same in _look(part, table) if same}
 
 
 def _parts(documents: Iterable[Document], maker: RowMaker, tally: Contents) -> Iterator[list[_Made]]:
@@ -95,10 +105,13 @@ def _made(document: Document, maker: RowMaker) -> _Made | None:
     return None if row is None else _Made(row, State(row.revision, document.state.deleted))
 
 
-def _look(part: Sequence[_Made], table: Table) -> tuple[list[Replacement], int]:
-    """Return what differs, and how many have a row of their revision. One that can be no jsonb differs."""
+def _look(part: Sequence[_Made], table: Table) -> list[tuple[Row, State, bool]]:
+    """Return those that have a row of their revision: the row to be, what is there, whether that is equal.
+
+    One that can be no jsonb is not.
+    """
     if not part:
-        return [], 0
+        return []
     try:
         found = table.compared([one.row.body for one in part])
     except (psycopg2.Error, UnicodeDecodeError) as error:
@@ -109,9 +122,7 @@ def _look(part: Sequence[_Made], table: Table) -> tuple[list[Replacement], int]:
             row = mended(made.row)
             if row.body != made.row.body:
                 return _look([_Made(row, made.of)], table)
-            return [Replacement(row, made.of)], 1
+            return [(row, made.of, False)]
         middle = len(part) // 2
-        (first, some), (second, others) = _look(part[:middle], table), _look(part[middle:], table)
-        return [*first, *second], some + others
-    known = [(one.row, *found[one.row.document_id]) for one in part if one.row.document_id in found]
-    return [Replacement(row, state) for row, state, same in known if not same], len(known)
+        return _look(part[:middle], table) + _look(part[middle:], table)
+    return [(one.row, *found[one.row.document_id]) for one in part if one.row.document_id in found]

@@ -82,9 +82,10 @@ def test_a_view_without_a_counterpart_and_one_that_fails_are_told(both: Both) ->
     both.query("insert into v1.medic (_id, doc) values ('odd', '{\"odd\": \"x\"}')")
     found = compared(both)
     assert found["useview_lost"] == ViewFinding(
-        "useview_lost", None, None, None, None, "couch2pg has no useview_lost"
+        "useview_lost", None, None, None, None, "couch2pg has no useview_lost", fault=True
     )
     assert found["brittle"].note == 'cannot be compared: invalid input syntax for type integer: "x"'
+    assert found["brittle"].fault
     assert not found["useview_lost"].same
     assert not found["brittle"].same
     assert found["form_metadata"].same
@@ -98,6 +99,7 @@ def test_a_document_that_couch2pg_cannot_read_is_told_at_its_view(both: Both) ->
     assert found["form_metadata"].note.startswith(
         "its rows cannot be computed: invalid input syntax for type bigint"
     )
+    assert not found["form_metadata"].fault
     assert found["contactview_metadata"].same
 
 
@@ -127,11 +129,13 @@ def test_models_are_compared_over_the_columns_that_both_have(ours: Both) -> None
         without={"medic"},
     )
     assert found == {
-        "gone": ViewFinding("gone", None, None, None, None, "new_models has no gone"),
-        "nothing_alike": ViewFinding("nothing_alike", None, None, None, None, "no column is in both"),
+        "gone": ViewFinding("gone", None, None, None, None, "new_models has no gone", fault=True),
+        "nothing_alike": ViewFinding(
+            "nothing_alike", None, None, None, None, "no column is in both", fault=True
+        ),
         "people": ViewFinding("people", 1, 1, 1, 1, None),
         "person": ViewFinding(
-            "person", 2, 2, 0, 0, "only in the old one: former; only in the new one: @timestamp"
+            "person", 2, 2, 0, 0, "only in the old one: former; only in the new one: @timestamp", fault=True
         ),
     }
     assert found["person"].same
@@ -180,6 +184,12 @@ def test_what_somebody_else_wrote_is_not_run(both: Both, analyst: str) -> None:
         create view over as select n from seen, couchdb;
     """)
     both.migrate()
+    lost = compared(both)
+    assert lost["theirs"].fault
+    assert lost["theirs"].note == (
+        f"couch2pg has no theirs: it belongs to {analyst}; "
+        f"read its SQL, then: cht-sync migrate views --trust {analyst}"
+    )
     both.query("""
         create table couch2pg.theirs (n bigint); create table couch2pg.seen (n bigint);
         create table couch2pg.calling (n bigint); create table couch2pg.over (n bigint);
@@ -187,9 +197,10 @@ def test_what_somebody_else_wrote_is_not_run(both: Both, analyst: str) -> None:
     found = compared(both)
     assert both.query(HAS_RUN) == [(False,)]
     not_run = f"it belongs to {analyst}, whose SQL is not run here"
-    assert found["theirs"].note == found["seen"].note == f"not compared: {not_run}"
-    uses = f"not compared: it uses function public.theirs() of {analyst}, whose SQL is not run here"
+    assert found["theirs"].note == found["seen"].note == not_run
+    uses = f"it uses function public.theirs() of {analyst}, whose SQL is not run here"
     assert found["calling"].note == uses
+    assert not any(found[name].fault for name in ("theirs", "seen", "calling", "over"))
     assert found["over"].note == uses
     assert found["form_metadata"].same
 
@@ -218,8 +229,10 @@ def test_what_was_carried_over_with_trust_is_compared_until_it_changes(both: Bot
     both.query(view.format("<"))
     both.query("select setval('ran', 1, false)")
     found = compared(both)
-    assert found["useview_forms"].note == f"not compared: it belongs to {analyst}, whose SQL is not run here"
-    assert found["useview_names"].note == "not compared: it reads useview_forms, which is not computed"
+    assert found["useview_forms"].note == f"it belongs to {analyst}, whose SQL is not run here"
+    assert found["useview_names"].note == "it reads useview_forms, which is not computed"
+    assert not found["useview_forms"].fault
+    assert not found["useview_names"].fault
     assert both.query(HAS_RUN) == [(False,)]
 
 
@@ -255,12 +268,65 @@ def test_views_beside_old_models_run_nothing_of_somebody_else(ours: Both) -> Non
         without={"medic", "dbt_results"},
     )
     assert ours.query(HAS_RUN) == [(False,)]
-    not_run = f"not compared: it belongs to {analyst}, whose SQL is not run here"
+    not_run = f"it belongs to {analyst}, whose SQL is not run here"
     assert found["theirs"].note == not_run
     assert found["views"].note == f"{not_run} (in new_models)"
     assert (found["stored"].rows_old, found["stored"].rows_new) == (1, 0)
     assert found["moods"].same
     assert found["people"].differs
+
+
+def test_what_reads_nothing_of_the_old_program_may_be_lacking(ours: Both) -> None:
+    ours.query(MODELS)
+    ours.query("""
+        create view old_models.statistics as select 1 as n;
+        alter extension plpgsql add view old_models.statistics;
+        create view old_models.clock as select 1 as n;
+        create view old_models.tables as select relname from pg_class;
+        create view old_models.people_again as select * from old_models.people;
+        create view old_models.documents as select * from old_models.medic;
+    """)
+    found = compared(
+        ours,
+        old_schema="old_models",
+        new_schema="new_models",
+        old_program=Program.CHT_SYNC_2,
+        without={"medic"},
+    )
+    assert "statistics" not in found
+    assert found["clock"].note == "new_models has no clock"
+    assert not found["clock"].fault
+    assert not found["tables"].fault
+    assert found["people_again"].fault
+    assert found["documents"].fault
+
+
+def test_a_new_one_that_cannot_be_read_or_lacks_a_column_is_a_fault(both: Both) -> None:
+    both.query("create view useview_own as select doc ->> '_id' as uuid, doc ->> 'name' as name from couchdb")
+    both.query("create view brittle as select (doc ->> 'odd')::int as odd from couchdb")
+    both.migrate()
+    both.query("""
+        insert into couchdb values ('{"_id": "odd", "odd": "x"}');
+        drop view couch2pg.brittle, couch2pg.useview_own;
+        create view couch2pg.brittle as select 1 as odd;
+        create view couch2pg.useview_own as select doc ->> '_id' as uuid from couch2pg.couchdb;
+    """)
+    found = compared(both)
+    assert found["useview_own"].fault
+    assert found["useview_own"].note == "only in the old one: name"
+    assert found["brittle"].note == 'cannot be compared: invalid input syntax for type integer: "x"'
+    assert not found["brittle"].fault
+    both.query("drop view couch2pg.brittle; create view couch2pg.brittle as select 1 / 0 as odd")
+    assert compared(both)["brittle"].fault
+
+
+def test_it_is_known_whose_rows_a_view_shows(both: Both) -> None:
+    both.migrate()
+    found = compared(both)
+    assert found["contactview_chw"].reads == {"public.couchdb"}
+    assert found["useview_feedback"].reads == {"public.couchdb_users_meta"}
+    assert found["useview_feedback"].may_read("public.couchdb_users_meta")
+    assert not found["useview_feedback"].may_read("public.couchdb")
 
 
 def test_views_of_who_owns_the_old_tables_and_of_dbts_role_are_compared(ours: Both) -> None:
