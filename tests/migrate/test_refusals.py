@@ -6,9 +6,11 @@ import json
 
 import pytest
 from psycopg2 import sql
+from waiting import eventually
 
 from cht_sync.migrate.old import OldSource
 from cht_sync.migrate.plan import moves as moves_in
+from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
 from migrate.country import OLD_SCHEMA, Country
 
 IDS = [f"{number:04x}" for number in range(20)]
@@ -131,7 +133,31 @@ def test_couchdb_that_is_away_is_told_and_nothing_is_begun(country: Country) -> 
     result = country.with_settings(COUCHDB_PORT="1").run("run")
     assert result.exit_code == 1
     assert "127.0.0.1:1" in result.output
+    assert "Check COUCHDB_HOST and COUCHDB_PORT" in result.output
     assert country.query("select count(*) from v1.cht_sync_migrations") == [(0,)]
+
+
+@pytest.mark.parametrize("command", [("migrate", "plan"), ("verify",), ("load", "DATABASE", "--workers", "1")])
+def test_what_couchdb_refuses_is_told_in_the_words_of_the_settings(
+    country: Country, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    country.medic.put(*IDS)
+    country.couch2pg()
+    words = [country.medic.database if word == "DATABASE" else word for word in command]
+    wrong = country.with_settings(COUCHDB_PASSWORD=f"not for {words[0]}").medic
+    assert "Correct COUCHDB_USER and COUCHDB_PASSWORD" in wrong.run(*words).output
+    client = country.medic
+    client.ask("DELETE", "")
+    said = client.run(*words).output
+    client.ask("PUT", "")
+    assert "Create the database, or correct COUCHDB_DBS" in said
+
+
+def test_a_postgresql_database_that_is_not_there_is_told_with_its_setting(country: Country) -> None:
+    result = country.with_settings(POSTGRES_DB="nowhere").run("plan")
+    assert result.exit_code == 1
+    assert "POSTGRES_DB" in result.output
 
 
 @pytest.mark.parametrize(
@@ -140,6 +166,9 @@ def test_couchdb_that_is_away_is_told_and_nothing_is_begun(country: Country) -> 
         ("0", "has read nothing yet"),
         ("999999999", "is beyond what this CouchDB has written"),
         ("12-g1AAAA", "is of another kind of server"),
+        ("now", "now is no sequence of CouchDB"),
+        ("-g1AAAA", "-g1AAAA is no sequence of CouchDB"),
+        ("", "the sequence that the earlier program has left is empty"),
     ],
 )
 def test_a_sequence_that_is_not_valid_is_not_kept_and_all_is_read_that_differs(
@@ -158,6 +187,18 @@ def test_a_sequence_that_is_not_valid_is_not_kept_and_all_is_read_that_differs(
     assert f"{country.medic.database}: no sequence is kept: " in result.output and reason in result.output
     assert "goes on from now" in result.output
     assert country.is_complete()
+
+
+def test_what_was_written_before_the_pipeline_starts_is_there_where_the_old_sequence_was_none(
+    country: Country,
+) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    country.query("update couchdb_progress set seq = 'now'")
+    assert country.run("run").exit_code == 0
+    country.medic.put("between")
+    with country.medic.pipeline():
+        eventually(lambda: country.medic.rows() == country.medic.winners())
 
 
 def test_the_first_progress_of_couch2pg_names_no_source(country: Country) -> None:
