@@ -20,7 +20,7 @@ from cht_sync.migrate.compared_views import ViewFinding, compare_views
 from cht_sync.migrate.connection import patiently_connected
 from cht_sync.migrate.moves import Move, Moves
 from cht_sync.migrate.old import PROGRESS, Old, OldTable, Program
-from cht_sync.migrate.plan import broken
+from cht_sync.migrate.plan import apart
 from cht_sync.migrate.rows import rows_of, those_that_are_none
 from cht_sync.migrate.run import how_far, how_synced
 from cht_sync.reconcile.couch import Couch
@@ -105,6 +105,8 @@ class Check:
     views_note: str | None
     unfinished: tuple[str, ...]
     all_moved: bool
+    broken: tuple[tuple[str, str], ...] = ()
+    """Those of `unfinished` that can only be loaded, each with its old table."""
 
     @property
     def is_alike(self) -> bool:
@@ -127,8 +129,9 @@ def compare(settings: Settings, moves: Moves) -> Check:
     tables = [_compare_table(settings, ones[0].table, ones) for ones in by_table.values()]
     views, note = _compare_views(settings, moves.old)
     unfinished = tuple(one.database for one in moves.moves if _is_unfinished(settings, one.database))
-    gone = tuple(database for database, _relation in broken(settings, moves))
-    return Check(tuple(tables), tuple(views), note, (*unfinished, *gone), not moves.left)
+    broken = apart(settings, moves).broken
+    gone = tuple(database for database, _relation in broken)
+    return Check(tuple(tables), tuple(views), note, (*unfinished, *gone), not moves.left, broken)
 
 
 def _is_unfinished(settings: Settings, database: str) -> bool:

@@ -297,7 +297,10 @@ class CouchdbClient:
             )
         except (requests.RequestException, ValueError) as error:
             # A ValueError is said of a redirection to what is no address, though none is followed.
-            file, host = self._to_correct("COUCHDB_CA_FILE", "ca_file"), self._to_correct("COUCHDB_HOST", "host")
+            file, host = (
+                self._to_correct("COUCHDB_CA_FILE", "ca_file"),
+                self._to_correct("COUCHDB_HOST", "host"),
+            )
             why, hint = authorities.refusal(error, file=file, host=host) or (_short(error), self._look())
             raise SourceUnavailable(f"{self._server!r} does not answer: {why}", hint=hint) from error
 
@@ -346,7 +349,8 @@ class CouchdbClient:
             raise OperatorNeeded(
                 f"{self._server!r} refuses the request: {said}",
                 hint="Its saved position may belong to another server. To read everything again: "
-                f"cht-sync accept-server --from-start; else correct {self._to_correct('COUCHDB_HOST', 'host')}.",
+                f"cht-sync accept-server --from-start; else correct "
+                f"{self._to_correct('COUCHDB_HOST', 'host')}.",
             )
         raise SourceUnavailable(f"{self._server!r} answered {status}: {said}", pause=_pause(response))
 

@@ -97,7 +97,8 @@ _gates_lock = threading.Lock()
 def gate_for(address: str, user: str, password: str, *, by_settings: bool = False) -> LoginGate:
     """The gate that all pipelines of this process share for a server, a user and a password.
 
-    `by_settings`: settings say these, not options. Another password has another gate: one that was corrected need not wait for the end of the pause.
+    `by_settings`: settings say these, not options. Another password has another gate: one that was
+    corrected need not wait for the end of the pause.
     """
     return _gate(address, f"{user}\0{password}", LoginGate(user, login_to_correct(by_settings=by_settings)))
 
