@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import psycopg2
 import pytest
 from postgres_fixture import PostgresServer, on_every_server
 from warehouse.installation import Installation, plain_owner
@@ -326,3 +327,21 @@ def test_it_says_first_where_views_are_taken_from_and_whose_they_are(both: Both)
     both.query(f"alter table couchdb_medic_logs owner to {other}")
     assert f"whose tables have several owners: {', '.join(sorted([owner, other]))}" in both.cli().output
     both.query(f"alter table couchdb_medic_logs owner to {owner}")
+
+
+def test_who_is_given_rights_to_write_to_a_view_writes_to_the_operators_own_table_alone(both: Both) -> None:
+    both.query("""
+        create table targets (form text, wanted int);
+        insert into targets values ('delivery', 5);
+        create view aims as select * from targets where exists (select from couchdb);
+    """)
+    role = both.person("writer", may="grant update on aims to {role}")
+    both.migrate()
+    may_write = "select has_table_privilege(%s, 'couch2pg.aims', 'update')"
+    assert both.query(may_write, role) == [(False,)]
+    both.query(f"grant usage on schema couch2pg to {role}; grant update, select on couch2pg.aims to {role}")
+    assert both.asked_by(role, "update couch2pg.aims set wanted = 6 returning wanted") == [(6,)]
+    assert both.query("select wanted from targets") == [(6,)]
+    both.query(f"grant update on couch2pg.couchdb to {role}")
+    with pytest.raises(psycopg2.Error, match="cannot update"):
+        both.asked_by(role, "update couch2pg.couchdb set doc = '{}'")
