@@ -90,6 +90,19 @@ create temporary table report (place serial, line text) on commit drop;
 \set layout 0.4.0
 \set recorded 0
 select set_config('cht_sync.schema', :'schema', true) as schema \gset
+-- What is in a schema that may not be used cannot even be asked for.
+do $$ declare
+  problem text := (
+    select format('the schema %I, which POSTGRES_SCHEMA names, belongs to %I, and %I may not use it', nspname,
+        pg_get_userbyid(nspowner), current_user)
+      from pg_namespace where nspname = current_setting('cht_sync.schema') and not has_schema_privilege(oid, 'usage'));
+begin
+  if problem is not null then
+    raise exception '%', problem using hint = format('Where that is the schema of cht-sync 2, give POSTGRES_SCHEMA another '
+      'name: docs/migrating.md, "cht-sync 2: two schemas". Else let its owner, or a superuser, run: grant all on '
+      'schema %I to %I with grant option', current_setting('cht_sync.schema'), current_user);
+  end if;
+end $$;
 create function pg_temp.relation(name text) returns regclass language sql stable as
   $body$ select to_regclass(format('%I.%I', current_setting('cht_sync.schema'), name)) $body$;
 select pg_temp.relation('cht_sync_state') is not null as has_layout \gset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,13 +20,12 @@ from cht_sync.load.ledger import Progress
 from cht_sync.migrate import run as running
 from cht_sync.migrate.check import compare
 from cht_sync.migrate.ledger import Moved
-from cht_sync.migrate.plan import broken
+from cht_sync.migrate.plan import apart, gone_line
 from cht_sync.migrate.plan import moves as moves_in
 from cht_sync.migrate.plan import plan as planned
 from cht_sync.migrate.report import (
     check_as_json,
     check_as_lines,
-    gone_line,
     plan_as_json,
     plan_as_lines,
     run_line,
@@ -91,7 +91,9 @@ def plan(machine_readable: bool, schema: str | None, old_host: str | None, envir
         click.echo(json.dumps(plan_as_json(found)))
         return
     words = "".join(
-        f" {option} {value}" for option, value in (("--from", schema), ("--old-host", old_host)) if value
+        f" {option} {shlex.quote(value)}"
+        for option, value in (("--from", schema), ("--old-host", old_host))
+        if value
     )
     click.echo("\n".join(plan_as_lines(found, f"cht-sync migrate run{words} --env {environment}")))
 
@@ -114,7 +116,8 @@ def run(databases: tuple[str, ...], schema: str | None, old_host: str | None, en
     settings = reachable_settings(Environment(environment))
     wanted = chosen(settings, databases)
     found = moves_in(settings, schema, old_host)
-    halves = [one for one in broken(settings, found) if one[0] in wanted]
+    gone = apart(settings, found)
+    halves = [one for one in gone.broken if one[0] in wanted]
     with stop_on_signals() as stop:
         for move in found.moves:
             if move.database not in wanted:
@@ -137,7 +140,7 @@ def run(databases: tuple[str, ...], schema: str | None, old_host: str | None, en
             if not taken.ended:
                 click.echo(f"Go on: cht-sync migrate run --env {environment}", err=True)
                 sys.exit(INTERRUPTED)
-    for line in unmoved(found):
+    for line in unmoved(found, gone):
         click.echo(line)
     for database, relation in halves:
         click.echo(gone_line(database, relation), err=True)

@@ -86,6 +86,8 @@ def migrate_views(
 
 
 def _tell(report: Report, settings: Settings, *, dropped: bool) -> None:
+    if report.origin is not None:
+        click.echo(report.origin)
     for line in (*report.done, *report.noted):
         click.echo(line)
     for line in report.failed:

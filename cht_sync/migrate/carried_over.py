@@ -7,13 +7,15 @@ there. A view that would still read an old document is not made.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection
 
 import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
 from cht_sync.errors import ChtSyncError
-from cht_sync.migrate.making import NOTHING_CHANGED, Making, Report
+from cht_sync.migrate.granting import READERS
+from cht_sync.migrate.making import NOTHING_CHANGED, PARTS, Making, Report
 from cht_sync.migrate.old import OF_COUCH2PG, PROGRESS
 from cht_sync.migrate.relations import (
     KINDS,
@@ -62,7 +64,8 @@ def old_schema_of(cursor: Cursor, given: str | None) -> str | None:
     if len(found) > 1:
         raise ChtSyncError(
             f"couch2pg has a table couchdb in each of these schemas: {', '.join(found)}",
-            hint=f"Name the one whose views shall be carried over: --from {found[0]}. {NOTHING_CHANGED}",
+            hint="Name the one whose views shall be carried over: "
+            f"--from {shlex.quote(found[0])}. {NOTHING_CHANGED}",
         )
     return found[0] if found else None
 
@@ -71,6 +74,15 @@ def old_tables(cursor: Cursor, schema: str) -> list[tuple[int, str, str]]:
     """Number, name and owner of couch2pg's tables of documents there."""
     cursor.execute(OLD_TABLES, (list(OF_COUCH2PG),))
     return [(oid, name, owner) for oid, found, name, _kind, owner in cursor.fetchall() if found == schema]
+
+
+def origin(cursor: Cursor, schema: str | None) -> str:
+    """What views are taken from, and whose SQL is trusted with it; a line for the operator to look at."""
+    if schema is None:
+        return f"No table couchdb of couch2pg's is in this database: {SCHEMA} has no views of your own"
+    owners = sorted({owner for _oid, _name, owner in old_tables(cursor, schema)})
+    whose = f"belong to {owners[0]}" if len(owners) == 1 else f"have several owners: {', '.join(owners)}"
+    return f"Views of your own are taken from couch2pg's schema {schema}, whose tables {whose}"
 
 
 class CarryingOver:
@@ -102,6 +114,11 @@ class CarryingOver:
                 self._report.noted.append(
                     f"{one.schema}.{one.name} reads couch2pg's tables, and is not in {self._schema}: left"
                 )
+            elif one.name in (PARTS, READERS):
+                self._report.failed.append(
+                    f"{one.name}: not carried over: {SCHEMA}.{one.name} is a table of this command's own; "
+                    "give yours another name (alter view ... rename to ...)"
+                )
             elif one.name in self._making.names:
                 self._compare(one)
             else:
@@ -124,7 +141,9 @@ class CarryingOver:
             return
         try:
             if foreign := self._trust.foreign(self._cursor, old.oid):
-                words = " ".join(f"--trust {role}" for role in sorted({one.role for one in foreign}))
+                words = " ".join(
+                    f"--trust {shlex.quote(role)}" for role in sorted({one.role for one in foreign})
+                )
                 raise ChtSyncError(
                     f"{foreign[0]}, and would be read with the rights of POSTGRES_USER; "
                     f"read its SQL, then: {words}"

@@ -15,7 +15,7 @@ from cht_sync.migrate.judging import Side
 from cht_sync.migrate.kinds import Compared
 from cht_sync.migrate.moves import Move, Moves, databases_in, is_filtered
 from cht_sync.migrate.old import OF_COUCH2PG, PROGRESS, Old, OldTable, Program
-from cht_sync.migrate.plan import broken
+from cht_sync.migrate.plan import apart
 from cht_sync.migrate.run import how_far, how_synced
 from cht_sync.migrate.view_finding import ViewFinding
 from cht_sync.reconcile.databases import sides
@@ -44,6 +44,8 @@ class Check:
     views: Views
     unfinished: tuple[str, ...]
     left: tuple[str, ...]
+    broken: tuple[tuple[str, str], ...] = ()
+    """Those of `unfinished` that can only be loaded, each with its old table."""
 
     @property
     def same(self) -> bool:
@@ -79,8 +81,9 @@ def compare(settings: Settings, moves: Moves) -> Check:
     )
     views = _compare_views(settings, moves.old)
     unfinished = tuple(one.database for one in moves.moves if _is_unfinished(settings, one.database))
-    gone = tuple(database for database, _relation in broken(settings, moves))
-    return Check(tuple(tables), views, (*unfinished, *gone), left)
+    broken = apart(settings, moves).broken
+    gone = tuple(database for database, _relation in broken)
+    return Check(tuple(tables), views, (*unfinished, *gone), left, broken)
 
 
 def _has_documents(settings: Settings, table: OldTable) -> bool:

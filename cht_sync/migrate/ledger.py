@@ -111,6 +111,13 @@ class MigrationLedger:
         cursor.execute(sql.SQL(statement).format(*tables))
         return {row[0]: UnderWay(*row) for row in cursor.fetchall()}
 
+    @staticmethod
+    def begun(cursor: Cursor, schema: str) -> set[str]:
+        """The databases whose move was begun, whatever became of it. Raises psycopg2.Error."""
+        table = sql.Identifier(schema, "cht_sync_migrations")
+        cursor.execute(sql.SQL("select database from {}").format(table))
+        return {database for (database,) in cursor.fetchall()}
+
     def _execute(self, cursor: Cursor, statement: str, **values: Any) -> None:
         name = sql.Identifier(self._table.schema, "cht_sync_migrations")
         cursor.execute(sql.SQL(statement).format(name), {"source": self._table.source, **values})

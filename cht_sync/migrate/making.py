@@ -39,6 +39,8 @@ class Report:
     failed: list[str] = field(default_factory=list)
     noted: list[str] = field(default_factory=list)
     """What was left as it is, and is worth knowing."""
+    origin: str | None = None
+    """Where views are carried over from, and whose they are."""
 
 
 class Making:

@@ -8,8 +8,11 @@ earlier program has left behind, are in no database then, and stay where they ar
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from psycopg2.extensions import connection as Connection
 
 from cht_sync.errors import ChtSyncError, SettingsError
 from cht_sync.migrate.old import (
@@ -22,6 +25,7 @@ from cht_sync.migrate.old import (
     Program,
     table_of,
 )
+from cht_sync.migrate.rights import unreadable
 from cht_sync.migrate.sequence import number
 from cht_sync.pipeline.couchdb.events import USERS_DATABASE
 from cht_sync.settings import Settings
@@ -46,19 +50,24 @@ class Move:
 @dataclass(frozen=True)
 class Moves:
     """What is to be moved; `left` are old tables that are not, with the reason, `absent` databases of which
-    there are no old rows."""
+    no old rows are known; of them `unnamed` are those that the old progress does not name."""
 
     old: Old
     moves: tuple[Move, ...]
     left: tuple[tuple[str, str], ...]
     absent: tuple[str, ...]
+    unnamed: frozenset[str]
+
+
+class NothingToMove(ChtSyncError):
+    """There is no old table with rows of a database that is synced."""
 
 
 def chosen_old(found: Sequence[Old], schema: str | None, database: str) -> Old:
     """The one to move from. Raises ChtSyncError where there is none, or a choice."""
     if not found:
         where = f"schema {schema}" if schema else f"the PostgreSQL database {database}"
-        raise ChtSyncError(
+        raise NothingToMove(
             f"{where} has no table of couch2pg, cht-sync 2 or cht-sync of 2023",
             hint="They must be in the database that POSTGRES_DB names, as ordinary tables: docs/migrating.md "
             "says how to bring them there.",
@@ -73,10 +82,10 @@ def chosen_old(found: Sequence[Old], schema: str | None, database: str) -> Old:
     return found[0]
 
 
-def moves_of(old: Old, settings: Settings, old_host: str | None) -> Moves:
+def moves_of(connection: Connection, old: Old, settings: Settings, old_host: str | None) -> Moves:
     """Find each database's table. Raises ChtSyncError where that cannot be done, or a table not be read."""
     if not old.progress.readable:
-        raise _unreadable(f"{old.schema}.{PROGRESS}", old.schema, "its owner", settings)
+        raise unreadable(connection, old.schema, PROGRESS)
     sources = _sources_of(old, settings, old_host)
     known = tuple(dict.fromkeys(one.database for one in sources if one.database))
     moves: list[Move] = []
@@ -88,7 +97,7 @@ def moves_of(old: Old, settings: Settings, old_host: str | None) -> Moves:
         held = databases_in(table, old, settings, known)
         wanted = [one for one in held if one in settings.couchdb_dbs]
         if wanted and not table.readable:
-            raise _unreadable(table.relation, table.schema, table.owner, settings)
+            raise unreadable(connection, table.schema, table.name)
         for database in wanted:
             own = [one for one in sources if one.database == database]
             moves.append(
@@ -113,22 +122,14 @@ def moves_of(old: Old, settings: Settings, old_host: str | None) -> Moves:
     ]
     _refuse_two_tables(moves)
     if not moves:
-        raise ChtSyncError(
+        raise NothingToMove(
             f"schema {old.schema} has no rows of a database of COUCHDB_DBS, {' '.join(settings.couchdb_dbs)}",
             hint="; ".join(f"{relation}: {why}" for relation, why in left) or "Its tables are empty.",
         )
     moved = {move.database for move in moves}
     absent = tuple(one for one in settings.couchdb_dbs if one not in moved)
-    return Moves(old, tuple(moves), tuple(left), absent)
-
-
-def _unreadable(relation: str, schema: str, owner: str, settings: Settings) -> ChtSyncError:
-    user = settings.postgres_user
-    return ChtSyncError(
-        f"{relation} belongs to {owner}, and {user} may not read it",
-        hint=f"Let {owner} run: grant usage on schema {schema} to {user}; "
-        f"grant select on all tables in schema {schema} to {user}",
-    )
+    unnamed = frozenset(absent) - {*known} if known else frozenset()
+    return Moves(old, tuple(moves), tuple(left), absent, unnamed)
 
 
 def _not_movable(table: OldTable, settings: Settings) -> str | None:
@@ -151,7 +152,7 @@ def _sources_of(old: Old, settings: Settings, old_host: str | None) -> list[OldS
         what = "--old-host" if old_host else "COUCHDB_HOST"
         raise SettingsError(
             [f"{old.program} has read {', '.join(hosts)}, and {what} says {host}"],
-            hint=f"If that is the same CouchDB under another name: --old-host {hosts[0]}",
+            hint=f"If that is the same CouchDB under another name: --old-host {shlex.quote(hosts[0])}",
         )
     return [one for one in old.progress.sources if one.host in (host, "")]
 

@@ -6,6 +6,7 @@ is gone at the end.
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import dataclass
 
@@ -14,8 +15,9 @@ from psycopg2.extensions import connection as Connection
 
 from cht_sync.migrate.connection import patiently_connected
 from cht_sync.migrate.ledger import MigrationLedger
-from cht_sync.migrate.moves import Move, Moves, chosen_old, moves_of
+from cht_sync.migrate.moves import Move, Moves, NothingToMove, chosen_old, moves_of
 from cht_sync.migrate.old import OldTable, found_in, with_progress
+from cht_sync.migrate.rights import refuse_without_temporary_tables
 from cht_sync.migrate.rows import in_blocks, rows_of
 from cht_sync.migrate.run import Taken, how_far, how_synced
 from cht_sync.migrate.sequence import Judgement, judged
@@ -70,9 +72,18 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """Databases that are in no old table any more: `broken`, each with its table, are half moved, `moved`
+    were moved already."""
+
+    broken: tuple[tuple[str, str], ...] = ()
+    moved: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Plan:
     """All of it. `prepared`: init-db has made our tables; `in_the_way`: the old tables have their schema;
-    `broken`: databases that are half moved, from tables that are gone."""
+    `apart`: the databases that were begun, and are in no old table any more."""
 
     moves: Moves
     steps: tuple[Step, ...]
@@ -80,30 +91,62 @@ class Plan:
     """By relation."""
     prepared: bool
     in_the_way: bool
-    broken: tuple[tuple[str, str], ...]
+    apart: Apart
 
 
 def moves(settings: Settings, schema: str | None, old_host: str | None) -> Moves:
     """Find what is to be moved. Raises ChtSyncError."""
     with patiently_connected(settings, "migrate") as connection:
-        old = chosen_old(found_in(connection, schema), schema, settings.postgres_db)
-        return moves_of(with_progress(connection, old), settings, old_host)
+        found = found_in(connection, schema)
+        try:
+            old = chosen_old(found, schema, settings.postgres_db)
+            return moves_of(connection, with_progress(connection, old), settings, old_host)
+        except NothingToMove as nothing:
+            gone = _apart(connection, settings, frozenset())
+            if gone == Apart():
+                raise
+            raise NothingToMove(nothing.message, hint=_what_became(gone)) from nothing
 
 
-def broken(settings: Settings, found: Moves) -> tuple[tuple[str, str], ...]:
-    """The databases that are half moved, each with its table, which is gone. Raises ChtSyncError."""
-    with patiently_connected(settings, "migrate") as connection, connection.cursor() as cursor:
-        if not _is_prepared(connection, settings):
-            return ()
+def apart(settings: Settings, found: Moves) -> Apart:
+    """The databases whose move was begun and that are in no old table any more. Raises ChtSyncError."""
+    with patiently_connected(settings, "migrate") as connection:
+        return _apart(connection, settings, frozenset(move.database for move in found.moves))
+
+
+def _apart(connection: Connection, settings: Settings, there: frozenset[str]) -> Apart:
+    if not _is_prepared(connection, settings):
+        return Apart()
+    with connection.cursor() as cursor:
         half = MigrationLedger.under_way(cursor, settings.postgres_schema)
-    there = {move.database for move in found.moves}
-    return tuple((one.database, one.relation) for one in half.values() if one.database not in there)
+        begun = MigrationLedger.begun(cursor, settings.postgres_schema)
+    others = [one for one in settings.couchdb_dbs if one not in there]
+    return Apart(
+        tuple((one, half[one].relation) for one in others if one in half),
+        tuple(one for one in others if one in begun and one not in half),
+    )
+
+
+def gone_line(database: str, relation: str) -> str:
+    """What to say of a database that is half moved, where the rest cannot be."""
+    return (
+        f"{database}: its rows of {relation} are not all moved, and that table is gone, or no longer known "
+        f"to hold them. Read what is missing from CouchDB: cht-sync load {shlex.quote(database)}"
+    )
+
+
+def _what_became(gone: Apart) -> str:
+    lines = [gone_line(database, relation) for database, relation in gone.broken]
+    if gone.moved:
+        lines.append(f"Moved already: {', '.join(gone.moved)}; compare with CouchDB: cht-sync verify")
+    return ". ".join(lines)
 
 
 def plan(settings: Settings, schema: str | None, old_host: str | None) -> Plan:
     """Look at everything. Raises ChtSyncError."""
     found = moves(settings, schema, old_host)
     with patiently_connected(settings, "migrate") as connection:
+        refuse_without_temporary_tables(connection)
         prepared = _is_prepared(connection, settings)
         tables = {move.table.relation: move.table for move in found.moves}
         costs = {relation: _cost(connection, table) for relation, table in tables.items()}
@@ -112,7 +155,7 @@ def plan(settings: Settings, schema: str | None, old_host: str | None) -> Plan:
         with sides(settings, move.database, writing=True) as (couch, table):
             steps.append(_step(move, couch, table, costs[move.table.relation], prepared))
     in_the_way = not prepared and found.old.schema == settings.postgres_schema
-    return Plan(found, tuple(steps), costs, prepared, in_the_way, broken(settings, found))
+    return Plan(found, tuple(steps), costs, prepared, in_the_way, apart(settings, found))
 
 
 def _step(move: Move, couch: Couch, table: Table, cost: Cost, prepared: bool) -> Step:

@@ -9,7 +9,8 @@ from typing import Any
 from cht_sync.migrate.check import Check
 from cht_sync.migrate.kinds import Compared, Kind
 from cht_sync.migrate.moves import Moves
-from cht_sync.migrate.plan import Cost, Plan, Step
+from cht_sync.migrate.old import PROGRESS
+from cht_sync.migrate.plan import Apart, Cost, Plan, Step, gone_line
 from cht_sync.migrate.run import Taken
 from cht_sync.migrate.sequence import shown as shown_sequence
 from cht_sync.migrate.view_finding import ViewFinding
@@ -45,12 +46,13 @@ def plan_as_lines(plan: Plan, command: str) -> Iterator[str]:
             yield ""
             yield f"{relation}: about {several(cost.rows, 'row')}, {size(table.bytes)}"
         yield from _step_lines(step)
-    yield from unmoved(plan.moves)
-    for database, gone in plan.broken:
+    yield from unmoved(plan.moves, plan.apart)
+    for database, gone in plan.apart.broken:
         yield gone_line(database, gone)
     yield ""
     if not _open(plan):
-        yield "All of it is done. Compare: cht-sync migrate check"
+        done = "All of it is done" if not plan.apart.broken else "Nothing else is left to be moved"
+        yield f"{done}. Compare: cht-sync migrate check"
         return
     yield from _cost_lines(plan)
     if plan.in_the_way:
@@ -69,20 +71,19 @@ def _open(plan: Plan) -> list[Step]:
     return [step for step in plan.steps if step.synced is None and not step.done]
 
 
-def gone_line(database: str, relation: str) -> str:
-    """What to say of a database that is half moved, where the rest cannot be."""
-    return (
-        f"{database}: its rows of {relation} are not all moved, and that table is not there any more. "
-        f"Read what is missing from CouchDB: cht-sync load {database}"
-    )
-
-
-def unmoved(moves: Moves) -> Iterator[str]:
+def unmoved(moves: Moves, apart: Apart) -> Iterator[str]:
     """What stays where it is, and what has nothing to be moved."""
     for relation, reason in moves.left:
         yield f"{relation}: left: {reason}"
+    half = {database for database, _relation in apart.broken}
     for database in moves.absent:
-        yield f"{database}: no rows of {moves.old.program}; its pipeline reads it from CouchDB"
+        if database in apart.moved:
+            yield f"{database}: was moved already"
+        elif database in moves.unnamed:
+            named = f"{moves.old.schema}.{PROGRESS} does not name it"
+            yield f"{database}: {named}, so its pipeline reads it from CouchDB"
+        elif database not in half:
+            yield f"{database}: no rows of {moves.old.program}; its pipeline reads it from CouchDB"
 
 
 def _step_lines(step: Step) -> Iterator[str]:
@@ -134,7 +135,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "databases": [_database(step) for step in plan.steps],
         "left": [{"relation": relation, "reason": reason} for relation, reason in plan.moves.left],
         "absent": list(plan.moves.absent),
-        "broken": [{"name": database, "relation": relation} for database, relation in plan.broken],
+        "broken": [{"name": database, "relation": relation} for database, relation in plan.apart.broken],
     }
 
 
@@ -171,8 +172,13 @@ def run_line(database: str, taken: Taken) -> str:
 
 def check_as_lines(check: Check) -> Iterator[str]:
     """A line for each old table, and one for each kind of difference, with examples; then the views."""
+    gone = dict(check.broken)
     for database in check.unfinished:
-        yield f"{database}: not taken over yet: cht-sync migrate run"
+        yield (
+            gone_line(database, gone[database])
+            if database in gone
+            else f"{database}: not taken over yet: cht-sync migrate run"
+        )
     for one in check.tables:
         yield f"{one.relation} and {', '.join(one.databases)}: {_found(one)}"
         if not one.contents:

@@ -9,6 +9,7 @@ lost or left as they were. So the result is what CouchDB holds, whatever the old
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ def begin(settings: Settings, move: Move) -> tuple[Taken, str | None]:
         raise ChtSyncError(
             f"{move.database} is taken over from {where} already",
             hint="Go on with that one: cht-sync migrate run --from "
-            f"{where.partition('.')[0]}; or read it from CouchDB: cht-sync load {move.database}.",
+            f"{shlex.quote(where.partition('.')[0])}; or read it from CouchDB: "
+            f"cht-sync load {shlex.quote(move.database)}",
         )
     return taken, reason
 

@@ -31,18 +31,32 @@ def judged(position: OldSource | None, couch: Couch) -> Judgement:
     sequence = position.sequence if position else None
     if sequence is None:
         return _not_kept("the earlier program has left no sequence in PostgreSQL")
-    if sequence == NOTHING_READ:
-        return _not_kept("the earlier program has read nothing yet")
-    now = couch.sequence()
-    if ("-" in sequence) != ("-" in now):
-        return _not_kept(f"{shown(sequence)} is of another kind of server than {shown(now)}")
-    then_number, now_number = number(sequence), number(now)
-    if then_number is not None and now_number is not None and then_number > now_number:
-        return _not_kept(f"{shown(sequence)} is beyond what this CouchDB has written, {shown(now)}")
+    if (reason := _not_by_itself(sequence) or _not_beside(sequence, couch.sequence())) is not None:
+        return _not_kept(reason)
     try:
         return Judgement(sequence, couch.pending(sequence), None)
     except OperatorNeeded:
         return _not_kept(f"CouchDB does not know {shown(sequence)}")
+
+
+def _not_by_itself(sequence: str) -> str | None:
+    if sequence == NOTHING_READ:
+        return "the earlier program has read nothing yet"
+    if not sequence.strip():
+        return "the sequence that the earlier program has left is empty"
+    if number(sequence) is None:
+        # CouchDB takes "now", and says nothing of what was written before it was asked.
+        return f"{shown(sequence)} is no sequence of CouchDB"
+    return None
+
+
+def _not_beside(sequence: str, now: str) -> str | None:
+    if ("-" in sequence) != ("-" in now):
+        return f"{shown(sequence)} is of another kind of server than {shown(now)}"
+    then_number, now_number = number(sequence), number(now)
+    if then_number is not None and now_number is not None and then_number > now_number:
+        return f"{shown(sequence)} is beyond what this CouchDB has written, {shown(now)}"
+    return None
 
 
 def number(sequence: str) -> int | None:

@@ -20,7 +20,7 @@ from psycopg2.extensions import cursor as Cursor
 from cht_sync.errors import ChtSyncError
 from cht_sync.migrate import document_indexes
 from cht_sync.migrate.built_in_views import built_in
-from cht_sync.migrate.carried_over import CarryingOver, old_schema_of
+from cht_sync.migrate.carried_over import CarryingOver, old_schema_of, origin
 from cht_sync.migrate.connection import ALL_ROWS
 from cht_sync.migrate.granting import READERS, allow
 from cht_sync.migrate.making import NOTHING_CHANGED, PARTS, Making, Report
@@ -57,6 +57,7 @@ def make_views(settings: Settings, connection: Connection, wishes: Wishes) -> Re
     with _alone(connection):
         with _transaction(connection) as cursor:
             old_schema = _refuse(cursor, settings, wishes)
+            report.origin = origin(cursor, old_schema)
             _make_schema(cursor, report, settings.postgres_user)
             parts = built_in(cursor, settings.postgres_schema, settings.couchdb_dbs)
             making = Making(cursor, report, parts)
@@ -136,6 +137,7 @@ def _refuse(cursor: Cursor, settings: Settings, wishes: Wishes) -> str | None:
         )
     if _is_ours(cursor) is not None:
         _check_is_ours(cursor)
+    _refuse_views_in_place_of_tables(cursor)
     roles = [*wishes.readers, *wishes.trusted]
     cursor.execute(
         "select string_agg(name, ', ') from unnest(%s::text[]) as name"
@@ -176,6 +178,22 @@ def _check_is_ours(cursor: Cursor) -> None:
         )
 
 
+def _refuse_views_in_place_of_tables(cursor: Cursor) -> None:
+    cursor.execute(
+        """
+        select relname from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+        where nspname = %s and relname = any (%s) and relkind <> 'r'
+        """,
+        (SCHEMA, [PARTS, READERS]),
+    )
+    row = cursor.fetchone()
+    if row is not None:
+        raise ChtSyncError(
+            f"{SCHEMA}.{row[0]} was not made by this command, which keeps a table of that name there",
+            hint=f"Give it another name, or drop it, and run this again. {NOTHING_CHANGED}",
+        )
+
+
 def _make_schema(cursor: Cursor, report: Report, user: str) -> None:
     schema = sql.Identifier(SCHEMA)
     if _is_ours(cursor) is None:
@@ -185,7 +203,7 @@ def _make_schema(cursor: Cursor, report: Report, user: str) -> None:
             raise ChtSyncError(
                 f"the schema {SCHEMA} cannot be made: {said(error)}",
                 hint="Let the owner of the database, or a superuser, run, and then run this again: "
-                f"create schema {SCHEMA} authorization {user}",
+                f"create schema {SCHEMA} authorization {sql.Identifier(user).as_string(cursor)}",
             ) from error
         report.done.append(f"schema {SCHEMA}: made")
     table = sql.Identifier(SCHEMA, PARTS)

@@ -141,8 +141,9 @@ class Couch:
             user,
             password,
             settings.couchdb_ca_file or None,
+            by_settings=True,
         )
-        self._client = CouchdbClient(server, gate_for(server.address, user, password))
+        self._client = CouchdbClient(server, gate_for(server.address, user, password, by_settings=True))
         self._refusal = RememberedRefusal(settings.data_folder, settings.couchdb_url, user, password)
         self._user = user
         self._database = database

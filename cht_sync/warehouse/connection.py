@@ -84,7 +84,7 @@ class Endpoint:
         if answered:
             return ChtSyncError(
                 f"PostgreSQL at {self.host}:{self.port} refuses {self.user}: {reason}",
-                hint="Check POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER and POSTGRES_PASSWORD.",
+                hint="Check POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER and POSTGRES_PASSWORD.",
             )
         return ChtSyncError(
             f"PostgreSQL at {self.host}:{self.port} cannot be reached: {reason}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import psycopg2
 import pytest
 from postgres_fixture import PostgresServer, on_every_server
 from warehouse.installation import Installation, plain_owner
@@ -292,3 +293,55 @@ def test_what_is_dropped_on_both_sides_is_forgotten(owned: Both) -> None:
     owned.query("create view couch2pg.formview_counts as select 1 as one")
     with pytest.raises(ChtSyncError, match=r"^couch2pg\.formview_counts would be lost"):
         owned.drop()
+
+
+@pytest.mark.parametrize("name", ["cht_sync_readers", "cht_sync_parts"])
+def test_a_view_called_like_a_table_of_the_commands_own_is_left_with_the_reason(
+    both: Both, name: str
+) -> None:
+    both.query(f"create view {name} as select doc from couchdb; create view other as select doc from couchdb")
+    report = both.migrate()
+    (said,) = report.failed
+    assert said.startswith(f"{name}: not carried over: couch2pg.{name} is a table of this command's own")
+    assert "other: view carried over" in report.done
+
+
+def test_a_view_in_the_place_of_a_table_of_the_commands_own_is_refused(both: Both) -> None:
+    both.migrate()
+    both.query(
+        "drop table couch2pg.cht_sync_readers; create view couch2pg.cht_sync_readers as select 1 as one"
+    )
+    before = both.catalog()
+    refused = both.cli()
+    assert refused.exit_code == 1
+    assert "couch2pg.cht_sync_readers was not made by this command" in refused.output
+    assert "Give it another name, or drop it" in refused.output
+    assert both.catalog() == before
+
+
+def test_it_says_first_where_views_are_taken_from_and_whose_they_are(both: Both) -> None:
+    owner = both.settings.postgres_user
+    said = f"Views of your own are taken from couch2pg's schema public, whose tables belong to {owner}"
+    assert both.cli().output.splitlines()[0] == said
+    other = both.person("other")
+    both.query(f"alter table couchdb_medic_logs owner to {other}")
+    assert f"whose tables have several owners: {', '.join(sorted([owner, other]))}" in both.cli().output
+    both.query(f"alter table couchdb_medic_logs owner to {owner}")
+
+
+def test_who_is_given_rights_to_write_to_a_view_writes_to_the_operators_own_table_alone(both: Both) -> None:
+    both.query("""
+        create table targets (form text, wanted int);
+        insert into targets values ('delivery', 5);
+        create view aims as select * from targets where exists (select from couchdb);
+    """)
+    role = both.person("writer", may="grant update on aims to {role}")
+    both.migrate()
+    may_write = "select has_table_privilege(%s, 'couch2pg.aims', 'update')"
+    assert both.query(may_write, role) == [(False,)]
+    both.query(f"grant usage on schema couch2pg to {role}; grant update, select on couch2pg.aims to {role}")
+    assert both.asked_by(role, "update couch2pg.aims set wanted = 6 returning wanted") == [(6,)]
+    assert both.query("select wanted from targets") == [(6,)]
+    both.query(f"grant update on couch2pg.couchdb to {role}")
+    with pytest.raises(psycopg2.Error, match="cannot update"):
+        both.asked_by(role, "update couch2pg.couchdb set doc = '{}'")

@@ -6,9 +6,11 @@ import json
 
 import pytest
 from psycopg2 import sql
+from waiting import eventually
 
 from cht_sync.migrate.old import OldSource
 from cht_sync.migrate.plan import moves as moves_in
+from cht_sync.pipeline.couchdb.hints import ENVIRONMENT
 from migrate.country import OLD_SCHEMA, Country
 
 IDS = [f"{number:04x}" for number in range(20)]
@@ -131,7 +133,33 @@ def test_couchdb_that_is_away_is_told_and_nothing_is_begun(country: Country) -> 
     result = country.with_settings(COUCHDB_PORT="1").run("run")
     assert result.exit_code == 1
     assert "127.0.0.1:1" in result.output
+    assert "Check COUCHDB_HOST and COUCHDB_PORT" in result.output
     assert country.query("select count(*) from v1.cht_sync_migrations") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "command", [("migrate", "plan"), ("verify",), ("load", "DATABASE", "--workers", "1")]
+)
+def test_what_couchdb_refuses_is_told_in_the_words_of_the_settings(
+    country: Country, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    country.medic.put(*IDS)
+    country.couch2pg()
+    words = [country.medic.database if word == "DATABASE" else word for word in command]
+    wrong = country.with_settings(COUCHDB_PASSWORD=f"not for {words[0]}").medic
+    assert "Correct COUCHDB_USER and COUCHDB_PASSWORD" in wrong.run(*words).output
+    client = country.medic
+    client.ask("DELETE", "")
+    said = client.run(*words).output
+    client.ask("PUT", "")
+    assert "Create the database, or correct COUCHDB_DBS" in said
+
+
+def test_a_postgresql_database_that_is_not_there_is_told_with_its_setting(country: Country) -> None:
+    result = country.with_settings(POSTGRES_DB="nowhere").run("plan")
+    assert result.exit_code == 1
+    assert "POSTGRES_DB" in result.output
 
 
 @pytest.mark.parametrize(
@@ -140,6 +168,9 @@ def test_couchdb_that_is_away_is_told_and_nothing_is_begun(country: Country) -> 
         ("0", "has read nothing yet"),
         ("999999999", "is beyond what this CouchDB has written"),
         ("12-g1AAAA", "is of another kind of server"),
+        ("now", "now is no sequence of CouchDB"),
+        ("-g1AAAA", "-g1AAAA is no sequence of CouchDB"),
+        ("", "the sequence that the earlier program has left is empty"),
     ],
 )
 def test_a_sequence_that_is_not_valid_is_not_kept_and_all_is_read_that_differs(
@@ -158,6 +189,18 @@ def test_a_sequence_that_is_not_valid_is_not_kept_and_all_is_read_that_differs(
     assert f"{country.medic.database}: no sequence is kept: " in result.output and reason in result.output
     assert "goes on from now" in result.output
     assert country.is_complete()
+
+
+def test_what_was_written_before_the_pipeline_starts_is_there_where_the_old_sequence_was_none(
+    country: Country,
+) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    country.query("update couchdb_progress set seq = 'now'")
+    assert country.run("run").exit_code == 0
+    country.medic.put("between")
+    with country.medic.pipeline():
+        eventually(lambda: country.medic.rows() == country.medic.winners())
 
 
 def test_the_first_progress_of_couch2pg_names_no_source(country: Country) -> None:
@@ -219,8 +262,137 @@ def test_a_database_without_old_rows_is_left_to_its_pipeline_and_named(country: 
     country.couch2pg(of=[country.medic])
     result = country.run("run")
     assert result.exit_code == 0
-    said = f"{country.users_meta.database}: no rows of couch2pg; its pipeline reads it from CouchDB"
+    said = (
+        f"{country.users_meta.database}: public.couchdb_progress does not name it, "
+        "so its pipeline reads it from CouchDB"
+    )
     assert said in result.output and said in country.run("plan").output
+
+
+def test_a_database_of_an_empty_table_has_no_rows(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    said = f"{country.users_meta.database}: no rows of couch2pg; its pipeline reads it from CouchDB"
+    assert said in country.run("plan").output
+
+
+def test_a_database_whose_old_table_was_dropped_after_its_move_was_moved_already(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.users_meta.put("telemetry")
+    country.couch2pg()
+    assert country.run("run").exit_code == 0
+    country.query("drop table couchdb_users_meta cascade")
+    for command in ("plan", "run"):
+        said = country.run(command).output
+        assert f"{country.users_meta.database}: was moved already" in said
+        assert "reads it from CouchDB" not in said
+    country.query("drop table couchdb cascade")
+    said = country.run("run").output
+    assert f"Moved already: {', '.join(country.databases)}; compare with CouchDB: cht-sync verify" in said
+
+
+def half_moved(country: Country) -> str:
+    """Move all but a part of users-meta; return what is to be said of that one without its table."""
+    country.medic.put(*IDS)
+    country.users_meta.put("telemetry")
+    country.couch2pg()
+    database = country.users_meta.database
+    assert country.run("run").exit_code == 0
+    country.query("update v1.cht_sync_migrations set ended_at = null where database = %s", database)
+    country.query("delete from v1.cht_sync_loads where source ~ %s", f"/{database}$")
+    country.users_meta.forget("telemetry")
+    return f"{database}: its rows of public.couchdb_users_meta are not all moved"
+
+
+def test_a_half_moved_database_whose_table_is_gone_is_told_with_the_command_that_helps(
+    country: Country,
+) -> None:
+    said = half_moved(country)
+    country.query("drop table couchdb_users_meta cascade")
+    load = f"cht-sync load {country.users_meta.database}"
+    plan = country.run("plan").output
+    assert said in plan and load in plan
+    assert "All of it is done" not in plan and "its pipeline reads it" not in plan
+    assert "Nothing else is left to be moved" in plan
+    check = country.run("check")
+    assert check.exit_code == 3
+    assert said in check.output and load in check.output
+    assert "cht-sync migrate run" not in check.output
+    assert country.users_meta.run("load", country.users_meta.database, "--workers", "1").exit_code == 0
+    assert country.is_complete()
+    assert "All of it is done" in country.run("plan").output
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "check"])
+def test_a_half_moved_database_is_named_where_all_old_tables_are_empty(
+    country: Country, command: str
+) -> None:
+    said = half_moved(country)
+    country.query("drop table couchdb_users_meta cascade; truncate couchdb")
+    result = country.run(command)
+    assert result.exit_code == 1
+    assert said in result.output and f"cht-sync load {country.users_meta.database}" in result.output
+    assert "Its tables are empty" not in result.output
+
+
+def test_names_in_commands_are_quoted_for_the_shell_and_for_sql(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.cht_sync_2()
+    country.query(f'alter schema {OLD_SCHEMA} rename to "Old Schema"')
+    said = country.run("plan", "--from", "Old Schema").output
+    assert "To do it: cht-sync migrate run --from 'Old Schema' --env gamma" in said
+    role = reader(country)
+    try:
+        said = as_role(country, role).run("plan", "--from", "Old Schema").output
+        assert f'grant usage on schema "Old Schema" to {role}' in said
+        assert f'grant select on all tables in schema "Old Schema" to {role}' in said
+    finally:
+        country.query(f"drop owned by {role}; drop role {role}")
+
+
+def reader(country: Country) -> str:
+    """A role that logs in and may use nothing but public, which it shares with everybody."""
+    role = f"{country.medic.installation.name}_reader"
+    country.query(f"create role {role} login password 'reader'")
+    return role
+
+
+def as_role(country: Country, role: str) -> Country:
+    return country.with_settings(POSTGRES_USER=role, POSTGRES_PASSWORD="reader")
+
+
+def test_whose_schema_is_closed_to_the_owner_of_its_tables_needs_that_right_alone(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.cht_sync_2()
+    role = reader(country)
+    try:
+        for table in ("couchdb", "couchdb_progress"):
+            country.query(f"alter table {OLD_SCHEMA}.{table} owner to {role}")
+        result = as_role(country, role).run("plan")
+        assert result.exit_code == 1
+        owner = country.medic.settings.postgres_user
+        assert f"the schema {OLD_SCHEMA} belongs to {owner}, and {role} may not read" in result.output
+        assert f"Let {owner} run: grant usage on schema {OLD_SCHEMA} to {role}" in result.output
+        assert "grant select" not in result.output
+    finally:
+        country.query(f"drop owned by {role} cascade; drop role {role}")
+
+
+def test_the_right_to_make_temporary_tables_is_asked_for(country: Country) -> None:
+    country.medic.put(*IDS)
+    country.couch2pg()
+    role = reader(country)
+    database = country.medic.settings.postgres_db
+    try:
+        country.query(f"grant select on couchdb, couchdb_progress to {role}")
+        country.query(f"revoke temporary on database {database} from public")
+        result = as_role(country, role).run("plan")
+        assert result.exit_code == 1
+        assert f"grant temporary on database {database} to {role}" in result.output
+        assert "once PostgreSQL answers" not in result.output
+    finally:
+        country.query(f"grant temporary on database {database} to public")
+        country.query(f"drop owned by {role}; drop role {role}")
 
 
 def test_of_two_lines_about_one_database_the_later_position_counts(country: Country) -> None:
@@ -284,7 +456,8 @@ def test_a_progress_that_may_not_be_read_is_refused(country: Country) -> None:
     try:
         result = country.with_settings(POSTGRES_USER=role, POSTGRES_PASSWORD="reader").run("plan")
         assert result.exit_code == 1
-        assert "public.couchdb_progress belongs to its owner" in result.output
+        owner = country.medic.settings.postgres_user
+        assert f"public.couchdb_progress belongs to {owner}, and {role} may not read it" in result.output
     finally:
         country.query(f"drop owned by {role}; drop role {role}")
 

@@ -72,6 +72,20 @@ def test_a_schema_whose_rights_cannot_be_passed_on_is_refused_with_what_its_owne
     works(empty, owner)
 
 
+def test_a_schema_that_may_not_be_used_is_named_with_its_owner_and_the_ways_on(
+    empty: Installation, owner: Owner, dba: str
+) -> None:
+    user, _ = owner
+    empty.query(f"set role {dba}; create schema v1; create table v1.couchdb (doc jsonb)")
+    said = refusal(empty, owner)
+    assert f"the schema v1, which POSTGRES_SCHEMA names, belongs to {dba}, and {user} may not use it" in said
+    assert 'give POSTGRES_SCHEMA another name: docs/migrating.md, "cht-sync 2: two schemas"' in said
+    remedy = f"grant all on schema v1 to {user} with grant option"
+    assert remedy in said
+    empty.query(f"set role {dba}; drop table v1.couchdb; {remedy}")
+    works(empty, owner)
+
+
 def test_schemas_of_the_owner_that_were_there_before_are_used(empty: Installation, owner: Owner) -> None:
     user, _ = owner
     empty.query(f"create schema v1 authorization {user}; create schema dbt authorization {user}")

@@ -57,6 +57,8 @@ class Server:
     ca_file: str | None = None
     authentication: Authentication = "basic"
     token: str = ""
+    by_settings: bool = False
+    """Settings say all this, not options of a plugin: hints name these."""
 
     def __repr__(self) -> str:
         return f"{self.address}/{self.database_path}"
@@ -295,8 +297,11 @@ class CouchdbClient:
             )
         except (requests.RequestException, ValueError) as error:
             # A ValueError is said of a redirection to what is no address, though none is followed.
-            file, host = to_correct("COUCHDB_CA_FILE", "ca_file"), to_correct("COUCHDB_HOST", "host")
-            why, hint = authorities.refusal(error, file=file, host=host) or (_short(error), None)
+            file, host = (
+                self._to_correct("COUCHDB_CA_FILE", "ca_file"),
+                self._to_correct("COUCHDB_HOST", "host"),
+            )
+            why, hint = authorities.refusal(error, file=file, host=host) or (_short(error), self._look())
             raise SourceUnavailable(f"{self._server!r} does not answer: {why}", hint=hint) from error
 
     def _signed_in(self, verdict: Verdict, refused: str | None) -> str | None:
@@ -333,7 +338,7 @@ class CouchdbClient:
         if status == 404:
             raise SourceUnavailable(
                 f"{self._server!r} does not exist: {said}",
-                hint=f"Create the database, or correct {to_correct('COUCHDB_DBS', 'db')}.",
+                hint=f"Create the database, or correct {self._to_correct('COUCHDB_DBS', 'db')}.",
             )
         if status == 400 and asked is not None and asked.selector and said != MALFORMED_SEQUENCE:
             raise OperatorNeeded(
@@ -344,9 +349,19 @@ class CouchdbClient:
             raise OperatorNeeded(
                 f"{self._server!r} refuses the request: {said}",
                 hint="Its saved position may belong to another server. To read everything again: "
-                f"cht-sync accept-server --from-start; else correct {to_correct('COUCHDB_HOST', 'host')}.",
+                f"cht-sync accept-server --from-start; else correct "
+                f"{self._to_correct('COUCHDB_HOST', 'host')}.",
             )
         raise SourceUnavailable(f"{self._server!r} answered {status}: {said}", pause=_pause(response))
+
+    def _to_correct(self, setting: str, option: str) -> str:
+        return to_correct(setting, option, by_settings=self._server.by_settings)
+
+    def _look(self) -> str | None:
+        """What to look at where there is no answer. A pipeline just tries again, and its log says so."""
+        if not self._server.by_settings:
+            return None
+        return "Check COUCHDB_HOST and COUCHDB_PORT, and whether CouchDB runs there."
 
 
 def _document_path(document_id: str) -> str:

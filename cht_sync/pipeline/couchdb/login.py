@@ -27,6 +27,11 @@ Verdict = Callable[[int, str], None]
 SourceUnavailable where the login works and only this database is closed to it."""
 
 
+def login_to_correct(*, by_settings: bool = False) -> str:
+    """What says user and password."""
+    return to_correct("COUCHDB_USER and COUCHDB_PASSWORD", "username and password", by_settings=by_settings)
+
+
 class LoginGate:
     """The shared knowledge of whether a login works; `mend` names what to correct where it does not.
 
@@ -35,7 +40,7 @@ class LoginGate:
 
     def __init__(self, user: str, mend: str | None = None) -> None:
         self._user = user
-        self._mend = mend or to_correct("COUCHDB_USER and COUCHDB_PASSWORD", "username and password")
+        self._mend = mend or login_to_correct()
         self._one_at_a_time = threading.Lock()
         self._works = False
         self._closed_until = 0.0
@@ -89,12 +94,13 @@ _gates: dict[tuple[str, str], LoginGate] = {}
 _gates_lock = threading.Lock()
 
 
-def gate_for(address: str, user: str, password: str) -> LoginGate:
+def gate_for(address: str, user: str, password: str, *, by_settings: bool = False) -> LoginGate:
     """The gate that all pipelines of this process share for a server, a user and a password.
 
-    Another password has another gate: one that was corrected need not wait for the end of the pause.
+    `by_settings`: settings say these, not options. Another password has another gate: one that was
+    corrected need not wait for the end of the pause.
     """
-    return _gate(address, f"{user}\0{password}", LoginGate(user))
+    return _gate(address, f"{user}\0{password}", LoginGate(user, login_to_correct(by_settings=by_settings)))
 
 
 def gate_for_token(address: str, token: str) -> LoginGate:
