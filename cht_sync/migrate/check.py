@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from psycopg2 import sql
-from psycopg2.extensions import connection as Connection
 
 from cht_sync.migrate.compared_tables import compare_table
 from cht_sync.migrate.compared_views import compare_views
@@ -16,6 +15,7 @@ from cht_sync.migrate.kinds import Compared
 from cht_sync.migrate.moves import Move, Moves, databases_in, is_filtered
 from cht_sync.migrate.old import OF_COUCH2PG, PROGRESS, Old, OldTable, Program
 from cht_sync.migrate.plan import apart
+from cht_sync.migrate.rights import no_temporary_tables
 from cht_sync.migrate.run import how_far, how_synced
 from cht_sync.migrate.view_finding import ViewFinding
 from cht_sync.reconcile.databases import sides
@@ -132,12 +132,8 @@ def _compare_views(settings: Settings, old: Old) -> Views:
             if cursor.fetchall() == [(False,)]:
                 how = "cht-sync migrate views makes it" if of_couch2pg else "dbt makes it at its first run"
                 return Views(note=f"not compared, since there is no schema {new_schema}: {how}")
-        if of_couch2pg and (grant := _lacking_right(connection)) is not None:
-            return Views(
-                note=f"not compared, since {settings.postgres_user} may not make temporary tables, in which "
-                f"old views are computed: {grant}",
-                fault=True,
-            )
+        if of_couch2pg and (lacking := no_temporary_tables(connection)) is not None:
+            return Views(note=f"not compared: {lacking.message}. {lacking.hint}", fault=True)
         if of_couch2pg and couch2pg.may_refresh(connection, settings.postgres_schema):
             with connection.cursor() as cursor:
                 cursor.execute(couch2pg.REFRESH)
@@ -149,14 +145,3 @@ def _compare_views(settings: Settings, old: Old) -> Views:
             without=[*own, *OF_NO_INTEREST],
         )
     return Views(tuple(found))
-
-
-def _lacking_right(connection: Connection) -> str | None:
-    """What grants this role the right to make temporary tables; None where it has it."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "select format('grant temporary on database %I to %I', current_database(), current_user)"
-            " where not has_database_privilege(current_database(), 'temporary')"
-        )
-        row = cursor.fetchone()
-    return row[0] if row else None

@@ -17,7 +17,7 @@ from cht_sync.migrate.connection import patiently_connected
 from cht_sync.migrate.ledger import MigrationLedger
 from cht_sync.migrate.moves import Move, Moves, NothingToMove, chosen_old, moves_of
 from cht_sync.migrate.old import OldTable, found_in, with_progress
-from cht_sync.migrate.rights import refuse_without_temporary_tables
+from cht_sync.migrate.rights import no_temporary_tables
 from cht_sync.migrate.rows import in_blocks, rows_of
 from cht_sync.migrate.run import Taken, how_far, how_synced
 from cht_sync.migrate.sequence import Judgement, judged
@@ -146,7 +146,8 @@ def plan(settings: Settings, schema: str | None, old_host: str | None) -> Plan:
     """Look at everything. Raises ChtSyncError."""
     found = moves(settings, schema, old_host)
     with patiently_connected(settings, "migrate") as connection:
-        refuse_without_temporary_tables(connection)
+        if (lacking := no_temporary_tables(connection)) is not None:
+            raise lacking
         prepared = _is_prepared(connection, settings)
         tables = {move.table.relation: move.table for move in found.moves}
         costs = {relation: _cost(connection, table) for relation, table in tables.items()}

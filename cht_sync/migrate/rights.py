@@ -67,13 +67,14 @@ def unreadable(connection: Connection, schema: str, table: str) -> ChtSyncError:
     return ChtSyncError(f"{whose}, and {rights.user} may not read {what}", hint=hint[:1].upper() + hint[1:])
 
 
-def refuse_without_temporary_tables(connection: Connection) -> None:
-    """Raise ChtSyncError where we may not make temporary tables, with the right to be granted."""
+def no_temporary_tables(connection: Connection) -> ChtSyncError | None:
+    """The error that says that we may not make temporary tables, and who grants it; None where we may."""
     with connection.cursor() as cursor:
         cursor.execute(_TEMPORARY)
         ((owner, database, user, allowed),) = cursor.fetchall()
-    if not allowed:
-        raise ChtSyncError(
-            f"{user} may not make temporary tables in the PostgreSQL database {database}",
-            hint=f"Let {owner}, who owns it, run: grant temporary on database {database} to {user}",
-        )
+    if allowed:
+        return None
+    return ChtSyncError(
+        f"{user} may not make temporary tables in the PostgreSQL database {database}",
+        hint=f"Let {owner}, who owns it, run: grant temporary on database {database} to {user}",
+    )
