@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import secrets
 import socket
 import threading
@@ -20,13 +20,14 @@ from cht_sync import process
 from cht_sync.environments import Environment
 from cht_sync.files import last_lines, write_atomically
 from cht_sync.process import ProcessId
+from cht_sync.runtime.ports import FOR_SERVERS
 from cht_sync.runtime.postgres import Postgres, binaries
 from cht_sync.runtime.postgrest import Postgrest
 from cht_sync.runtime.service import Service, inherited_environment
 from cht_sync.settings import Settings, load
 
-PORTS = iter(range(21_000 + os.getpid() % 1_000 * 10, 32_000))
-"""Below those that the system gives to connections (Linux: 32768 and more); others for each process."""
+PORTS = iter(random.sample(FOR_SERVERS, len(FOR_SERVERS)))
+"""Each once, in another order in each process."""
 SOON = 0.005
 """Seconds between two looks whether something has come."""
 

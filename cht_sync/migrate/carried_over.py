@@ -30,7 +30,7 @@ from cht_sync.migrate.relations import (
     said,
     search_path,
 )
-from cht_sync.migrate.trust import trust
+from cht_sync.migrate.trust import options, trust
 from cht_sync.transform.couch2pg import SCHEMA
 
 OLD_TABLES = """
@@ -141,12 +141,9 @@ class CarryingOver:
             return
         try:
             if foreign := self._trust.foreign(self._cursor, old.oid):
-                words = " ".join(
-                    f"--trust {shlex.quote(role)}" for role in sorted({one.role for one in foreign})
-                )
                 raise ChtSyncError(
                     f"{foreign[0]}, and would be read with the rights of POSTGRES_USER; "
-                    f"read its SQL, then: {words}"
+                    f"read its SQL, then: {options(foreign)}"
                 )
             with attempt(self._cursor):
                 if found is not None:

@@ -12,8 +12,8 @@ from cht_sync.migrate.compared_views import compare_views
 from cht_sync.migrate.connection import patiently_connected
 from cht_sync.migrate.judging import Side
 from cht_sync.migrate.kinds import Compared
-from cht_sync.migrate.moves import Move, Moves, databases_in, is_filtered
-from cht_sync.migrate.old import OF_COUCH2PG, PROGRESS, Old, OldTable, Program
+from cht_sync.migrate.moves import Move, Moves, databases_in, has_documents, is_filtered
+from cht_sync.migrate.old import PROGRESS, Old, OldTable, Program
 from cht_sync.migrate.plan import apart
 from cht_sync.migrate.rights import no_temporary_tables
 from cht_sync.migrate.run import how_far, how_synced
@@ -77,7 +77,7 @@ def compare(settings: Settings, moves: Moves) -> Check:
     left = tuple(
         table.relation
         for table, ours in pairs
-        if not ours and not table.empty and _has_documents(settings, table)
+        if not ours and not table.empty and has_documents(table, settings)
     )
     views = _compare_views(settings, moves.old)
     unfinished = tuple(one.database for one in moves.moves if _is_unfinished(settings, one.database))
@@ -86,15 +86,10 @@ def compare(settings: Settings, moves: Moves) -> Check:
     return Check(tuple(tables), views, (*unfinished, *gone), left, broken)
 
 
-def _has_documents(settings: Settings, table: OldTable) -> bool:
-    """Whether the earlier program keeps documents under this name."""
-    return table.name in OF_COUCH2PG or table.name in settings.couchdb_dbs
-
-
 def _sides(settings: Settings, moves: Moves, table: OldTable) -> list[Side]:
     """The databases whose rows may be there: those that are moved, and those that their pipelines read."""
     moved = [move for move in moves.moves if move.table == table]
-    if table.kind != "r" or not table.readable or not (moved or _has_documents(settings, table)):
+    if table.kind != "r" or not table.readable or not (moved or has_documents(table, settings)):
         return []
     elsewhere = {move.database for move in moves.moves}
     others = [
@@ -124,7 +119,7 @@ def _compare_views(settings: Settings, old: Old) -> Views:
     of_couch2pg = old.program is Program.COUCH2PG
     new_schema = couch2pg.SCHEMA if of_couch2pg else settings.dbt_postgres_schema
     # A view may have the columns of a table of documents, as raw_contacts has.
-    own = [one.name for one in old.tables if one.kind not in ("v", "m") or _has_documents(settings, one)]
+    own = [one.name for one in old.tables if one.kind not in ("v", "m") or has_documents(one, settings)]
     with patiently_connected(settings, "views") as connection:
         with connection.cursor() as cursor:
             name = sql.Identifier(new_schema).as_string(cursor)

@@ -9,7 +9,6 @@ Nothing is computed that would run SQL of roles that are not trusted (`cht_sync.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,7 +33,7 @@ from cht_sync.migrate.relations import (
     said,
     tables_read,
 )
-from cht_sync.migrate.trust import Foreign, Trust, trust
+from cht_sync.migrate.trust import Foreign, Trust, options, trust
 from cht_sync.migrate.view_finding import OldOne, Place, ViewFinding, finding, not_run, unless_lost
 
 TEMPORARY = "pg_temp"
@@ -162,8 +161,7 @@ def _fresh(
 def _not_carried_over(foreign: Sequence[Foreign]) -> str | None:
     if not foreign:
         return None
-    words = " ".join(f"--trust {shlex.quote(role)}" for role in sorted({one.role for one in foreign}))
-    return f"{foreign[0]}; read its SQL, then: cht-sync migrate views {words}"
+    return f"{foreign[0]}; read its SQL, then: cht-sync migrate views {options(foreign)}"
 
 
 def _carried_over(cursor: Cursor, schema: str, new_schema: str, trusted: Trust) -> dict[str, str]:

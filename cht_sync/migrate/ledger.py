@@ -29,16 +29,16 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class UnderWay:
-    """A database that is not handed over to its pipeline yet: of which table, and how many rows it has.
+class Begun:
+    """A move of one database: of which table, and how many rows it has read.
 
-    `seconds_idle` have passed since rows were read.
+    `seconds_idle` have passed since rows were read. `handed_over`: to its pipeline, or loaded otherwise.
     """
 
-    database: str
     relation: str
     read: int
     seconds_idle: float
+    handed_over: bool
 
 
 class MigrationLedger:
@@ -96,27 +96,16 @@ class MigrationLedger:
         self._execute(cursor, "update {} set ended_at = clock_timestamp() where source = %(source)s")
 
     @staticmethod
-    def under_way(cursor: Cursor, schema: str) -> dict[str, UnderWay]:
-        """The databases whose move was begun, and that are neither handed over nor loaded otherwise.
-
-        Raises psycopg2.Error.
-        """
+    def begun(cursor: Cursor, schema: str) -> dict[str, Begun]:
+        """What became of each database whose move was begun. Raises psycopg2.Error."""
         statement = """
-            select database, relation, read, extract(epoch from clock_timestamp() - advanced_at)::float8
-            from {} as migration
-            where not exists (select from {} as load where load.source = migration.source)
-            order by 1
+            select database, relation, read, extract(epoch from clock_timestamp() - advanced_at)::float8,
+              exists (select from {} as load where load.source = migration.source)
+            from {} as migration order by 1
         """
-        tables = (sql.Identifier(schema, name) for name in ("cht_sync_migrations", "cht_sync_loads"))
+        tables = (sql.Identifier(schema, name) for name in ("cht_sync_loads", "cht_sync_migrations"))
         cursor.execute(sql.SQL(statement).format(*tables))
-        return {row[0]: UnderWay(*row) for row in cursor.fetchall()}
-
-    @staticmethod
-    def begun(cursor: Cursor, schema: str) -> set[str]:
-        """The databases whose move was begun, whatever became of it. Raises psycopg2.Error."""
-        table = sql.Identifier(schema, "cht_sync_migrations")
-        cursor.execute(sql.SQL("select database from {}").format(table))
-        return {database for (database,) in cursor.fetchall()}
+        return {database: Begun(*others) for database, *others in cursor.fetchall()}
 
     def _execute(self, cursor: Cursor, statement: str, **values: Any) -> None:
         name = sql.Identifier(self._table.schema, "cht_sync_migrations")

@@ -134,9 +134,9 @@ def moves_of(connection: Connection, old: Old, settings: Settings, old_host: str
 
 def _not_movable(table: OldTable, settings: Settings) -> str | None:
     """Why a table is not looked at; empty where that is not worth a word, None where it is."""
-    is_known = table.name in OF_COUCH2PG or table.name in settings.couchdb_dbs
     if table.kind != "r":
-        return f"it is {KINDS[table.kind]}: copy its rows into an ordinary table" if is_known else ""
+        what = KINDS[table.kind]
+        return f"it is {what}: copy its rows into an ordinary table" if has_documents(table, settings) else ""
     if table.empty:
         return ""
     if table.program is Program.COUCH2PG and table.name not in OF_COUCH2PG:
@@ -155,6 +155,11 @@ def _sources_of(old: Old, settings: Settings, old_host: str | None) -> list[OldS
             hint=f"If that is the same CouchDB under another name: --old-host {shlex.quote(hosts[0])}",
         )
     return [one for one in old.progress.sources if one.host in (host, "")]
+
+
+def has_documents(table: OldTable, settings: Settings) -> bool:
+    """Whether the earlier program keeps documents under this name."""
+    return table.name in OF_COUCH2PG or table.name in settings.couchdb_dbs
 
 
 def databases_in(table: OldTable, old: Old, settings: Settings, known: Sequence[str]) -> list[str]:

@@ -118,12 +118,11 @@ def _apart(connection: Connection, settings: Settings, there: frozenset[str]) ->
     if not _is_prepared(connection, settings):
         return Apart()
     with connection.cursor() as cursor:
-        half = MigrationLedger.under_way(cursor, settings.postgres_schema)
         begun = MigrationLedger.begun(cursor, settings.postgres_schema)
-    others = [one for one in settings.couchdb_dbs if one not in there]
+    others = [one for one in settings.couchdb_dbs if one in begun and one not in there]
     return Apart(
-        tuple((one, half[one].relation) for one in others if one in half),
-        tuple(one for one in others if one in begun and one not in half),
+        tuple((one, begun[one].relation) for one in others if not begun[one].handed_over),
+        tuple(one for one in others if begun[one].handed_over),
     )
 
 

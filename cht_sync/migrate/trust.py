@@ -11,6 +11,7 @@ All functions raise psycopg2.Error.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -75,6 +76,11 @@ class Trust:
         """What of others would run where this view is computed."""
         cursor.execute(_RUN, {"oid": oid})
         return [Foreign(*row) for row in cursor.fetchall() if row[0] not in self.roles]
+
+
+def options(foreign: Collection[Foreign]) -> str:
+    """The options of `migrate views` with which the operator says that these roles are trusted."""
+    return " ".join(f"--trust {shlex.quote(role)}" for role in sorted({one.role for one in foreign}))
 
 
 def trust(cursor: Cursor, owners: Collection[str]) -> Trust:

@@ -31,8 +31,6 @@ _COMPARED = """
       (select count(*) from (select * from old except all select * from new) as _),
       (select count(*) from (select * from new except all select * from old) as _)
 """
-
-
 _ALL_ROWS = "with rows as materialized (select {columns} from {relation}) select count(*) from rows"
 OF_DATA = frozenset({"21", "22"})
 """Classes of errors that come of what is in the rows."""

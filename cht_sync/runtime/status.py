@@ -12,7 +12,7 @@ import psycopg2
 from cht_sync.environments import SERVICE_NAMES
 from cht_sync.errors import ChtSyncError
 from cht_sync.load.ledger import Progress, progress_of_all
-from cht_sync.migrate.ledger import MigrationLedger, UnderWay
+from cht_sync.migrate.ledger import Begun, MigrationLedger
 from cht_sync.runtime.couchdb_counts import CouchdbCounts
 from cht_sync.runtime.pipelines import pipeline_problems
 from cht_sync.runtime.state import EnvironmentState, ServiceState
@@ -90,14 +90,14 @@ def service_shape(one: ServiceState, state: str) -> dict[str, Any]:
 def _databases(settings: Settings, problems: list[str]) -> list[dict[str, Any]]:
     progress: dict[str, DatabaseProgress] = {}
     loads: dict[str, Progress] = {}
-    moves: dict[str, UnderWay] = {}
+    moves: dict[str, Begun] = {}
     try:
         with dbt_endpoint(settings).connect() as connection:
             progress = read_progress(connection, settings.postgres_schema, _sources(settings))
             with contextlib.suppress(psycopg2.errors.UndefinedTable):  # an older layout knows none
                 loads = progress_of_all(connection, settings)
                 with connection.cursor() as cursor:
-                    moves = MigrationLedger.under_way(cursor, settings.postgres_schema)
+                    moves = MigrationLedger.begun(cursor, settings.postgres_schema)
     except (ChtSyncError, psycopg2.Error) as error:
         problems.append(str(error).strip().splitlines()[0])
     counts = CouchdbCounts(settings, problems)
@@ -138,9 +138,9 @@ def _load(progress: Progress | None) -> dict[str, Any] | None:
     }
 
 
-def _migration(move: UnderWay | None) -> dict[str, Any] | None:
+def _migration(move: Begun | None) -> dict[str, Any] | None:
     """Rows that are taken over from an earlier program's table, until they are the pipeline's."""
-    if move is None:
+    if move is None or move.handed_over:
         return None
     return {"relation": move.relation, "rows": move.read, "seconds_idle": move.seconds_idle}
 

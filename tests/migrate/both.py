@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import psycopg2
 from click.testing import CliRunner, Result
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
-from warehouse.installation import Installation, put
+from warehouse.installation import Installation, plain_owner, put
 
 from cht_sync.cli import main
 from cht_sync.environments import Environment
@@ -37,6 +37,18 @@ CATALOG = """
     where nspname !~ '^pg_(toast|temp)' and nspname not in ('information_schema', 'pg_catalog')
     order by 1, 2
 """
+
+
+@contextmanager
+def of_plain_owner(installation: Installation, home: Path) -> Iterator[Both]:
+    """Both with a small programme, of an owner who is no superuser."""
+    with plain_owner(installation) as (owner, password):
+        both = Both(installation, home, changes={"POSTGRES_USER": owner, "POSTGRES_PASSWORD": password})
+        installation.init(" ".join(both.databases), owner=(owner, password))
+        both.with_couch2pg()
+        both.store_programme(50)
+        both.query("select refresh_matviews()")
+        yield both
 
 
 @dataclass

@@ -8,10 +8,10 @@ from pathlib import Path
 import psycopg2
 import pytest
 from postgres_fixture import PostgresServer, on_every_server
-from warehouse.installation import Installation, plain_owner
+from warehouse.installation import Installation
 
 from cht_sync.errors import ChtSyncError
-from migrate.both import Both
+from migrate.both import Both, of_plain_owner
 
 pytest_generate_tests = on_every_server
 
@@ -181,13 +181,9 @@ def test_an_owner_who_is_no_superuser_carries_over_what_couch2pg_has_made(
     postgres_server: PostgresServer, database: str, tmp_path: Path
 ) -> None:
     installation = Installation(postgres_server, database)
-    with plain_owner(installation) as (owner, password):
-        changes = {"POSTGRES_USER": owner, "POSTGRES_PASSWORD": password}
-        world = Both(installation, tmp_path, changes=changes)
-        installation.init(" ".join(world.databases), owner=(owner, password))
-        world.with_couch2pg()
-        world.store_programme(50)
-        world.query("select refresh_matviews(); " + OWN)
+    with of_plain_owner(installation, tmp_path) as world:
+        owner = world.changes["POSTGRES_USER"]
+        world.query(OWN)
         report = world.migrate()
         assert report.failed[0] == "useview_visits: not carried over: permission denied for table targets"
         world.query(f"grant select on targets to {owner}")

@@ -119,15 +119,19 @@ MODELS = """
 """
 
 
-def test_models_are_compared_over_the_columns_that_both_have(ours: Both) -> None:
-    ours.query(MODELS)
-    found = compared(
-        ours,
+def models_compared(both: Both) -> dict[str, ViewFinding]:
+    return compared(
+        both,
         old_schema="old_models",
         new_schema="new_models",
         old_program=Program.CHT_SYNC_2,
         without={"medic"},
     )
+
+
+def test_models_are_compared_over_the_columns_that_both_have(ours: Both) -> None:
+    ours.query(MODELS)
+    found = models_compared(ours)
     assert found == {
         "gone": ViewFinding("gone", None, None, None, None, "new_models has no gone", fault=True),
         "nothing_alike": ViewFinding(
@@ -286,13 +290,7 @@ def test_what_reads_nothing_of_the_old_program_may_be_lacking(ours: Both) -> Non
         create view old_models.people_again as select * from old_models.people;
         create view old_models.documents as select * from old_models.medic;
     """)
-    found = compared(
-        ours,
-        old_schema="old_models",
-        new_schema="new_models",
-        old_program=Program.CHT_SYNC_2,
-        without={"medic"},
-    )
+    found = models_compared(ours)
     assert "statistics" not in found
     assert found["clock"].note == "new_models has no clock"
     assert not found["clock"].fault
@@ -338,11 +336,5 @@ def test_views_of_who_owns_the_old_tables_and_of_dbts_role_are_compared(ours: Bo
         set role {former}; create view old_models.one as select 1 as n; reset role;
         set role {dbt}; create view new_models.one as select 1 as n
     """)
-    found = compared(
-        ours,
-        old_schema="old_models",
-        new_schema="new_models",
-        old_program=Program.CHT_SYNC_2,
-        without={"medic"},
-    )
+    found = models_compared(ours)
     assert found["one"] == ViewFinding("one", 1, 1, 0, 0, None)

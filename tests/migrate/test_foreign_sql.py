@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from postgres_fixture import PostgresServer
-from warehouse.installation import Installation, plain_owner
+from warehouse.installation import Installation
 
 from cht_sync.migrate.compared_views import ViewFinding, compare_views
 from cht_sync.migrate.old import Program
 from cht_sync.transform.couch2pg import MARK, SCHEMA
 from cht_sync.warehouse.connection import owner_endpoint
-from migrate.both import Both
+from migrate.both import Both, of_plain_owner
 from migrate.country import Country
 
 WRITTEN = """
@@ -146,16 +146,9 @@ def test_the_text_of_a_view_means_the_same_functions_when_it_is_read_again(
 @pytest.fixture
 def plain(postgres_server: PostgresServer, database: str, tmp_path: Path) -> Iterator[Both]:
     """Both schemas, of an owner for whom policies count."""
-    installation = Installation(postgres_server, database)
-    with plain_owner(installation) as (owner, password):
-        changes = {"POSTGRES_USER": owner, "POSTGRES_PASSWORD": password}
-        both = Both(installation, tmp_path, changes=changes)
-        installation.init(" ".join(both.databases), owner=(owner, password))
-        both.with_couch2pg()
-        both.store_programme(50)
-        both.query("select refresh_matviews()")
+    with of_plain_owner(Installation(postgres_server, database), tmp_path) as both:
         yield both
-        installation.query("drop schema if exists couch2pg cascade")
+        both.query("drop schema if exists couch2pg cascade")
 
 
 @pytest.mark.parametrize(("kind", "is_made"), [("view", True), ("materialized view", False)])
